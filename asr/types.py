@@ -1,0 +1,69 @@
+"""Results, as small frozen dataclasses. Times are seconds from the start of the recording."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One recognised word; `confidence` is the estimated probability that it is right (0..1)."""
+
+    word: str
+    start: float
+    end: float
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of speech between two pauses."""
+
+    start: float
+    end: float
+    text: str
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was said in one recording of `duration` seconds, recognised by the bundle `model`."""
+
+    segments: tuple[Segment, ...]
+    duration: float
+    model: str = ""
+
+    @property
+    def text(self) -> str:
+        return " ".join(segment.text for segment in self.segments if segment.text)
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return tuple(word for segment in self.segments for word in segment.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One result of a beam search over one utterance.
+
+    `score` is what the search maximised: acoustic_score + weighted lm_score + bonuses, all natural
+    logarithms. `lm_score` is the unweighted language-model log-probability (0 without one).
+    """
+
+    text: str
+    words: tuple[Word, ...] = ()
+    score: float = 0.0
+    acoustic_score: float = 0.0
+    lm_score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One line of a manifest. Keys other than the named ones are kept in `extra`."""
+
+    audio_filepath: str
+    duration: float
+    text: str
+    speaker: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
