@@ -1,0 +1,100 @@
+"""JSON-lines manifests: one utterance a line, compatible with NeMo's.
+
+    {"audio_filepath": "clips/1.opus", "duration": 2.23, "text": "…", "speaker": "s1", …}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from asr.errors import ManifestError
+from asr.types import Utterance
+
+_NAMED = ("audio_filepath", "duration", "text", "speaker")
+
+
+def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Utterance]:
+    """All utterances of a manifest, their audio paths made absolute.
+
+    Relative paths are looked for beside the manifest, and then in the folders above it, since
+    corpora write them relative to either; `root` names the folder instead.
+
+    Raises ManifestError, naming file and line, for a line that is not a JSON object with the three
+    required keys.
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8") as lines:
+            utterances = list(_parse(lines, path))
+    except OSError as error:
+        reason = error.strerror or error
+        raise ManifestError(f"{path}: cannot be read: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: not UTF-8 text: {error}") from error
+    base = Path(root) if root is not None else _base(path, utterances)
+    return [replace(u, audio_filepath=_absolute(base, u.audio_filepath)) for u in utterances]
+
+
+def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
+    """Write to a temporary name and rename, so that a manifest is whole or not there."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        for utterance in utterances:
+            named = {key: getattr(utterance, key) for key in _NAMED}
+            file.write(json.dumps({**named, **utterance.extra}, ensure_ascii=False) + "\n")
+    temporary.replace(path)
+
+
+def _parse(lines: Iterable[str], path: Path) -> Iterator[Utterance]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+            audio_filepath, duration, text = (data.pop(key) for key in _NAMED[:3])
+            speaker = data.pop("speaker", None)
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ManifestError(
+                f"{path}:{number}: not a JSON object with {', '.join(_NAMED[:3])} ({error!r})"
+            ) from error
+        _check(f"{path}:{number}", audio_filepath, duration, text, speaker)
+        yield Utterance(audio_filepath, float(duration), text, speaker, data)
+
+
+def _check(where: str, audio_filepath: object, duration: object, text: object, speaker: object):
+    if not isinstance(audio_filepath, str) or not audio_filepath:
+        raise ManifestError(f"{where}: audio_filepath is not a path: {audio_filepath!r}")
+    number = isinstance(duration, int | float) and not isinstance(duration, bool)
+    if not number or not math.isfinite(duration) or duration < 0:  # type: ignore[operator, arg-type]
+        raise ManifestError(f"{where}: duration is not a number of seconds: {duration!r}")
+    if not isinstance(text, str):
+        raise ManifestError(f"{where}: text is not a string: {text!r}")
+    if not isinstance(speaker, str | None):
+        raise ManifestError(f"{where}: speaker is neither a string nor null: {speaker!r}")
+
+
+def _base(path: Path, utterances: list[Utterance]) -> Path:
+    folder = path.absolute().parent
+    relative = next((u for u in utterances if not _is_url(u.audio_filepath)), None)
+    if relative is not None and not Path(relative.audio_filepath).is_absolute():
+        for candidate in (folder, *folder.parents):
+            if (candidate / relative.audio_filepath).exists():
+                return candidate
+    return folder
+
+
+def _absolute(base: Path, audio_filepath: str) -> str:
+    if _is_url(audio_filepath):
+        return audio_filepath
+    return os.path.normpath(base / audio_filepath)
+
+
+def _is_url(audio_filepath: str) -> bool:
+    return "://" in audio_filepath

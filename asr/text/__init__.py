@@ -1,0 +1,1 @@
+"""Text: what is written, made into what a network can spell."""

@@ -1,0 +1,73 @@
+"""Written text to the plain form that acoustic and language models are trained on and scored with.
+
+The same function serves transcripts, language-model text and references of an evaluation, so that
+none of them can drift apart. Numbers and abbreviations are language business: see `asr.text.english`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Typographic variants of characters that a transcript may hold, mapped before anything else.
+_VARIANTS = str.maketrans(
+    {
+        "\u2018": "'",
+        "\u2019": "'",
+        "\u02bc": "'",
+        "\u00b4": "'",
+        "`": "'",
+        "\u2010": "-",
+        "\u2011": "-",
+        "\u2012": "-",
+        "\u2013": "-",
+        "\u2014": "-",
+        "\u2015": "-",
+        "\u00e6": "ae",
+        "\u0153": "oe",
+        "\u00f8": "o",
+        "\u00df": "ss",
+        "\u0142": "l",
+        "\u0111": "d",
+    }
+)
+# An apostrophe belongs to a word only beside a letter of it: 'quoted' loses them, don't keeps its own.
+_LONE_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
+_SPACES = re.compile(r"\s+")
+
+
+def normalize(text: str) -> str:
+    """Lower-case words parted by single spaces; accents and punctuation removed, apostrophes kept.
+
+    Letters of any script, and digits, are kept as they are: what a vocabulary cannot spell is for
+    the vocabulary to count and report, not for this function to drop silently.
+
+    >>> normalize("  “Don't” — she said: it’s a café, well-known…")
+    "don't she said it's a cafe well known"
+    >>> normalize("'tis 7 o'clock & 3")
+    "tis 7 o'clock and 3"
+    """
+    text = unicodedata.normalize("NFKC", text.lower().translate(_VARIANTS)).lower()
+    text = text.translate(_VARIANTS).replace("&", " and ")
+    text = "".join(map(_plain, _strip_latin_accents(text)))
+    text = _LONE_APOSTROPHE.sub(" ", text)
+    return _SPACES.sub(" ", text).strip()
+
+
+def _strip_latin_accents(text: str) -> str:
+    if text.isascii():
+        return text
+    decomposed = unicodedata.normalize("NFD", text)
+    kept: list[str] = []
+    for character in decomposed:
+        # Marks on Latin letters only: Hangul, Devanagari and others are spelled with theirs.
+        if unicodedata.combining(character) and kept and kept[-1].isascii():
+            continue
+        kept.append(character)
+    return unicodedata.normalize("NFC", "".join(kept))
+
+
+def _plain(character: str) -> str:
+    if character == "'" or unicodedata.category(character)[0] in "LMN":
+        return character
+    return " "

@@ -1,0 +1,122 @@
+"""The units a network emits, and their way to text and back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from asr.errors import VocabularyError
+
+BLANK = "<blank>"
+WORD_START = "\u2581"  # sentencepiece's mark of a piece that begins a word
+
+Kind = Literal["characters", "pieces", "phones"]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Units in the order of the network's classes, the CTC blank among them.
+
+    `characters`: words are parted by the symbol " ". `pieces`: a piece that begins a word starts
+    with "▁". `phones`: text is phone symbols parted by spaces, and words are a lexicon's business.
+
+    >>> vocabulary = Vocabulary.characters("abc'")
+    >>> vocabulary.encode("a cab")
+    [2, 1, 4, 2, 3]
+    >>> vocabulary.decode([2, 1, 4, 2, 3])
+    'a cab'
+    """
+
+    symbols: tuple[str, ...]
+    kind: Kind = "characters"
+    blank: int = 0
+    _index: dict[str, int] = field(init=False, repr=False, compare=False)
+    _pieces: re.Pattern[str] | None = field(init=False, repr=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.blank < len(self.symbols) or self.symbols[self.blank] != BLANK:
+            raise VocabularyError(f"the symbol at the blank index {self.blank} is not {BLANK!r}")
+        index = {symbol: i for i, symbol in enumerate(self.symbols)}
+        if len(index) != len(self.symbols):
+            twice = [s for s, n in Counter(self.symbols).items() if n > 1]
+            raise VocabularyError(f"symbols stand more than once in the vocabulary: {twice}")
+        object.__setattr__(self, "_index", index)
+
+    @classmethod
+    def characters(cls, alphabet: Iterable[str]) -> Vocabulary:
+        """Blank, space, then the letters of `alphabet` in their order."""
+        return cls((BLANK, " ", *alphabet))
+
+    @classmethod
+    def phones(cls, symbols: Iterable[str]) -> Vocabulary:
+        return cls((BLANK, *symbols), kind="phones")
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def encode(self, text: str, unknown: Counter[str] | None = None) -> list[int]:
+        """Class indices of `text`, without blanks.
+
+        Symbols that the vocabulary lacks are counted in `unknown` and left out; without a counter
+        they raise VocabularyError, so that nothing is ever dropped unseen.
+        """
+        indices = []
+        for symbol in self._split(text):
+            index = self._index.get(symbol)
+            if index is not None and index != self.blank:
+                indices.append(index)
+            elif unknown is None:
+                raise VocabularyError(
+                    f"{symbol!r} in {text!r} is not in the vocabulary",
+                    "normalise the text, or choose a vocabulary that has it",
+                )
+            else:
+                unknown[symbol] += 1
+        return indices
+
+    def decode(self, indices: Sequence[int]) -> str:
+        """Text of class indices that are already collapsed and free of blanks."""
+        symbols = [self.symbols[i] for i in indices]
+        if self.kind == "phones":
+            return " ".join(symbols)
+        if self.kind == "pieces":
+            return "".join(symbols).replace(WORD_START, " ").strip()
+        return " ".join("".join(symbols).split())
+
+    def _split(self, text: str) -> Iterable[str]:
+        if self.kind == "characters":
+            return text
+        if self.kind == "phones":
+            return text.split()
+        return self._longest_pieces(WORD_START + text.replace(" ", WORD_START))
+
+    def _longest_pieces(self, marked: str) -> Iterable[str]:
+        """Greedy longest match: deterministic, needs no sentencepiece model at run time."""
+        if self._pieces is None:
+            longest_first = sorted(self._index, key=len, reverse=True)
+            pattern = "|".join(map(re.escape, longest_first)) + "|."
+            object.__setattr__(self, "_pieces", re.compile(pattern, re.DOTALL))
+        assert self._pieces is not None
+        return (match.group() for match in self._pieces.finditer(marked))
+
+    def save(self, path: str | Path) -> None:
+        data = {"kind": self.kind, "blank": self.blank, "symbols": list(self.symbols)}
+        Path(path).write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Vocabulary:
+        """Raise VocabularyError if the file is not a vocabulary."""
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            symbols, kind, blank = tuple(data["symbols"]), data["kind"], data["blank"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise VocabularyError(f"{path}: not a vocabulary ({error})") from error
+        known_kind = kind in ("characters", "pieces", "phones")
+        if not known_kind or not all(isinstance(s, str) and s for s in symbols):
+            raise VocabularyError(f"{path}: not a vocabulary (kind {kind!r})")
+        return cls(symbols, kind, blank)
