@@ -30,6 +30,7 @@ SAMPLE_RATE = 16_000  # Hz, of everything behind this module
 BLOCK_SECONDS = 10.0
 MAX_READ_SECONDS = 2 * 3600.0  # what `read` takes into memory unless told otherwise: 460 MB
 PLAUSIBLE_RATES = range(1_000, 768_001)  # Hz; a damaged header can claim anything
+MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.1, 3600.0  # of lost packets: filled with silence, or damage
 MAX_BLOCK_VALUES = 1 << 23  # samples x channels per read, whatever the header claims
 
 Waveform: TypeAlias = NDArray[np.float32]
@@ -197,7 +198,7 @@ class _AvDecoder:
 
     def __init__(self, handle: BinaryIO):
         # Playlists and the like name other files and addresses: no recording opens those.
-        self._container = av.open(handle, options={"protocol_whitelist": "none"})
+        self._container = av.open(handle, mode="r", options={"protocol_whitelist": "none"})
         if not self._container.streams.audio:
             raise ValueError("no audio track")
         self._stream = self._container.streams.audio[0]
@@ -206,30 +207,52 @@ class _AvDecoder:
         self.codec = f"{self._container.format.name} {self._stream.codec_context.name}"
         duration = self._container.duration  # microseconds
         self.samples = None if duration is None else round(duration * self.sample_rate / 1e6)
+        self._end = 0.0  # of the last frame, in seconds of the container's clock
 
     def blocks(self, first: int, block_size: int) -> Iterator[NDArray[np.float32]]:
-        """Blocks `(samples, channels)` from sample `first` on, one a packet.
+        """Blocks `(samples, channels)` from sample `first` on.
 
         ffmpeg seeks to packets, not to samples: decoding and dropping is what stays exact.
         """
+        position = 0
+        for block in self._timed_frames(block_size):
+            begin = max(0, first - position)
+            position += len(block)
+            if begin < len(block):
+                yield block[begin:]
+
+    def _timed_frames(self, block_size: int) -> Iterator[NDArray[np.float32]]:
+        """Frames, with silence where the track starts late or packets were lost.
+
+        So a word keeps the time at which a player shows it.
+        """
         to_float = av.AudioResampler(format="fltp", rate=self.sample_rate)
+        origin = (self._container.start_time or 0) / 1e6
         position = 0
         for frame in self._container.decode(self._stream):
-            for part in to_float.resample(frame):
-                block = part.to_ndarray().T
-                begin = max(0, first - position)
-                position += len(block)
-                if begin < len(block):
-                    yield block[begin:]
+            parts = [part.to_ndarray().T.astype(np.float32) for part in to_float.resample(frame)]
+            if frame.time is not None:
+                gap = frame.time - origin - position / self.sample_rate
+                if gap > MAX_GAP_SECONDS:
+                    raise ValueError(f"its time stamps jump by {gap:.0f} s")
+                silent = round(gap * self.sample_rate) if gap > MIN_GAP_SECONDS else 0
+                for begin in range(0, silent, block_size):
+                    parts.insert(
+                        0, np.zeros((min(block_size, silent - begin), self.channels), np.float32)
+                    )
+                self._end = frame.time + frame.samples / frame.sample_rate
+            for part in parts:
+                position += len(part)
+                yield part
 
     def damage(self, n_decoded: int) -> str:
+        """How the file shows that its end is missing; empty if it doesn't."""
         # Only these headers know their length; for the others ffmpeg estimates it.
         knows = {"mov", "matroska"} & set(self._container.format.name.split(","))
-        if knows and self.samples and n_decoded < 0.98 * self.samples - self.sample_rate:
-            return (
-                f"its sound ends after {n_decoded / self.sample_rate:.2f} s"
-                f" of {self.samples / self.sample_rate:.2f} s"
-            )
+        if knows and self.samples:
+            duration = self.samples / self.sample_rate
+            if self._end < 0.98 * duration - 1.0:
+                return f"its sound ends after {self._end:.2f} s of {duration:.2f} s"
         return ""
 
     def close(self) -> None:
