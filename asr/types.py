@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,15 @@ class Transcript:
     @property
     def words(self) -> tuple[Word, ...]:
         return tuple(word for segment in self.segments for word in segment.words)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a file in the format that its extension names: txt, srt, vtt, json, …
+
+        Raises ConfigError for an unknown extension.
+        """
+        from asr import writers  # which know the types above
+
+        writers.save(self, path)
 
 
 @dataclass(frozen=True, slots=True)

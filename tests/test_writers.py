@@ -1,0 +1,210 @@
+"""Output formats: golden files, the rules of subtitles, and times that survive every format."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr import writers
+from asr.errors import ConfigError
+from asr.types import Segment, Transcript, Word
+
+HELLO = Segment(
+    0.25, 1.5, "hello world", (Word("hello", 0.25, 0.7, 0.987654), Word("world", 0.8, 1.5, 0.5))
+)
+BYE = Segment(61.0, 62.0, "good-bye", (Word("good-bye", 61.0, 62.0, 1.0),))
+TRANSCRIPT = Transcript((HELLO, BYE), 63.00049, "tiny")
+
+GOLDEN = {
+    "txt": "hello world\ngood-bye\n",
+    "srt": (
+        "1\n00:00:00,250 --> 00:00:01,500\nhello world\n\n"
+        "2\n00:01:01,000 --> 00:01:02,000\ngood-bye\n"
+    ),
+    "vtt": (
+        "WEBVTT\n\n00:00:00.250 --> 00:00:01.500\nhello world\n\n"
+        "00:01:01.000 --> 00:01:02.000\ngood-bye\n"
+    ),
+    "tsv": "start\tend\ttext\n0.250\t1.500\thello world\n61.000\t62.000\tgood-bye\n",
+    "ctm": (
+        "my_talk 1 0.250 0.450 hello 0.988\n"
+        "my_talk 1 0.800 0.700 world 0.500\n"
+        "my_talk 1 61.000 1.000 good-bye 1.000\n"
+    ),
+    "jsonl": (
+        '{"start": 0.25, "end": 1.5, "text": "hello world", "words": ['
+        '{"word": "hello", "start": 0.25, "end": 0.7, "confidence": 0.988}, '
+        '{"word": "world", "start": 0.8, "end": 1.5, "confidence": 0.5}]}\n'
+        '{"start": 61.0, "end": 62.0, "text": "good-bye", "words": ['
+        '{"word": "good-bye", "start": 61.0, "end": 62.0, "confidence": 1.0}]}\n'
+    ),
+    "TextGrid": """\
+File type = "ooTextFile"
+Object class = "TextGrid"
+
+xmin = 0
+xmax = 2.000
+tiers? <exists>
+size = 2
+item []:
+    item [1]:
+        class = "IntervalTier"
+        name = "segments"
+        xmin = 0
+        xmax = 2.000
+        intervals: size = 3
+        intervals [1]:
+            xmin = 0.000
+            xmax = 0.250
+            text = ""
+        intervals [2]:
+            xmin = 0.250
+            xmax = 1.500
+            text = "say ""hi\"""
+        intervals [3]:
+            xmin = 1.500
+            xmax = 2.000
+            text = ""
+    item [2]:
+        class = "IntervalTier"
+        name = "words"
+        xmin = 0
+        xmax = 2.000
+        intervals: size = 1
+        intervals [1]:
+            xmin = 0.000
+            xmax = 2.000
+            text = ""
+""",
+}
+
+
+@pytest.mark.parametrize("format", [f for f in GOLDEN if f != "TextGrid"])
+def test_golden(format: str) -> None:
+    assert writers.render(TRANSCRIPT, format, "my talk") == GOLDEN[format]
+
+
+def test_golden_textgrid() -> None:
+    transcript = Transcript((Segment(0.25, 1.5, 'say "hi"'),), 2.0)
+    assert writers.render(transcript, "TextGrid") == GOLDEN["TextGrid"]
+
+
+def test_json_is_as_documented() -> None:
+    assert json.loads(writers.render(TRANSCRIPT, "json")) == {
+        "text": "hello world good-bye",
+        "duration": 63.0,
+        "model": "tiny",
+        "segments": [json.loads(line) for line in GOLDEN["jsonl"].splitlines()],
+    }
+
+
+@pytest.mark.parametrize("format", writers.FORMATS)
+def test_nothing_said(format: str) -> None:
+    text = writers.render(Transcript((), 4.0), format)
+    assert "nan" not in text
+    assert writers.cues(Transcript((), 4.0)) == []
+
+
+def test_vtt_escapes_markup() -> None:
+    transcript = Transcript((Segment(0, 1, "<b> & --> x"),), 1.0)
+    assert "&lt;b&gt; &amp; --&gt; x" in writers.render(transcript, "vtt")
+
+
+def test_save_takes_the_format_from_the_name(tmp_path: Path) -> None:
+    TRANSCRIPT.save(tmp_path / "my talk.CTM")
+    TRANSCRIPT.save(str(tmp_path / "a.textgrid"))
+    assert (tmp_path / "my talk.CTM").read_text() == GOLDEN["ctm"]
+    assert (tmp_path / "a.textgrid").read_text().startswith('File type = "ooTextFile"')
+    assert len(list(tmp_path.iterdir())) == 2  # no temporary is left
+    with pytest.raises(ConfigError, match=r"unknown format 'docx' \(one of: txt, srt"):
+        TRANSCRIPT.save(tmp_path / "a.docx")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    broken = Transcript((Segment(0, 1, "\ud800"),), 1.0)  # a lone surrogate has no UTF-8
+    with pytest.raises(UnicodeEncodeError):
+        broken.save(tmp_path / "a.txt")
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
+
+
+def test_long_segments_become_several_cues() -> None:
+    words = tuple(Word(f"word{i:02}", i * 0.5, i * 0.5 + 0.4) for i in range(40))
+    transcript = Transcript((Segment(0, 20, " ".join(w.word for w in words), words),), 20.0)
+    cues = writers.cues(transcript)
+    assert len(cues) == 4  # twelve words of six letters fit in two lines
+    assert cues[0].lines == ("word00 word01 word02 word03 word04 word05",
+                             "word06 word07 word08 word09 word10 word11")  # fmt: skip
+    assert (cues[0].start, cues[0].end) == (0.0, 5.9)
+
+
+def test_segments_without_words_are_spread_by_length() -> None:
+    transcript = Transcript((Segment(10.0, 30.0, "aaaa " * 40),), 30.0)
+    cues = writers.cues(transcript)
+    assert cues[0].start == 10.0
+    assert cues[-1].end == 30.0
+    assert all(cue.end - cue.start <= writers.CUE_SECONDS for cue in cues)
+
+
+@st.composite
+def transcripts(draw: st.DrawFn) -> Transcript:
+    """Words in order, at least a frame long, parted into segments at random."""
+    token = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Z")), min_size=1, max_size=42)
+    time, segments = 0.0, []
+    for _ in range(draw(st.integers(0, 4))):
+        words = []
+        for _ in range(draw(st.integers(0, 30))):
+            start = time + draw(st.floats(0, 3))
+            time = start + draw(st.floats(0.03, 1.5))
+            words.append(Word(draw(token), start, time, draw(st.floats(0, 1))))
+        begin = words[0].start if words else time
+        segments.append(Segment(begin, time, " ".join(w.word for w in words), tuple(words)))
+    return Transcript(tuple(segments), time + draw(st.floats(0, 2)))
+
+
+@given(transcripts())
+def test_subtitle_rules(transcript: Transcript) -> None:
+    cues = writers.cues(transcript)
+    for cue in cues:
+        assert 1 <= len(cue.lines) <= writers.CUE_LINES
+        assert all(0 < len(line) <= writers.LINE_CHARACTERS for line in cue.lines)
+        assert 0 < cue.end - cue.start <= writers.CUE_SECONDS + 1e-9
+    for earlier, later in pairwise(cues):
+        assert earlier.end <= later.start
+    said = " ".join(" ".join(cue.lines) for cue in cues)
+    assert said.split() == [w.word for w in transcript.words]
+
+
+@given(transcripts())
+def test_times_survive(transcript: Transcript) -> None:
+    expected = [(w.start, w.end) for w in transcript.words]
+
+    data = json.loads(writers.render(transcript, "json"))
+    words = [(w["start"], w["end"]) for s in data["segments"] for w in s["words"]]
+    assert words == [(round(a, 3), round(b, 3)) for a, b in expected]
+
+    lines = writers.render(transcript, "ctm").splitlines()
+    fields = [line.split(" ") for line in lines]
+    assert all(len(f) == 6 for f in fields)
+    for (start, end), f in zip(expected, fields, strict=True):
+        assert float(f[2]) == pytest.approx(start, abs=6e-4)
+        assert float(f[2]) + float(f[3]) == pytest.approx(end, abs=1.1e-3)
+
+
+@given(transcripts())
+def test_textgrid_tiers_cover_the_recording(transcript: Transcript) -> None:
+    text = writers.render(transcript, "TextGrid")
+    for tier in text.split("item [")[2:]:
+        intervals = re.findall(r"intervals \[\d+\]:\s+xmin = (\S+)\s+xmax = (\S+)", tier)
+        times = [(float(a), float(b)) for a, b in intervals]
+        assert all(a < b for a, b in times)
+        if times:
+            assert times[0][0] == 0
+            assert times[-1][1] == pytest.approx(transcript.duration, abs=6e-4)
+        assert all(x[1] == y[0] for x, y in pairwise(times))
