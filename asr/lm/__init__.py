@@ -1,0 +1,1 @@
+"""Word n-gram language models: estimated from text, mixed, pruned, and asked while decoding."""

@@ -1,0 +1,253 @@
+"""The compact n-gram model that a decoder asks: memory-mapped, quantised, one integer a state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from asr.arrays import load_arrays, save_arrays
+from asr.errors import ASRError, LanguageModelError
+from asr.lm.backoff import BackoffModel
+from asr.lm.quantize import codebook, nearest
+from asr.lm.words import END_ID, START_ID, WordList
+
+KIND = "asr-ngram"
+VERSION = 1
+
+
+class NGramTables(NamedTuple):
+    """What the scoring kernel reads. All arrays are read-only.
+
+    A *node* is an n-gram that others continue (and every single word): it can be a state. A
+    *leaf* is an n-gram that none continues. Node 0 is the empty history, nodes 1 … V are the
+    words 0 … V - 1; longer nodes follow sorted by (parent, word), leaves likewise. Shapes:
+    (nodes,), (leaves,), offsets (nodes + 1,), codebooks (256,).
+    """
+
+    word: np.ndarray  # uint16 or uint32: last word of the node
+    probability: np.ndarray  # uint8 codes
+    backoff: np.ndarray  # uint8 codes
+    suffix: np.ndarray  # uint32: longest shorter history that is a node
+    children: np.ndarray  # uint32: children of node i are the nodes children[i] … [i + 1]
+    leaves: np.ndarray  # uint32: leaves of node i are leaves[i] … leaves[i + 1]
+    leaf_word: np.ndarray
+    leaf_probability: np.ndarray
+    probability_codebook: np.ndarray  # float32 natural logarithms
+    backoff_codebook: np.ndarray
+
+
+@njit(cache=True, nogil=True)
+def _find(words, begin, end, word):
+    """Index of `word` in the ascending words[begin:end], or -1."""
+    begin, end = np.int64(begin), np.int64(end)
+    while begin < end:
+        middle = (begin + end) >> 1
+        if words[middle] < word:
+            begin = middle + 1
+        elif words[middle] > word:
+            end = middle
+        else:
+            return middle
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _child(tables, node, word):
+    return _find(tables.word, tables.children[node], tables.children[node + 1], word)
+
+
+@njit(cache=True, nogil=True)
+def _next_state(tables, node, word):
+    """The longest history that ends in `word` and begins as `node` or a suffix of it."""
+    while node != 0:
+        child = _child(tables, node, word)
+        if child >= 0:
+            return np.int32(child)
+        node = np.int64(tables.suffix[node])
+    return np.int32(1 + word)
+
+
+@njit(cache=True, nogil=True)
+def ngram_score(tables, state, word):
+    """Natural-log probability (float32) of a word id after a state, and the state it leads to.
+
+    `word` must be an id of the model's vocabulary: bounds are not checked here.
+    """
+    node, sought = np.int64(state), np.int64(word)
+    log_prob = np.float32(0.0)
+    while node != 0:
+        child = _child(tables, node, sought)
+        if child >= 0:
+            log_prob += tables.probability_codebook[tables.probability[child]]
+            return log_prob, np.int32(child)
+        leaf = _find(tables.leaf_word, tables.leaves[node], tables.leaves[node + 1], sought)
+        if leaf >= 0:
+            log_prob += tables.probability_codebook[tables.leaf_probability[leaf]]
+            return log_prob, _next_state(tables, np.int64(tables.suffix[node]), sought)
+        log_prob += tables.backoff_codebook[tables.backoff[node]]
+        node = np.int64(tables.suffix[node])
+    log_prob += tables.probability_codebook[tables.probability[1 + sought]]
+    return log_prob, np.int32(1 + sought)
+
+
+@njit(cache=True, nogil=True)
+def _score_sequence(tables, state, words, scores):
+    for i in range(len(words)):
+        scores[i], state = ngram_score(tables, state, words[i])
+
+
+class NGram:
+    """A word n-gram model. A *state* is one int32: the node of the longest matched history.
+
+    >>> model = NGram.compile(read_arpa("en.arpa"))       # doctest: +SKIP
+    >>> model.save("en.bin"); model = NGram.load("en.bin")  # doctest: +SKIP
+    >>> model.score("good morning".split())               # doctest: +SKIP
+    array([-4.1, -2.3, -1.2], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        tables: NGramTables,
+        words: WordList,
+        order: int,
+        metadata: dict[str, Any] | None = None,
+    ):
+        for array in tables:
+            array.setflags(
+                write=False
+            )  # numba compiles read-only arrays separately: once is enough
+        self.tables = tables
+        self.words = words
+        self.order = order
+        self.metadata = metadata or {}
+
+    @classmethod
+    def compile(cls, model: BackoffModel) -> NGram:
+        """Quantise a full-precision model to one byte a weight and drop what leaves don't need."""
+        is_node = model.backoff != 0
+        is_node[model.parent[1:]] = True
+        is_node[: 1 + len(model.words)] = True
+        nodes, leaves = np.flatnonzero(is_node), np.flatnonzero(~is_node)
+        number = np.cumsum(is_node) - 1  # of a node in the compact model
+
+        suffix = model.suffix[nodes]
+        while not is_node[suffix].all():
+            suffix = np.where(is_node[suffix], suffix, model.suffix[suffix])
+        word_type = np.uint16 if len(model.words) <= 1 << 16 else np.uint32
+        probabilities = codebook(model.log_prob[1:])
+        backoffs = codebook(model.backoff[nodes[1:]])
+        tables = NGramTables(
+            word=model.word[nodes].astype(word_type),
+            probability=nearest(probabilities, model.log_prob[nodes]),
+            backoff=nearest(backoffs, model.backoff[nodes]),
+            suffix=number[suffix].astype(np.uint32),
+            children=1 + _offsets(number[model.parent[nodes[1:]]], len(nodes)),
+            leaves=_offsets(number[model.parent[leaves]], len(nodes)),
+            leaf_word=model.word[leaves].astype(word_type),
+            leaf_probability=nearest(probabilities, model.log_prob[leaves]),
+            probability_codebook=probabilities,
+            backoff_codebook=backoffs,
+        )
+        metadata = {**model.metadata, "ngrams": model.counts}
+        return cls(tables, model.words, model.order, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> NGram:
+        """Map a binary model; nothing is copied.
+
+        Raises LanguageModelError if the file is missing, foreign or damaged.
+        """
+        try:
+            arrays, metadata = load_arrays(path)
+        except ASRError as error:
+            raise LanguageModelError(error.cause, error.remedy) from error
+        if metadata.get("kind") != KIND or metadata.get("version") != VERSION:
+            raise LanguageModelError(f"{path}: not a language model of version {VERSION}")
+        try:
+            words = WordList(arrays.pop("vocabulary"), arrays.pop("vocabulary_blocks"))
+            tables = NGramTables(**arrays)
+            _check(tables, len(words))
+            return cls(tables, words, int(metadata["order"]), metadata["info"])
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise LanguageModelError(
+                f"{path}: damaged language model ({error})", "copy or make it again"
+            ) from error
+
+    def save(self, path: str | Path) -> None:
+        arrays = {
+            **self.tables._asdict(),
+            "vocabulary": self.words.text,
+            "vocabulary_blocks": self.words.blocks,
+        }
+        metadata = {"kind": KIND, "version": VERSION, "order": self.order, "info": self.metadata}
+        save_arrays(path, arrays, metadata)
+
+    @property
+    def start(self) -> int:
+        """State at the beginning of a sentence."""
+        return 1 + START_ID
+
+    @property
+    def end(self) -> int:
+        """Id of the word that ends a sentence."""
+        return END_ID
+
+    def word_id(self, word: str) -> int:
+        """Id of a word, 0 for one the model does not know."""
+        return self.words.index(word)
+
+    def score(self, words: Iterable[str]) -> np.ndarray:
+        """Natural-log probability (words + 1,) float32 of each word, and of the sentence's end."""
+        ids = np.array([*map(self.word_id, words), self.end], np.int32)
+        scores = np.empty(len(ids), np.float32)
+        _score_sequence(self.tables, np.int32(self.start), ids, scores)
+        return scores
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tables and of the vocabulary."""
+        arrays = (*self.tables, self.words.text, self.words.blocks)
+        return sum(array.nbytes for array in arrays)
+
+
+def _offsets(parents: np.ndarray, nodes: int) -> np.ndarray:
+    """Where the children of every node begin, given the ascending parents of all children."""
+    return np.searchsorted(parents, np.arange(nodes + 1)).astype(np.uint32)
+
+
+def _check(tables: NGramTables, vocabulary: int) -> None:
+    """The kernels trust offsets and ids: a damaged file must not make them read elsewhere."""
+    nodes, leaves = len(tables.word), len(tables.leaf_word)
+    shapes = {
+        "word": nodes,
+        "probability": nodes,
+        "backoff": nodes,
+        "suffix": nodes,
+        "children": nodes + 1,
+        "leaves": nodes + 1,
+        "leaf_word": leaves,
+        "leaf_probability": leaves,
+        "probability_codebook": 256,
+        "backoff_codebook": 256,
+    }
+    for name, length in shapes.items():
+        array = getattr(tables, name)
+        kinds = "f" if "codebook" in name else "u"
+        if array.shape != (length,) or array.dtype.kind not in kinds:
+            raise ValueError(f"{name}: {array.dtype} {array.shape}")
+    for name, begin, end in (("children", 1, nodes), ("leaves", 0, leaves)):
+        offsets = getattr(tables, name)
+        if offsets[0] != begin or offsets[-1] != end or (offsets[1:] < offsets[:-1]).any():
+            raise ValueError(name)
+    if tables.children[1] != 1 + vocabulary or tables.leaves[1] != 0:
+        raise ValueError("vocabulary")
+    if (tables.suffix > np.arange(-1, nodes - 1).clip(0)).any():
+        raise ValueError("suffix")
+    if tables.word.max() >= vocabulary or tables.leaf_word.max(initial=0) >= vocabulary:
+        raise ValueError("word")
+    if not np.isfinite([tables.probability_codebook, tables.backoff_codebook]).all():
+        raise ValueError("codebook")
