@@ -1,0 +1,69 @@
+"""`asr train`: one training run, configured by Hydra."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from asr.errors import ConfigError, MissingDependencyError
+
+
+def train(overrides: list[str], config_dir: str | None = None) -> None:
+    """Compose the configuration from `conf/` and `overrides`, then train or go on training."""
+    try:
+        from asr.train.setup import make_trainer
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"training needs {error.name}", "pip install 'blstm-ctc-asr[train]'"
+        ) from error
+    make_trainer(compose(overrides, config_dir)).fit()
+
+
+def compose(overrides: list[str], config_dir: str | None = None) -> Any:
+    """The TrainingConfig that Hydra makes of `conf/` and `overrides` (`group=choice`, `key=value`).
+
+    Raises ConfigError for an unknown key, naming its nearest neighbour.
+    """
+    from pathlib import Path
+
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir, initialize_config_module
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from asr.config import build
+    from asr.train.config import TrainingConfig
+
+    if config_dir is None:
+        context = initialize_config_module("conf", version_base="1.3")
+    else:
+        context = initialize_config_dir(str(Path(config_dir).absolute()), version_base="1.3")
+    with context:
+        try:
+            composed = hydra_compose("config", overrides)
+            plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            known = list(_leaves(OmegaConf.to_container(hydra_compose("config"))))
+            raise ConfigError(*_explain(error, overrides, known)) from error
+    assert isinstance(plain, dict)
+    return build(TrainingConfig, plain)
+
+
+def _explain(error: Exception, overrides: list[str], known: list[str]) -> tuple[str, str]:
+    cause = str(error).splitlines()[0]
+    for override in overrides:
+        key = override.lstrip("+~").split("=")[0]
+        if key not in known and key in cause:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+            return f"unknown setting {key}", f"did you mean {near[0]}?" if near else "see conf/"
+    return cause, "see conf/ for what there is"
+
+
+def _leaves(data: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix

@@ -1,0 +1,129 @@
+"""Augmentation: the same words as another voice, microphone or room might bring them.
+
+Everything takes its randomness from the generator that is passed in, so that an example is a
+function of (seed, epoch, utterance) alone and a resumed run sees exactly what it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+
+from asr.features import FeatureConfig
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Probabilities are per utterance; levels are drawn uniformly from the given ranges.
+
+    speeds: factors of speed (and pitch) perturbation (Ko et al., Interspeech 2015).
+    volume_db: gain range. snr_db: signal-to-noise range of the mixed-in noise.
+    noise_only: probability of a stretch of pure noise in place of the utterance, with an empty
+    transcript: what teaches a network to stay silent.
+    time_masks x time_width (seconds), frequency_masks x frequency_width (mel bands): SpecAugment
+    (Park et al., Interspeech 2019); a time mask never exceeds `time_share` of the utterance.
+    """
+
+    speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+    volume_db: tuple[float, float] = (-12.0, 6.0)
+    noise: float = 0.0
+    snr_db: tuple[float, float] = (5.0, 30.0)
+    room: float = 0.0
+    noise_only: float = 0.0
+    time_masks: int = 2
+    time_width: float = 0.3
+    time_share: float = 0.15
+    frequency_masks: int = 2
+    frequency_width: int = 20
+
+
+class Augmenter:
+    """Applies an AugmentConfig. `noises` and `rooms` are mono waveforms at `sample_rate`."""
+
+    def __init__(
+        self,
+        config: AugmentConfig,
+        features: FeatureConfig,
+        noises: Sequence[np.ndarray] = (),
+        rooms: Sequence[np.ndarray] = (),
+    ):
+        self.config = config
+        self._features = features
+        self._noises = noises
+        self._rooms = rooms
+
+    def is_noise_only(self, rng: np.random.Generator) -> bool:
+        return bool(self._noises) and rng.random() < self.config.noise_only
+
+    def waveform(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Another recording of the same words: speed, room, noise, volume. (samples,) float32."""
+        config = self.config
+        waveform = change_speed(waveform, float(rng.choice(config.speeds)))
+        if self._rooms and rng.random() < config.room:
+            waveform = reverberate(waveform, self._rooms[rng.integers(len(self._rooms))])
+        if self._noises and rng.random() < config.noise:
+            noise = self.noise(len(waveform), rng)
+            waveform = mix(waveform, noise, rng.uniform(*config.snr_db))
+        return self.volume(waveform, rng)
+
+    def noise(self, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+        """A random stretch of one of the noises, repeated where it is too short."""
+        noise = self._noises[rng.integers(len(self._noises))]
+        start = rng.integers(len(noise))
+        return np.resize(np.roll(noise, -start) if start else noise, n_samples)
+
+    def volume(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        gain = np.float32(10 ** (rng.uniform(*self.config.volume_db) / 20))
+        return np.clip(waveform * gain, -1.0, 1.0)
+
+    def mask(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """SpecAugment on normalised features (rows, size): masked cells become 0, the mean.
+
+        A frequency mask hides the same bands in all stacked frames and deltas of a row.
+        """
+        config, layout = self.config, self._features
+        columns = layout.n_mels + layout.energy
+        masked = features.copy()
+        bands = masked.reshape(len(masked), -1, columns)
+        for _ in range(config.frequency_masks):
+            width = int(rng.integers(0, config.frequency_width + 1))
+            start = int(rng.integers(0, max(1, layout.n_mels - width)))
+            bands[:, :, start : start + width] = 0
+        longest = min(config.time_width / layout.frame_shift, config.time_share * len(masked))
+        for _ in range(config.time_masks):
+            width = int(rng.integers(0, int(longest) + 1))
+            start = int(rng.integers(0, max(1, len(masked) - width)))
+            masked[start : start + width] = 0
+        return masked
+
+
+def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
+    """Play `factor` times as fast, as a tape would: duration and pitch change together."""
+    if factor == 1.0 or not len(waveform):
+        return waveform
+    return soxr.resample(waveform, factor, 1.0, quality="LQ").astype(np.float32, copy=False)
+
+
+def mix(waveform: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
+    """Add `noise` (as long as `waveform`) so that the signal-to-noise ratio is `snr_db`."""
+    signal_power, noise_power = np.mean(waveform**2), np.mean(noise**2)
+    if not signal_power or not noise_power:
+        return waveform
+    gain = np.sqrt(signal_power / noise_power * 10 ** (-snr_db / 10))
+    return waveform + noise * np.float32(gain)
+
+
+def reverberate(waveform: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Convolve with a room's impulse response; length, timing and loudness stay.
+
+    The response is aligned at its strongest sample, so that words keep their times.
+    """
+    size = 1 << (len(waveform) + len(room) - 2).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(waveform, size) * np.fft.rfft(room, size), size)
+    direct = int(np.argmax(np.abs(room)))
+    wet = wet[direct : direct + len(waveform)].astype(np.float32)
+    power = np.mean(wet**2)
+    return wet * np.sqrt(np.mean(waveform**2) / power) if power else waveform

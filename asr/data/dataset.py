@@ -1,0 +1,211 @@
+"""Utterances of a manifest as training examples, and examples as batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from asr import audio
+from asr.data.augment import Augmenter
+from asr.errors import AudioError, ManifestError
+from asr.features import FeatureConfig, Features
+from asr.text.targets import Targets
+from asr.types import Utterance
+
+
+@dataclass(frozen=True)
+class Example:
+    """`features` (rows, size); `targets` class indices for each head that has any."""
+
+    features: np.ndarray
+    targets: Mapping[str, Sequence[int]]
+    text: str
+
+
+@dataclass
+class Batch:
+    """B utterances, T rows of features, F columns, U target symbols.
+
+    features (B, T, F) and targets[head] (B, U) are padded with zeros; lengths are integers.
+    A head's target length is -1 where the utterance has no target for it.
+    """
+
+    features: torch.Tensor
+    lengths: torch.Tensor
+    targets: dict[str, torch.Tensor]
+    target_lengths: dict[str, torch.Tensor]
+    texts: list[str]
+    failures: list[str] = field(default_factory=list)
+
+    def to(self, device: torch.device) -> Batch:
+        """Move what the network reads; lengths stay on the CPU, where they are used."""
+        self.features = self.features.to(device, non_blocking=True)
+        self.targets = {h: t.to(device, non_blocking=True) for h, t in self.targets.items()}
+        return self
+
+
+class SpeechDataset(Dataset):
+    """Examples by (epoch, index). A file that cannot be read gives its error text instead.
+
+    `targets` spells the transcripts for each head of the network. With an `augmenter` every epoch
+    hears another version of an utterance, drawn from (seed, epoch, index) alone; SpecAugment starts
+    in epoch `masks_from`. `cache` keeps decoded audio in memory as 16-bit integers: 115 MB an hour.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        targets: Mapping[str, Targets],
+        features: FeatureConfig,
+        augmenter: Augmenter | None = None,
+        *,
+        masks_from: int = 0,
+        seed: int = 0,
+        cache: bool = False,
+    ):
+        self.utterances = utterances
+        self.targets = targets
+        self._masks_from = masks_from
+        self._features = Features(features)
+        self._augmenter = augmenter
+        self._seed = seed
+        self._cache: dict[int, np.ndarray] | None = {} if cache else None
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, key: tuple[int, int]) -> Example | str:
+        epoch, index = key
+        utterance = self.utterances[index]
+        try:
+            waveform = self._read(index)
+        except AudioError as error:
+            return str(error)
+        targets = {head: spell(utterance.text) for head, spell in self.targets.items()}
+        text = utterance.text
+        if self._augmenter is None:
+            return Example(self._features(waveform), _known(targets), text)
+        rng = np.random.default_rng([self._seed, epoch, index])
+        if self._augmenter.is_noise_only(rng):
+            noise = self._augmenter.noise(len(waveform), rng)
+            waveform, text = self._augmenter.volume(noise, rng), ""
+            targets = {head: [] for head in targets}
+        else:
+            waveform = self._augmenter.waveform(waveform, rng)
+        features = self._features(waveform)
+        if epoch >= self._masks_from:
+            features = self._augmenter.mask(features, rng)
+        return Example(features, _known(targets), text)
+
+    def _read(self, index: int) -> np.ndarray:
+        if self._cache is not None and index in self._cache:
+            return self._cache[index].astype(np.float32) / 32767
+        config = self._features.config
+        waveform = audio.read(self.utterances[index].audio_filepath, config.sample_rate)
+        if self._cache is not None:
+            self._cache[index] = np.round(np.clip(waveform, -1, 1) * 32767).astype(np.int16)
+        return waveform
+
+
+def collate(examples: Sequence[Example | str], heads: Sequence[str]) -> Batch | None:
+    """Pad examples into a batch; None if every one of them failed or there were none."""
+    failures = [e for e in examples if isinstance(e, str)]
+    good = [e for e in examples if isinstance(e, Example) and len(e.features)]
+    if not good:
+        return None
+    targets, target_lengths = {}, {}
+    for head in heads:
+        spelled = [e.targets.get(head) for e in good]
+        rows = [torch.tensor(s or [], dtype=torch.long) for s in spelled]
+        targets[head] = pad_sequence(rows, batch_first=True)
+        lengths = [-1 if s is None else len(s) for s in spelled]
+        target_lengths[head] = torch.tensor(lengths, dtype=torch.long)
+    return Batch(
+        features=pad_sequence([torch.from_numpy(e.features) for e in good], batch_first=True),
+        lengths=torch.tensor([len(e.features) for e in good]),
+        targets=targets,
+        target_lengths=target_lengths,
+        texts=[e.text for e in good],
+        failures=failures,
+    )
+
+
+def ctc_frames(target: Sequence[int]) -> int:
+    """The least number of frames in which CTC can spell `target`: repeats need a blank between.
+
+    >>> ctc_frames([5, 5, 3])
+    4
+    """
+    return len(target) + sum(a == b for a, b in zip(target, target[1:], strict=False))
+
+
+def usable(
+    utterances: Sequence[Utterance],
+    targets: Mapping[str, Targets],
+    features: FeatureConfig,
+    *,
+    subsampling: int = 1,
+    min_duration: float = 0.1,
+    max_duration: float = 20.0,
+    fastest: float = 1.0,
+) -> tuple[list[Utterance], Counter[str]]:
+    """The utterances that can be trained on, and how many were left out for which reason.
+
+    `fastest` is the greatest speed factor of the augmentation, `subsampling` that of the network.
+    Symbols outside a vocabulary are reasons too: `unknown symbol 'é'` with the utterances it cost.
+    """
+    kept, reasons = [], Counter[str]()
+    for utterance in utterances:
+        reason = ""
+        frames = features.n_rows(utterance.duration / fastest) // subsampling
+        unknown: Counter[str] = Counter()
+        needed = max(ctc_frames(t(utterance.text, unknown) or []) for t in targets.values())
+        if utterance.duration > max_duration:
+            reason = f"longer than {max_duration:g} s"
+        elif utterance.duration < min_duration:
+            reason = f"shorter than {min_duration:g} s"
+        elif unknown:
+            reason = f"unknown symbol {min(unknown)!r}"
+        elif frames < max(needed, 1):
+            reason = "fewer frames than CTC needs for the text"
+        if reason:
+            reasons[reason] += 1
+        else:
+            kept.append(utterance)
+    if not kept:
+        raise ManifestError(f"no usable utterance: {dict(reasons) or 'the manifest is empty'}")
+    return kept, reasons
+
+
+def feature_statistics(
+    dataset: SpeechDataset, limit: int = 1000, seed: int = 0
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each feature column over at most `limit` utterances."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(dataset))[:limit]
+    count, total, squares = 0, np.zeros(0), np.zeros(0)
+    for index in chosen:
+        example = dataset[0, int(index)]
+        if isinstance(example, str):
+            continue
+        frames = example.features.astype(np.float64)
+        if not count:
+            total, squares = np.zeros(frames.shape[1]), np.zeros(frames.shape[1])
+        count += len(frames)
+        total += frames.sum(axis=0)
+        squares += (frames**2).sum(axis=0)
+    if not count:
+        raise ManifestError("no recording of the training set can be read")
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-10))
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _known(targets: Mapping[str, Sequence[int] | None]) -> dict[str, Sequence[int]]:
+    return {head: target for head, target in targets.items() if target is not None}

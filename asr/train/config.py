@@ -1,0 +1,101 @@
+"""Every setting of a training run, with its meaning. `conf/` holds values for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from asr.data.augment import AugmentConfig
+from asr.features import FeatureConfig
+from asr.models.encoder import EncoderConfig
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """What one head is trained to spell.
+
+    units: `characters` of `alphabet`, or `phones` by the pronunciation dictionary `lexicon`.
+    layer: the encoder layer it sits on, from 1; None is the last. weight: of its loss.
+    """
+
+    units: Literal["characters", "phones"] = "characters"
+    layer: int | None = None
+    weight: float = 1.0
+    alphabet: str = "abcdefghijklmnopqrstuvwxyz'"
+    lexicon: str | None = None
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which recordings, and how they are put into batches.
+
+    train, dev: manifests. noises, rooms: manifests of background noise and of room impulse
+    responses. batch_frames: feature rows in a batch, padding included. cache: keep decoded audio
+    in memory. workers: processes that prepare batches beside the one that trains.
+    """
+
+    train: tuple[str, ...]
+    dev: tuple[str, ...]
+    noises: str | None = None
+    rooms: str | None = None
+    min_duration: float = 0.2
+    max_duration: float = 20.0
+    batch_frames: int = 8000
+    batch_utterances: int = 64
+    sorted_first_epoch: bool = True
+    cache: bool = True
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam (Kingma & Ba 2015, with decoupled weight decay) or SGD with momentum.
+
+    The learning rate rises over `warmup_steps`, stays, and falls linearly over the last `decay`
+    share of all steps to `final` times its height. gradients are clipped to the norm `clip`.
+    """
+
+    name: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    warmup_steps: int = 300
+    decay: float = 0.3
+    final: float = 0.02
+    clip: float = 5.0
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """The course of a run.
+
+    precision: `bf16` runs the network in bfloat16 by autocast, on CUDA or on CPUs that have it.
+    masks_from: the epoch (from 0) in which SpecAugment starts. ema: decay of the moving average of
+    the weights that is evaluated and kept; 0 turns it off. average: so many of the best epochs are
+    averaged at the end. patience: epochs without a better dev error until the run stops early.
+    """
+
+    epochs: int = 30
+    seed: int = 1
+    device: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    masks_from: int = 2
+    ema: float = 0.999
+    average: int = 5
+    patience: int = 10
+    checkpoint_minutes: float = 10.0
+    log_steps: int = 20
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training run; its files are under `run`."""
+
+    run: str
+    data: DataConfig
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    model: EncoderConfig = field(default_factory=EncoderConfig)
+    heads: dict[str, HeadSettings] = field(default_factory=lambda: {"characters": HeadSettings()})
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)

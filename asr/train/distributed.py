@@ -1,0 +1,59 @@
+"""Several processes that train one model, started by `torchrun`; alone, everything is a no-op."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+class Processes:
+    """This process among `world_size` of them."""
+
+    def __init__(self, device: torch.device):
+        self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        if self.world_size > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Add up a tensor over all processes, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter], extra: Tensor) -> Tensor:
+        """Add up all gradients, and some numbers beside them, in a single message.
+
+        A process that had no batch at this step has no gradients and counts as zeros.
+        """
+        if self.world_size == 1:
+            return extra
+        parameters = list(parameters)
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [p.grad.reshape(-1) for p in parameters if p.grad is not None]
+        buffer = self.sum(torch.cat([*gradients, extra.to(gradients[0])]))
+        offset = 0
+        for parameter in parameters:
+            assert parameter.grad is not None
+            size = parameter.numel()
+            parameter.grad.copy_(buffer[offset : offset + size].view_as(parameter))
+            offset += size
+        return buffer[offset:]
+
+    def wait(self) -> None:
+        if self.world_size > 1:
+            dist.barrier()
+
+    def close(self) -> None:
+        if self.world_size > 1 and dist.is_initialized():
+            dist.destroy_process_group()

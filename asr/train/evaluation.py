@@ -1,0 +1,48 @@
+"""Error rates on the development set while training: greedy decoding, no language model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import jiwer
+import torch
+
+from asr.data.dataset import Batch
+from asr.models.acoustic import AcousticModel
+from asr.text.normalize import normalize
+from asr.text.vocabulary import Vocabulary
+
+
+def greedy_texts(model: AcousticModel, batch: Batch, vocabulary: Vocabulary) -> list[str]:
+    """The most probable class of each frame, repeats collapsed and blanks taken out."""
+    log_probs, lengths = model(batch.features, batch.lengths)
+    best = log_probs.argmax(dim=-1).cpu()
+    texts = []
+    for row, length in zip(best, lengths, strict=True):
+        classes = torch.unique_consecutive(row[:length]).tolist()
+        texts.append(vocabulary.decode([c for c in classes if c != vocabulary.blank]))
+    return texts
+
+
+@torch.inference_mode()
+def count_errors(
+    model: AcousticModel, batches: Iterable[Batch | None], vocabulary: Vocabulary
+) -> torch.Tensor:
+    """(word errors, words, character errors, characters) over all batches; phones are words."""
+    counts = torch.zeros(4, dtype=torch.float64)
+    for batch in batches:
+        if batch is None:
+            continue
+        for text, hypothesis in zip(
+            batch.texts, greedy_texts(model, batch, vocabulary), strict=True
+        ):
+            reference = normalize(text)
+            if not reference:
+                continue
+            words = jiwer.process_words(reference, hypothesis)
+            characters = jiwer.process_characters(reference, hypothesis)
+            for offset, result in ((0, words), (2, characters)):
+                errors = result.substitutions + result.deletions + result.insertions
+                counts[offset] += errors
+                counts[offset + 1] += result.hits + result.substitutions + result.deletions
+    return counts

@@ -1,0 +1,422 @@
+"""The training loop: steps, epochs, checkpoints, early stopping, averaging.
+
+A step is a function of (weights, seed, step): batches come from (seed, epoch), augmentation from
+(seed, epoch, utterance), dropout from (seed, step, rank). That is why a resumed run equals one that
+was never interrupted, to the bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from asr.config import differences, to_dict
+from asr.data.dataset import Batch, SpeechDataset, collate
+from asr.data.sampler import BucketSampler
+from asr.errors import TrainingError
+from asr.models.acoustic import AcousticModel
+from asr.text.vocabulary import Vocabulary
+from asr.train import checkpoint
+from asr.train.config import TrainingConfig
+from asr.train.distributed import Processes
+from asr.train.evaluation import count_errors
+from asr.train.log import RunLog
+from asr.train.optimization import ctc_losses, learning_rate, make_optimizer
+
+LAST, BEST = "last.safetensors", "best.safetensors"
+# Settings that may change when a run goes on; any other change makes it another run.
+_MAY_CHANGE = {
+    "run",
+    "trainer.epochs",
+    "trainer.patience",
+    "trainer.average",
+    "trainer.checkpoint_minutes",
+    "trainer.log_steps",
+    "data.workers",
+    "data.cache",
+}
+_MAX_BAD_STEPS = 20
+
+
+@dataclass
+class State:
+    """Where a run is."""
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+    bad_steps: int = 0
+    seconds: float = 0.0
+    scores: list[tuple[float, int]] = field(default_factory=list)  # (dev error, epoch)
+
+
+class Trainer:
+    """Trains one model; `fit` returns when the run is over or was asked to stop."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        model: AcousticModel,
+        vocabulary: Vocabulary,
+        train_set: SpeechDataset,
+        dev_set: SpeechDataset,
+        lengths: tuple[list[int], list[int]],
+    ):
+        self.config = config
+        self.folder = Path(config.run)
+        self.device = _device(config.trainer.device)
+        self.processes = Processes(self.device)
+        self.model = model.to(self.device)
+        self.vocabulary = vocabulary
+        self.optimizer = make_optimizer(model.parameters(), config.optimizer)
+        self.state = State()
+        self.log = RunLog(self.folder, self.processes.is_main)
+        self._stop = False
+        self._ema = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self._train_sampler = self._sampler(lengths[0], shuffle=True)
+        self._dev_sampler = self._sampler(lengths[1], shuffle=False)
+        self._train_loader = self._loader(train_set, self._train_sampler)
+        self._dev_loader = self._loader(dev_set, self._dev_sampler)
+
+    def fit(self) -> State:
+        trainer = self.config.trainer
+        if (self.folder / LAST).exists():
+            self.resume()
+        self.log.say(
+            f"{sum(p.numel() for p in self.model.parameters()):,} parameters, "
+            f"{len(self._train_sampler)} steps an epoch, "
+            f"padding {self._train_sampler.padding():.1%}, "
+            f"{self.processes.world_size} process(es) on {self.device}"
+        )
+        with self._signals():
+            while self.state.epoch < trainer.epochs and not self._stop and not self._converged():
+                self._train_epoch()
+                if not self._stop:
+                    self._end_epoch()
+        finished = self.state.epoch >= trainer.epochs or self._converged()
+        if finished and self.processes.is_main:
+            self._average_best()
+        self.processes.wait()
+        self.log.close()
+        self.processes.close()
+        return self.state
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint; refuse one that another configuration wrote."""
+        tensors, metadata = checkpoint.load(self.folder / LAST)
+        changed = [
+            f"{name}: {old!r} -> {new!r}"
+            for name, old, new in differences(metadata["config"], to_dict(self.config))
+            if name not in _MAY_CHANGE
+        ]
+        if metadata["vocabulary"] != list(self.vocabulary.symbols):
+            changed.append("the vocabulary")
+        if changed:
+            raise TrainingError(
+                f"{self.folder} holds a run with other settings: {'; '.join(changed)}",
+                "give the same settings, or another run=FOLDER",
+            )
+        self.model.load_state_dict(checkpoint.select(tensors, "model."))
+        self._ema = {k: v.to(self.device) for k, v in checkpoint.select(tensors, "ema.").items()}
+        checkpoint.unpack_optimizer(self.optimizer, tensors)
+        self.state = State(**metadata["state"])
+        self.state.scores = [(error, epoch) for error, epoch in self.state.scores]
+        self.log.say(f"resumed at epoch {self.state.epoch + 1}, step {self.state.step}")
+
+    def _train_epoch(self) -> None:
+        state, config = self.state, self.config
+        self._train_sampler.set_epoch(state.epoch, state.step_in_epoch)
+        n_steps = len(self._train_sampler)
+        total_steps = n_steps * config.trainer.epochs
+        self.log.start_epoch(state.epoch, config.trainer.epochs, state.step_in_epoch, n_steps)
+        self.model.train()
+        meter, saved = _Meter(), time.monotonic()
+        batches = iter(self._train_loader)
+        for _ in range(state.step_in_epoch, n_steps):
+            with meter.waiting():
+                batch = next(batches)
+            rate = learning_rate(state.step, total_steps, config.optimizer)
+            for failure in batch.failures if batch is not None else ():
+                self.log.say(f"left out: {failure}")
+            meter.add(self._step(batch, rate), batch)
+            self.log.advance(meter.frames_per_second(), meter.loss())
+            if state.step % config.trainer.log_steps == 0:
+                values = meter.flush()
+                self.log.write("train", state.step, epoch=state.epoch, rate=rate, **values)
+            minutes = (time.monotonic() - saved) / 60
+            if self._stop or minutes > config.trainer.checkpoint_minutes:
+                self._save_last()
+                saved = time.monotonic()
+            if self._stop:
+                break
+        self.log.end_epoch()
+
+    def _step(self, batch: Batch | None, rate: float) -> dict[str, float]:
+        """One update. All processes add up gradients and symbols, so that the update is that of
+        one process on the joined batch."""
+        state, config = self.state, self.config
+        started = time.monotonic()
+        torch.manual_seed(hash((config.trainer.seed, state.step, self.processes.rank)))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, blanks = torch.zeros(()), torch.zeros(())
+        symbols = 0
+        if batch is not None:
+            batch = batch.to(self.device)
+            weights = {name: head.weight for name, head in config.heads.items()}
+            with self._autocast():
+                loss, blanks = ctc_losses(self.model, batch, weights)
+            loss.backward()
+            symbols = int(batch.target_lengths[self.model.primary].clamp(min=1).sum())
+        extra = torch.tensor([float(loss.detach()), symbols, float(self._stop)])
+        parameters = list(self.model.parameters())
+        loss_sum, n_symbols, stop = self.processes.sum_gradients(parameters, extra).tolist()
+        self._stop = stop > 0
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.div_(max(n_symbols, 1.0))
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip))
+        if math.isfinite(norm):
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+            self._update_ema()
+            state.bad_steps = 0
+        else:
+            self._skip_bad_step(batch, norm)
+        state.step += 1
+        state.step_in_epoch += 1
+        state.seconds += time.monotonic() - started
+        return {
+            "loss": loss_sum / max(n_symbols, 1.0),
+            "gradient_norm": norm,
+            "blank_ratio": float(blanks),
+        }
+
+    def _skip_bad_step(self, batch: Batch | None, norm: float) -> None:
+        self.state.bad_steps += 1
+        texts = [] if batch is None else batch.texts[:3]
+        self.log.say(f"gradient norm {norm} at step {self.state.step}: step skipped; {texts}")
+        if self.state.bad_steps >= _MAX_BAD_STEPS:
+            raise TrainingError(
+                f"{_MAX_BAD_STEPS} steps in a row without a finite gradient",
+                "lower optimizer.learning_rate or optimizer.clip, or use trainer.precision=fp32",
+            )
+
+    def _update_ema(self) -> None:
+        decay = self.config.trainer.ema
+        # A short memory at first, so that the random start is forgotten.
+        decay = min(decay, (1 + self.state.step) / (10 + self.state.step))
+        current = self.model.state_dict()
+        names = list(current)
+        torch._foreach_lerp_(
+            [self._ema[n] for n in names], [current[n] for n in names], 1 - decay
+        )
+
+    @contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        if not self.config.trainer.ema:
+            yield
+            return
+        current = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.model.load_state_dict(self._ema)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(current)
+
+    def _end_epoch(self) -> None:
+        state = self.state
+        with self._averaged_weights():
+            wer, cer = self._evaluate()
+            weights = {k: v.clone() for k, v in self.model.state_dict().items()}
+        state.scores.append((cer, state.epoch))
+        self.log.write("dev", state.step, epoch=state.epoch, wer=wer, cer=cer)
+        self.log.say(
+            f"epoch {state.epoch + 1}: dev WER {wer:.1%} CER {cer:.1%} (greedy) "
+            f"after {state.seconds / 3600:.2f} h"
+        )
+        if self.processes.is_main:
+            checkpoint.save(
+                self._epoch_file(state.epoch), weights, {"epoch": state.epoch, "cer": cer}
+            )
+            kept = {epoch for _, epoch in sorted(state.scores)[: self.config.trainer.average]}
+            for _, epoch in state.scores:
+                if epoch not in kept:
+                    self._epoch_file(epoch).unlink(missing_ok=True)
+        state.epoch += 1
+        state.step_in_epoch = 0
+        self._save_last()
+
+    def _evaluate(self) -> tuple[float, float]:
+        """Word and character error rate on the dev set, shared out over the processes."""
+        self.model.eval()
+        self._dev_sampler.set_epoch(0)
+        with self._autocast():
+            counts = count_errors(self.model, self._moved(self._dev_loader), self.vocabulary)
+        words, n_words, characters, n_characters = self.processes.sum(counts).tolist()
+        return words / max(n_words, 1), characters / max(n_characters, 1)
+
+    def _average_best(self) -> None:
+        """Average the weights of the best epochs, and keep the better of that and the best one."""
+        state = self.state
+        best = sorted(state.scores)[: self.config.trainer.average]
+        paths = [self._epoch_file(epoch) for _, epoch in best if self._epoch_file(epoch).exists()]
+        if not paths:
+            return
+        candidates = {"best epoch": checkpoint.load(paths[0])[0]}
+        if len(paths) > 1:
+            candidates[f"average of {len(paths)}"] = checkpoint.average(paths)
+        results = {}
+        for name, weights in candidates.items():
+            self.model.load_state_dict(weights)
+            results[name] = self._evaluate_alone()
+            self.log.say(f"{name}: dev WER {results[name][0]:.1%} CER {results[name][1]:.1%}")
+        chosen = min(results, key=lambda name: results[name][1])
+        wer, cer = results[chosen]
+        self.log.write("result", state.step, chosen=chosen, wer=wer, cer=cer)
+        metadata = {**self._metadata(), "chosen": chosen, "wer": wer, "cer": cer}
+        checkpoint.save(self.folder / BEST, candidates[chosen], metadata)
+
+    def _evaluate_alone(self) -> tuple[float, float]:
+        """As `_evaluate`, by the main process without the others."""
+        dataset = self._dev_loader.dataset
+        assert isinstance(dataset, SpeechDataset)
+        alone = self._dev_sampler.for_one_process()
+        self.model.eval()
+        batches = self._moved(self._loader(dataset, alone))
+        words, n_words, characters, n_characters = count_errors(
+            self.model, batches, self.vocabulary
+        ).tolist()
+        return words / max(n_words, 1), characters / max(n_characters, 1)
+
+    def _converged(self) -> bool:
+        if not self.state.scores:
+            return False
+        best_epoch = min(self.state.scores)[1]
+        return self.state.epoch - 1 - best_epoch >= self.config.trainer.patience
+
+    def _save_last(self) -> None:
+        if not self.processes.is_main:
+            return
+        tensors: dict[str, Tensor] = {
+            **checkpoint.prefixed("model.", self.model.state_dict()),
+            **checkpoint.prefixed("ema.", self._ema),
+            **checkpoint.pack_optimizer(self.optimizer),
+        }
+        checkpoint.save(self.folder / LAST, tensors, self._metadata())
+
+    def _metadata(self) -> dict[str, Any]:
+        return {
+            "config": to_dict(self.config),
+            "vocabulary": list(self.vocabulary.symbols),
+            "state": dataclasses.asdict(self.state),
+            "torch": torch.__version__,
+        }
+
+    def _epoch_file(self, epoch: int) -> Path:
+        return self.folder / f"epoch-{epoch + 1:03d}.safetensors"
+
+    def _sampler(self, lengths: list[int], shuffle: bool) -> BucketSampler:
+        data = self.config.data
+        return BucketSampler(
+            lengths,
+            data.batch_frames,
+            max_utterances=data.batch_utterances,
+            seed=self.config.trainer.seed,
+            shuffle=shuffle,
+            sorted_first_epoch=data.sorted_first_epoch,
+            rank=self.processes.rank,
+            world_size=self.processes.world_size,
+        )
+
+    def _loader(self, dataset: SpeechDataset, sampler: BucketSampler) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=self.config.data.workers,
+            persistent_workers=self.config.data.workers > 0,
+            pin_memory=self.device.type == "cuda",
+            collate_fn=partial(collate, heads=list(self.config.heads)),
+        )
+
+    def _moved(self, loader: DataLoader) -> Iterator[Batch | None]:
+        for batch in loader:
+            yield None if batch is None else batch.to(self.device)
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.config.trainer.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the run after the step in progress, with a checkpoint."""
+
+        def stop(*_: object) -> None:
+            self._stop = True
+            self.log.say("stopping after this step; the same command goes on from here")
+
+        before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Meter:
+    """Averages between two lines of the log."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._values: list[dict[str, float]] = []
+        self._frames, self._failures = 0, 0
+        self._waited, self._started = 0.0, time.monotonic()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        before = time.monotonic()
+        yield
+        self._waited += time.monotonic() - before
+
+    def add(self, values: dict[str, float], batch: Batch | None) -> None:
+        self._values.append(values)
+        if batch is not None:
+            self._frames += int(batch.lengths.sum())
+            self._failures += len(batch.failures)
+
+    def loss(self) -> float:
+        return self._values[-1]["loss"]
+
+    def frames_per_second(self) -> float:
+        return self._frames / max(time.monotonic() - self._started, 1e-6)
+
+    def flush(self) -> dict[str, float]:
+        """Means since the last flush; frames/s and failures are those of this process."""
+        n = len(self._values)
+        means = {k: sum(v[k] for v in self._values) / n for k in self._values[0]}
+        elapsed = max(time.monotonic() - self._started, 1e-6)
+        means["frames_per_second"] = self._frames / elapsed
+        means["waiting"] = self._waited / elapsed
+        means["failures"] = self._failures
+        self._reset()
+        return means
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)

@@ -1,0 +1,145 @@
+"""From a configuration to a trainer: manifests, vocabularies, statistics, network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from asr import audio
+from asr.config import to_dict
+from asr.data.augment import Augmenter
+from asr.data.dataset import SpeechDataset, feature_statistics, usable
+from asr.data.manifest import read_manifest
+from asr.errors import ConfigError
+from asr.features import FeatureConfig
+from asr.models.acoustic import AcousticModel, HeadConfig
+from asr.text.targets import Pronunciation, Spelling, Targets, read_pronunciations
+from asr.text.vocabulary import Vocabulary
+from asr.train.config import HeadSettings, TrainingConfig
+from asr.train.loop import Trainer
+from asr.types import Utterance
+
+MODEL_FILE = "model.json"  # in a run's folder: what an export needs besides the weights
+
+
+def make_trainer(config: TrainingConfig) -> Trainer:
+    """Read the data, count what is left out, and build the network.
+
+    Raises ConfigError or ManifestError before any time is spent on training.
+    """
+    if not config.heads:
+        raise ConfigError("no heads: nothing would be trained", "set heads.characters.weight=1")
+    targets = {name: make_targets(head) for name, head in config.heads.items()}
+    train, dev = _utterances(config, targets, "train"), _utterances(config, targets, "dev")
+    features = _with_statistics(config, train)
+    augmenter = Augmenter(
+        config.augment,
+        features,
+        noises=_waveforms(config.data.noises, features.sample_rate),
+        rooms=_waveforms(config.data.rooms, features.sample_rate),
+    )
+    seed = config.trainer.seed
+    train_set = SpeechDataset(
+        train,
+        targets,
+        features,
+        augmenter,
+        masks_from=config.trainer.masks_from,
+        seed=seed,
+        cache=config.data.cache,
+    )
+    dev_set = SpeechDataset(dev, targets, features, cache=config.data.cache)
+    vocabularies = {name: target.vocabulary for name, target in targets.items()}
+    torch.manual_seed(seed)
+    model = make_model(config, {name: len(v) for name, v in vocabularies.items()})
+    primary = vocabularies[model.primary]
+    lengths = tuple([features.n_rows(u.duration) for u in part] for part in (train, dev))
+    trainer = Trainer(config, model, primary, train_set, dev_set, lengths)
+    if trainer.processes.is_main:
+        _write_description(config, features, vocabularies)
+    return trainer
+
+
+def make_targets(head: HeadSettings) -> Spelling | Pronunciation:
+    """How the transcripts are spelled for one head, with its vocabulary."""
+    if head.units == "characters":
+        return Spelling(Vocabulary.characters(head.alphabet))
+    if head.lexicon is None:
+        raise ConfigError("a head of phones needs a pronunciation dictionary", "set its lexicon=FILE")
+    pronunciations = read_pronunciations(head.lexicon)
+    phones = sorted({p for entry in pronunciations.values() for p in entry.split()})
+    return Pronunciation(Vocabulary.phones(phones), pronunciations)
+
+
+def make_model(config: TrainingConfig, classes: dict[str, int]) -> AcousticModel:
+    heads = {
+        name: HeadConfig(classes[name], head.layer or config.model.layers)
+        for name, head in config.heads.items()
+    }
+    return AcousticModel(config.features.size, config.model, heads)
+
+
+def _utterances(
+    config: TrainingConfig, targets: dict[str, Targets], split: str
+) -> list[Utterance]:
+    manifests = getattr(config.data, split)
+    if not manifests:
+        raise ConfigError(f"data.{split} names no manifest", f"data.{split}=[FILE.jsonl]")
+    utterances = [u for manifest in manifests for u in read_manifest(manifest)]
+    kept, reasons = usable(
+        utterances,
+        targets,
+        config.features,
+        subsampling=max(config.model.rate(h.layer or config.model.layers) for h in config.heads.values()),
+        min_duration=config.data.min_duration,
+        max_duration=config.data.max_duration,
+        fastest=max(config.augment.speeds) if split == "train" else 1.0,
+    )
+    hours = sum(u.duration for u in kept) / 3600
+    print(f"{split}: {len(kept)} utterances, {hours:.2f} h")
+    for reason, count in reasons.most_common():
+        print(f"  left out {count}: {reason}")
+    return kept
+
+
+def _with_statistics(config: TrainingConfig, train: list[Utterance]) -> FeatureConfig:
+    """The feature settings with the training set's mean and deviation, measured once per run."""
+    if config.features.mean is not None:
+        return config.features
+    description = Path(config.run) / MODEL_FILE
+    if description.exists():
+        known = json.loads(description.read_text(encoding="utf-8"))["features"]
+        mean, std = tuple(known["mean"]), tuple(known["std"])
+    else:
+        single = replace(config.features, stack=1, stride=1, mean=None, std=None)
+        mean, std = feature_statistics(SpeechDataset(train, {}, single))
+    return replace(config.features, mean=mean, std=std)
+
+
+def _waveforms(manifest: str | None, sample_rate: int) -> list:
+    if manifest is None:
+        return []
+    return [audio.read(u.audio_filepath, sample_rate) for u in read_manifest(manifest)]
+
+
+def _write_description(
+    config: TrainingConfig, features: FeatureConfig, vocabularies: dict[str, Vocabulary]
+) -> None:
+    description = {
+        "features": to_dict(features),
+        "model": to_dict(config.model),
+        "heads": {
+            name: {"layer": head.layer or config.model.layers, "weight": head.weight,
+                   "kind": vocabularies[name].kind, "symbols": list(vocabularies[name].symbols)}
+            for name, head in config.heads.items()
+        },
+        "training": to_dict(config),
+    }
+    path = Path(config.run) / MODEL_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
+    temporary.replace(path)
