@@ -1,0 +1,257 @@
+"""A model on disk: one folder that says everything about itself, and can prove that it is intact.
+
+    config.json        what it is: name, language, features, network, decoder settings, provenance
+    vocabulary.json    the network's output classes
+    model.onnx         the network, for transcribing
+    model.safetensors  its weights, for training on
+    lm.bin             word n-gram language model (optional)
+    README.md          the model card
+    checksums.json     SHA-256 of every other file
+
+All of it is plain data: loading a bundle runs no code of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asr.config import build, to_dict
+from asr.errors import ASRError, BundleError, ConfigError
+from asr.features import FeatureConfig
+from asr.files import replacing
+from asr.text.vocabulary import Vocabulary
+
+FORMAT, VERSION = "asr-bundle", 1
+CONFIG, VOCABULARY, CHECKSUMS, CARD = (
+    "config.json",
+    "vocabulary.json",
+    "checksums.json",
+    "README.md",
+)
+ONNX, WEIGHTS, LM = "model.onnx", "model.safetensors", "lm.bin"
+REQUIRED = {CONFIG, VOCABULARY, ONNX, CARD}
+MAX_JSON_BYTES = 16 << 20
+BUNDLED = Path(__file__).parent / "bundled"  # models that come with the package
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """What `config.json` holds.
+
+    `frame_shift` is the time (s) from one row of the network's output to the next. `model`,
+    `decoder` and `training` are the settings of the network and the decoder, and where it all came
+    from (data, command, code version); rooms that understand them read them.
+    """
+
+    name: str
+    language: str
+    features: FeatureConfig
+    frame_shift: float
+    model: Mapping[str, Any] = field(default_factory=dict)
+    decoder: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.language or not 0 < self.frame_shift < 1:
+            raise ConfigError(
+                f"name {self.name!r}, language {self.language!r}, frame_shift {self.frame_shift}:"
+                " the first two may not be empty, the last is in seconds"
+            )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An intact bundle; `files` are the sizes of its files in bytes."""
+
+    folder: Path
+    config: BundleConfig
+    vocabulary: Vocabulary
+    files: Mapping[str, int]
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Bundle:
+        """Read and check a bundle.
+
+        Raises BundleError, with the reason, for what is no bundle, was made by a newer version, or
+        differs from its checksums.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise BundleError(
+                f"{folder}: no such folder", "give the folder of a model, or none for the bundled"
+            )
+        if not (folder / CONFIG).is_file():
+            raise BundleError(
+                f"{folder}: not a model: no {CONFIG} in it", "make one with `asr export`"
+            )
+        data = _read_object(folder / CONFIG)
+        _check_format(folder, data)
+        files = _check_files(folder)
+        try:
+            config = _parse_config(data)
+            vocabulary = Vocabulary.load(folder / VOCABULARY)
+        except ASRError as error:
+            raise BundleError(f"{folder}: {error.cause}", error.remedy) from error
+        return cls(folder, config, vocabulary, files)
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | os.PathLike[str],
+        config: BundleConfig,
+        vocabulary: Vocabulary,
+        files: Mapping[str, Path | bytes],
+        card: str,
+    ) -> Bundle:
+        """Write a bundle; it appears at once and whole.
+
+        Args:
+            files: contents, or a file to copy, for `model.onnx`, `model.safetensors`, `lm.bin`.
+            card: the model card, in Markdown.
+
+        Raises BundleError if the folder exists and is not empty, or `model.onnx` is missing.
+        """
+        folder = Path(folder)
+        if folder.exists() and any(folder.iterdir()):
+            raise BundleError(f"{folder}: exists already", "choose another name or remove it")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(folder) as temporary:
+            temporary.mkdir()
+            header = {"format": FORMAT, "version": VERSION}
+            _write_object(temporary / CONFIG, header | to_dict(config))
+            vocabulary.save(temporary / VOCABULARY)
+            (temporary / CARD).write_text(card, encoding="utf-8")
+            for name, content in files.items():
+                if isinstance(content, bytes):
+                    (temporary / name).write_bytes(content)
+                else:
+                    shutil.copyfile(content, temporary / name)
+            sums = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+            _write_object(temporary / CHECKSUMS, sums)
+            cls.load(temporary)
+        return cls.load(folder)
+
+    @property
+    def model_path(self) -> Path:
+        return self.folder / ONNX
+
+    @property
+    def weights_path(self) -> Path | None:
+        return self._path(WEIGHTS)
+
+    @property
+    def lm_path(self) -> Path | None:
+        return self._path(LM)
+
+    @property
+    def card(self) -> str:
+        return (self.folder / CARD).read_text(encoding="utf-8")
+
+    def _path(self, name: str) -> Path | None:
+        return self.folder / name if name in self.files else None
+
+
+def bundled(language: str = "en") -> Path:
+    """The folder of the model that comes with the package.
+
+    Raises BundleError if there is none for this language.
+    """
+    folder = BUNDLED / language
+    if not (folder / CONFIG).is_file():
+        raise BundleError(
+            f"no model for {language!r} comes with this installation",
+            "name the folder of a model, or train one with `asr train`",
+        )
+    return folder
+
+
+def _check_format(folder: Path, data: dict[str, Any]) -> None:
+    if data.get("format") != FORMAT:
+        raise BundleError(
+            f"{folder}: not a model of ours: its {CONFIG} has format {data.get('format')!r}",
+            "make one with `asr export`",
+        )
+    version = data.get("version")
+    if not isinstance(version, int) or version < 1:
+        raise BundleError(f"{folder}: damaged: {CONFIG} has version {version!r}")
+    if version > VERSION:
+        raise BundleError(
+            f"{folder}: a model of version {version}, this program reads up to {VERSION}",
+            "pip install --upgrade blstm-ctc-asr",
+        )
+
+
+def _check_files(folder: Path) -> dict[str, int]:
+    """Sizes of the files that the checksums list, all of which are there and unchanged."""
+    sums = _read_object(folder / CHECKSUMS)
+    if missing := REQUIRED - sums.keys():
+        raise BundleError(f"{folder}: damaged: {CHECKSUMS} lacks {', '.join(sorted(missing))}")
+    sizes = {}
+    for name, expected in sums.items():
+        if Path(name).name != name or name in ("", ".."):
+            raise BundleError(f"{folder}: {CHECKSUMS} names {name!r}, which is outside the folder")
+        path = folder / name
+        try:
+            actual = _sha256(path)
+        except OSError as error:
+            reason = error.strerror or error
+            raise BundleError(
+                f"{folder}: damaged: {name} cannot be read: {reason}", "copy the folder again"
+            ) from error
+        if actual != expected:
+            raise BundleError(
+                f"{folder}: damaged: {name} is not the file that its checksum was made of",
+                "copy the folder again",
+            )
+        sizes[name] = path.stat().st_size
+    return sizes
+
+
+def _parse_config(data: dict[str, Any]) -> BundleConfig:
+    known = {"format", "version", *BundleConfig.__dataclass_fields__}
+    if foreign := data.keys() - known:
+        raise BundleError(f"damaged: {CONFIG} has unknown settings: {', '.join(sorted(foreign))}")
+    groups = {name: data.get(name, {}) for name in ("features", "model", "decoder", "training")}
+    name, language, frame_shift = (data.get(key) for key in ("name", "language", "frame_shift"))
+    if (
+        not all(isinstance(group, dict) for group in groups.values())
+        or not (isinstance(name, str) and isinstance(language, str))
+        or not isinstance(frame_shift, int | float)
+    ):
+        raise BundleError(f"damaged: {CONFIG} lacks a name, a language, a frame_shift or a group")
+    features = build(FeatureConfig, groups.pop("features"), "features")
+    return BundleConfig(name, language, features, float(frame_shift), **groups)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise BundleError(f"{path}: damaged: {path.stat().st_size} bytes of settings")
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(
+            f"{path}: cannot be read: {error.strerror or error}", "copy the folder again"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{path}: damaged: not JSON ({error})", "copy the folder again"
+        ) from error
+    if not isinstance(data, dict):
+        raise BundleError(f"{path}: damaged: not a JSON object", "copy the folder again")
+    return data
+
+
+def _write_object(path: Path, data: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
