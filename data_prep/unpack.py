@@ -1,0 +1,142 @@
+"""Unpack archives that strangers made: nothing outside the folder, no links, no bombs."""
+
+from __future__ import annotations
+
+import lzma
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from asr.errors import ASRError
+
+MAX_FILES = 5_000_000
+# Speech in an archive grows a little when unpacked, digital silence more; bombs grow 1000-fold.
+MAX_GROWTH = 30
+ALWAYS_ALLOWED = 1 << 30  # bytes, however small the archive
+BLOCK = 1 << 20
+
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError)
+_SEALED = (RuntimeError, NotImplementedError)  # zipfile's words for passwords and rare methods
+
+
+class UnpackError(ASRError):
+    """An archive is damaged, or is not safe to unpack."""
+
+
+@dataclass(frozen=True)
+class Member:
+    name: str
+    size: int  # bytes, unpacked
+    is_file: bool
+    is_folder: bool
+    opened: IO[bytes] | None
+
+
+def unpack(archive: Path, folder: Path, max_bytes: int | None = None) -> None:
+    """Write the files of a .tar (.gz, .bz2, .xz) or .zip archive below `folder`.
+
+    Raises UnpackError, before anything of that kind is written, for a path that leads out of the
+    folder, for links and devices, and for more than `max_bytes` (by default 30 times the archive);
+    also for damaged archives.
+    """
+    limit = max_bytes or max(ALWAYS_ALLOWED, MAX_GROWTH * archive.stat().st_size)
+    folder.mkdir(parents=True, exist_ok=True)
+    n_files = n_bytes = 0
+    try:
+        with _members(archive) as members:
+            for member in members:
+                n_files, n_bytes = n_files + 1, n_bytes + member.size
+                if n_bytes > limit or n_files > MAX_FILES:
+                    raise UnpackError(
+                        f"{archive.name}: unpacks to more than {limit:,} bytes or "
+                        f"{MAX_FILES:,} files",
+                        "this looks like a bomb; if it is not, unpack it yourself and pass "
+                        "--from-folder DIR",
+                    )
+                _write(member, _target(member, folder, archive), archive)
+    except _SEALED as error:
+        raise UnpackError(
+            f"{archive.name}: {error}", "unpack it yourself and pass --from-folder DIR"
+        ) from error
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno:  # the disk's fault, not the archive's
+            raise UnpackError(f"{error.filename or folder}: {error.strerror}") from error
+        raise UnpackError(
+            f"{archive.name}: damaged archive ({error})", "remove it and fetch it again"
+        ) from error
+
+
+def _target(member: Member, folder: Path, archive: Path) -> Path:
+    """Where the member goes; raises UnpackError if that is not below `folder`."""
+    path = PurePosixPath(member.name.replace("\\", "/"))
+    target = folder / path
+    outside = path.is_absolute() or ".." in path.parts or re.match("[a-zA-Z]:", member.name)
+    if (
+        outside
+        or not target.parent.resolve().is_relative_to(folder.resolve())
+        or target.is_symlink()
+    ):
+        raise UnpackError(f"{archive.name}: {member.name!r} leads out of the folder")
+    if not (member.is_file or member.is_folder):
+        raise UnpackError(
+            f"{archive.name}: {member.name!r} is a link or a device",
+            "unpack it yourself and pass --from-folder DIR",
+        )
+    return target
+
+
+def _write(member: Member, target: Path, archive: Path) -> None:
+    if member.is_folder:
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    assert member.opened is not None
+    written = 0
+    with member.opened as source, target.open("wb") as file:
+        while block := source.read(min(BLOCK, member.size - written + 1)):
+            written += len(block)
+            if written > member.size:
+                break
+            file.write(block)
+    if written != member.size:
+        raise UnpackError(
+            f"{archive.name}: {member.name!r} does not have the size that the archive promises",
+            "remove it and fetch it again",
+        )
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[Iterator[Member]]:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped:
+            yield _zip_members(zipped)
+    else:
+        with tarfile.open(archive, "r:*") as tar:
+            yield _tar_members(tar)
+            # The checksum of a compressed stream stands at its end, behind the last member.
+            while tar.fileobj is not None and tar.fileobj.read(BLOCK):
+                pass
+
+
+def _tar_members(tar: tarfile.TarFile) -> Iterator[Member]:
+    while (info := tar.next()) is not None:
+        opened = tar.extractfile(info) if info.isfile() else None
+        yield Member(
+            info.name, info.size if info.isfile() else 0, info.isfile(), info.isdir(), opened
+        )
+        tar.members = []  # type: ignore[attr-defined]  # or millions of headers stay in memory
+
+
+def _zip_members(zipped: zipfile.ZipFile) -> Iterator[Member]:
+    for info in zipped.infolist():
+        unix_kind = info.external_attr >> 28  # of st_mode: 0 not told, 8 a file, 4 a folder
+        is_folder = info.is_dir()
+        is_file = not is_folder and unix_kind in (0, 8)
+        opened = zipped.open(info) if is_file else None
+        yield Member(info.filename, info.file_size, is_file, is_folder, opened)

@@ -1,0 +1,87 @@
+"""A web server that misbehaves on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+from collections import defaultdict, deque
+
+import pytest
+
+from data_prep.download import Archive
+
+
+class Server:
+    """Serves `files`; each request of a path takes the next of its `faults`, if any are left.
+
+    Faults: "cut" (half of what is asked for), "wrong" (a byte changed), "no range" (all of it),
+    "other" (bytes that are too few), or an HTTP status.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.faults: dict[str, deque[str | int]] = defaultdict(deque)
+        self.requests: list[tuple[str, str | None]] = []  # path, Range
+        handler = type("Handler", (_Handler,), {"shop": self})
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def offer(self, name: str, content: bytes, *faults: str | int, **about: str) -> Archive:
+        """Serve `content`; what comes back is how a recipe describes it."""
+        self.files[f"/{name}"] = content
+        self.faults[f"/{name}"].extend(faults)
+        checksum = "sha256:" + hashlib.sha256(content).hexdigest()
+        return Archive(f"{self.address}/{name}", len(content), checksum, **about)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    shop: Server
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range")
+        self.shop.requests.append((self.path, wanted))
+        faults = self.shop.faults[self.path]
+        fault = faults.popleft() if faults else None
+        content = self.shop.files.get(self.path)
+        if isinstance(fault, int) or content is None:
+            self.send_error(fault if isinstance(fault, int) else 404)
+            return
+        if fault == "other":
+            content = b"<html>please log in</html>"
+        if fault == "wrong":
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        start = 0
+        if wanted and fault != "no range":
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            if start >= len(content):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+                self.end_headers()
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        else:
+            self.send_response(200)
+        body = content[start:]
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.close()
