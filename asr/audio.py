@@ -108,6 +108,32 @@ def blocks(
             yield rest
 
 
+def array_blocks(
+    samples: NDArray[np.floating], source_rate: int, sample_rate: int = SAMPLE_RATE
+) -> Iterator[Waveform]:
+    """What `blocks` does, for samples `(samples,)` or `(samples, channels)` in [-1, 1] in memory.
+
+    Raises AudioError if they are not floats of such a shape, not finite, or there are none.
+    """
+    name = "the waveform"
+    if samples.dtype.kind != "f" or samples.ndim not in (1, 2):
+        raise AudioError(
+            f"{name}: {samples.dtype} of shape {samples.shape}",
+            "give floats in [-1, 1] of shape (samples,) or (samples, channels)",
+        )
+    if source_rate not in PLAUSIBLE_RATES:
+        raise AudioError(f"{name}: a sample rate of {source_rate}", "it is in Hz, such as 16000")
+    if not samples.size:
+        raise AudioError(f"{name}: holds no samples")
+    resampler = Resampler(source_rate, sample_rate)
+    size = round(BLOCK_SECONDS * source_rate)
+    for first in range(0, len(samples), size):
+        block = samples[first : first + size].reshape(-1, *samples.shape[1:] or (1,))
+        _check_finite(block, first, source_rate, name)
+        yield resampler.feed(block.mean(axis=1, dtype=np.float32))
+    yield resampler.finish()
+
+
 def read(
     source: AudioSource,
     sample_rate: int = SAMPLE_RATE,
@@ -343,7 +369,7 @@ def _gather(
         yield np.concatenate(parts)
 
 
-def _check_finite(block: NDArray[np.float32], position: int, rate: int, name: str) -> None:
+def _check_finite(block: NDArray[np.floating], position: int, rate: int, name: str) -> None:
     finite = np.isfinite(block).all(axis=1)
     if not finite.all():
         time = (position + int(np.argmin(finite))) / rate

@@ -5,6 +5,7 @@
     model.onnx         the network, for transcribing
     model.safetensors  its weights, for training on
     lm.bin             word n-gram language model (optional)
+    lexicon.bin        the words the decoder may spell (optional; else those of the model)
     README.md          the model card
     checksums.json     SHA-256 of every other file
 
@@ -35,7 +36,7 @@ CONFIG, VOCABULARY, CHECKSUMS, CARD = (
     "checksums.json",
     "README.md",
 )
-ONNX, WEIGHTS, LM = "model.onnx", "model.safetensors", "lm.bin"
+ONNX, WEIGHTS, LM, LEXICON = "model.onnx", "model.safetensors", "lm.bin", "lexicon.bin"
 REQUIRED = {CONFIG, VOCABULARY, ONNX, CARD}
 MAX_JSON_BYTES = 16 << 20
 BUNDLED = Path(__file__).parent / "bundled"  # models that come with the package
@@ -113,7 +114,7 @@ class Bundle:
         """Write a bundle; it appears at once and whole.
 
         Args:
-            files: contents, or a file to copy, for `model.onnx`, `model.safetensors`, `lm.bin`.
+            files: contents, or a file to copy, for the network, its weights and so on, by name.
             card: the model card, in Markdown.
 
         Raises BundleError if the folder exists and is not empty, or `model.onnx` is missing.
@@ -149,6 +150,10 @@ class Bundle:
     @property
     def lm_path(self) -> Path | None:
         return self._path(LM)
+
+    @property
+    def lexicon_path(self) -> Path | None:
+        return self._path(LEXICON)
 
     @property
     def card(self) -> str:

@@ -147,7 +147,7 @@ class Segmenter:
         return half + (int(np.argmin(smooth)) + _QUIET_HOPS // 2) * _QUIET_HOP
 
 
-def speech(blocks: Iterable[Array], config: VadConfig | None = None) -> Iterator[Speech]:
+def find_speech(blocks: Iterable[Array], config: VadConfig | None = None) -> Iterator[Speech]:
     """The segments of a recording that comes as blocks, each as soon as it is complete."""
     segmenter = Segmenter(config)
     for block in blocks:

@@ -24,7 +24,7 @@ def blocks(waveform: np.ndarray, size: int = RATE) -> Iterator[np.ndarray]:
 
 
 def spans(waveform: np.ndarray, config: VadConfig, size: int = RATE) -> list[tuple[int, int]]:
-    return [(s.start, s.end) for s in vad.speech(blocks(waveform, size), config)]
+    return [(s.start, s.end) for s in vad.find_speech(blocks(waveform, size), config)]
 
 
 def bursts(*seconds: float) -> np.ndarray:
@@ -73,7 +73,7 @@ def test_segments_do_not_depend_on_blocks(
 ) -> None:
     waveform = bursts(*seconds)
     config = VadConfig(detector=detector, max_length=max_length)  # type: ignore[arg-type]
-    found = list(vad.speech(blocks(waveform, size), config))
+    found = list(vad.find_speech(blocks(waveform, size), config))
     assert [(s.start, s.end) for s in found] == spans(waveform, config, len(waveform))
     for segment in found:
         assert 0 <= segment.start < segment.end <= len(waveform)
@@ -87,7 +87,7 @@ def test_segments_do_not_depend_on_blocks(
 def test_without_detector_nothing_is_lost(n: int, max_length: float) -> None:
     waveform = np.random.default_rng(n).standard_normal(n).astype(np.float32)
     config = VadConfig(detector="none", min_speech=0, max_length=max_length)
-    found = list(vad.speech(blocks(waveform), config))
+    found = list(vad.find_speech(blocks(waveform), config))
     np.testing.assert_array_equal(np.concatenate([s.waveform for s in found]), waveform)
 
 

@@ -1,0 +1,201 @@
+"""Recordings of any length to transcripts: audio -> speech -> features -> network -> words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from asr import audio
+from asr.audio import AudioSource, Waveform
+from asr.bundle import Bundle, bundled
+from asr.config import build
+from asr.decode.config import DecoderConfig
+from asr.engine import Engine, OnnxEngine
+from asr.errors import BundleError, ConfigError
+from asr.features import Features
+from asr.types import Hypothesis, Segment, Transcript, Word
+from asr.vad import Speech, VadConfig, find_speech
+
+WINDOW_SECONDS = 120.0  # of speech that are in work at a time: batches sort it by length
+
+DecoderKind: TypeAlias = Literal["beam", "greedy"]
+
+
+class Decoder(Protocol):
+    """What the recogniser needs of a decoder."""
+
+    def decode_batch(
+        self, log_probs: Sequence[np.ndarray], frame_shift: float, threads: int = 1
+    ) -> list[list[Hypothesis]]: ...
+
+
+class Recognizer:
+    """One model, ready to transcribe.
+
+    Args:
+        model: a loaded bundle.
+        decoder: `beam`, which knows the language model, or `greedy`, which needs no search.
+        settings: of the beam search; the bundle's own unless given.
+        hotwords: phrases to listen for, or phrase -> boost (natural log). For `beam` only.
+        vad: how speech is found.
+        threads: cores to use (None: all that there are).
+        engine: what runs the network; ONNX Runtime unless given.
+
+    Raises BundleError if the parts of the bundle do not fit together, ConfigError for settings that
+    contradict each other.
+    """
+
+    def __init__(
+        self,
+        model: Bundle,
+        *,
+        decoder: DecoderKind = "beam",
+        settings: DecoderConfig | None = None,
+        hotwords: Mapping[str, float] | Iterable[str] = (),
+        vad: VadConfig | None = None,
+        threads: int | None = None,
+        engine: Engine | None = None,
+    ):
+        if model.config.features.sample_rate != audio.SAMPLE_RATE:
+            raise BundleError(
+                f"{model.folder}: hears {model.config.features.sample_rate} Hz,"
+                f" this program {audio.SAMPLE_RATE} Hz"
+            )
+        self.bundle = model
+        self.vad = vad or VadConfig()
+        self._threads = threads or os.cpu_count() or 1
+        self._features = Features(model.config.features)
+        self._engine = engine or OnnxEngine(model.model_path, self._threads)
+        settings = settings or build(DecoderConfig, model.config.decoder, "decoder")
+        self._decoder = _make_decoder(model, decoder, settings, hotwords)
+
+    def transcribe(
+        self, source: AudioSource | np.ndarray, sample_rate: int | None = None
+    ) -> Transcript:
+        """The words of a whole recording.
+
+        Args:
+            source: a path, a binary file object, or samples `(samples,)` or `(samples, channels)`
+                as floats in [-1, 1].
+            sample_rate: of samples (Hz); files know their own.
+
+        Raises AudioError if the recording cannot be read.
+        """
+        heard = _Counted(_blocks(source, sample_rate))
+        segments = tuple(self._segments(heard))
+        return Transcript(segments, heard.samples / audio.SAMPLE_RATE, self.bundle.config.name)
+
+    def segments(
+        self, source: AudioSource | np.ndarray, sample_rate: int | None = None
+    ) -> Iterator[Segment]:
+        """What `transcribe` finds, segment by segment, in memory that does not grow.
+
+        Segments without a word are left out.
+        """
+        return self._segments(_blocks(source, sample_rate))
+
+    def recognize(self, waveforms: Sequence[Waveform]) -> list[Hypothesis]:
+        """The best hypothesis for each utterance, `(samples,)` at 16 kHz, taken as a whole."""
+        rows = [self._features(waveform) for waveform in waveforms]
+        filled = [i for i, features in enumerate(rows) if len(features)]
+        log_probs = self._engine.log_probs([rows[i] for i in filled])
+        decoded = self._decoder.decode_batch(
+            log_probs, self.bundle.config.frame_shift, self._threads
+        )
+        hypotheses = [Hypothesis("")] * len(rows)  # of what is shorter than a frame
+        for i, found in zip(filled, decoded, strict=True):
+            hypotheses[i] = found[0]
+        return hypotheses
+
+    def _segments(self, blocks: Iterable[Waveform]) -> Iterator[Segment]:
+        for window in _windows(find_speech(blocks, self.vad)):
+            hypotheses = self.recognize([speech.waveform for speech in window])
+            for speech, hypothesis in zip(window, hypotheses, strict=True):
+                if hypothesis.words:
+                    yield _to_segment(speech, hypothesis)
+
+
+def load(model: str | os.PathLike[str] | None = None, **settings: Any) -> Recognizer:
+    """A recogniser for the bundle in the folder `model`, or for the bundled English one.
+
+    `settings` are those of `Recognizer`. Raises BundleError if there is no intact bundle.
+    """
+    return Recognizer(Bundle.load(bundled() if model is None else model), **settings)
+
+
+def _make_decoder(
+    model: Bundle,
+    kind: DecoderKind,
+    settings: DecoderConfig,
+    hotwords: Mapping[str, float] | Iterable[str],
+) -> Decoder:
+    if kind == "greedy":
+        if hotwords:
+            raise ConfigError("greedy decoding knows no hot words", "choose the decoder 'beam'")
+        from asr.decode.greedy import GreedyDecoder
+
+        return GreedyDecoder(model.vocabulary)
+    if kind != "beam":
+        raise ConfigError(f"unknown decoder {kind!r}", "one of: beam, greedy")
+    # Compiled code and the language model take a moment to load: only who searches waits for it.
+    from asr.decode.beam import BeamSearchDecoder
+    from asr.decode.lexicon import Lexicon
+    from asr.lm.ngram import NGram
+
+    lm = NGram.load(model.lm_path) if model.lm_path else None
+    lexicon = Lexicon.load(model.lexicon_path) if model.lexicon_path else None
+    return BeamSearchDecoder(
+        model.vocabulary, lm=lm, lexicon=lexicon, hotwords=hotwords, config=settings
+    )
+
+
+def _blocks(source: AudioSource | np.ndarray, sample_rate: int | None) -> Iterator[Waveform]:
+    if isinstance(source, np.ndarray):
+        if sample_rate is None:
+            raise ConfigError("samples alone do not tell their rate", "give sample_rate in Hz")
+        return audio.array_blocks(source, sample_rate)
+    if sample_rate is not None:
+        raise ConfigError("a file knows its sample rate", "leave sample_rate out")
+    return audio.blocks(source)
+
+
+def _windows(segments: Iterable[Speech]) -> Iterator[list[Speech]]:
+    """Groups of at least WINDOW_SECONDS, in order."""
+    window: list[Speech] = []
+    n_samples = 0
+    for speech in segments:
+        window.append(speech)
+        n_samples += len(speech.waveform)
+        if n_samples >= WINDOW_SECONDS * audio.SAMPLE_RATE:
+            yield window
+            window, n_samples = [], 0
+    if window:
+        yield window
+
+
+def _to_segment(speech: Speech, hypothesis: Hypothesis) -> Segment:
+    """Times counted from the start of the recording, by its samples."""
+    start, end = speech.start / audio.SAMPLE_RATE, speech.end / audio.SAMPLE_RATE
+    words = tuple(_shifted(word, start, end) for word in hypothesis.words)
+    return Segment(start, end, hypothesis.text, words)
+
+
+def _shifted(word: Word, start: float, end: float) -> Word:
+    return replace(word, start=min(start + word.start, end), end=min(start + word.end, end))
+
+
+class _Counted:
+    """Blocks that pass by, and how many samples they held."""
+
+    def __init__(self, blocks: Iterable[Waveform]):
+        self._blocks = blocks
+        self.samples = 0
+
+    def __iter__(self) -> Iterator[Waveform]:
+        for block in self._blocks:
+            self.samples += len(block)
+            yield block
