@@ -87,7 +87,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         inner = [a for a in arguments if a is not type(None)]
         return _convert(inner[0], value, where) if len(inner) == 1 else value
     if dataclasses.is_dataclass(hint):
-        return build(hint, value, where)  # type: ignore[type-var, arg-type]
+        return build(hint, value, where)  # type: ignore[arg-type]
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, list | tuple):
             raise ConfigError(f"{where} is not a list: {value!r}")
@@ -109,6 +109,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if hint is int and isinstance(value, bool) or not isinstance(value, hint):
+    if (hint is int and isinstance(value, bool)) or not isinstance(value, hint):
         raise ConfigError(f"{where} is not of type {hint.__name__}: {value!r}")
     return value

@@ -199,7 +199,7 @@ def log_mel(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
 
 
 class _DeltaStage:
-    """Appends the slope of the last `base` columns: a regression over +-2 frames, edges repeated."""
+    """Appends the slope of the last `base` columns: a regression over +-2 frames."""
 
     REACH = 2
 
@@ -228,10 +228,8 @@ class _DeltaStage:
 class _Normalizer:
     def __init__(self, config: FeatureConfig):
         self._active = config.mean is not None and config.std is not None
-        if not self._active:
-            return
-        self._mean = np.array(config.mean, np.float64)
-        self._scale = (1 / np.maximum(config.std, 1e-5)).astype(np.float32)
+        self._mean = np.array(config.mean or 0.0, np.float64)
+        self._scale = (1 / np.maximum(config.std or 1.0, 1e-5)).astype(np.float32)
         self._count = None if config.mean_prior is None else config.mean_prior / config.hop
         self._sum = self._mean * (self._count or 0.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from asr.errors import ConfigError, MissingDependencyError
 
@@ -36,26 +36,27 @@ def compose(overrides: list[str], config_dir: str | None = None) -> Any:
     from asr.config import build
     from asr.train.config import TrainingConfig
 
-    if config_dir is None:
-        context = initialize_config_module("conf", version_base="1.3")
-    else:
-        context = initialize_config_dir(str(Path(config_dir).absolute()), version_base="1.3")
-    with context:
+    def configuration() -> Any:
+        if config_dir is None:
+            return initialize_config_module("conf", version_base="1.3")
+        return initialize_config_dir(str(Path(config_dir).absolute()), version_base="1.3")
+
+    with configuration():
         try:
             composed = hydra_compose("config", overrides)
             plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         except (HydraException, OmegaConfBaseException) as error:
             known = list(_leaves(OmegaConf.to_container(hydra_compose("config"))))
             raise ConfigError(*_explain(error, overrides, known)) from error
-    assert isinstance(plain, dict)
-    return build(TrainingConfig, plain)
+    return build(TrainingConfig, cast("dict[str, Any]", plain))
 
 
 def _explain(error: Exception, overrides: list[str], known: list[str]) -> tuple[str, str]:
     cause = str(error).splitlines()[0]
     for override in overrides:
         key = override.lstrip("+~").split("=")[0]
-        if key not in known and key in cause:
+        is_setting = "." in key or "+" in override
+        if is_setting and key not in known and key in cause:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
             return f"unknown setting {key}", f"did you mean {near[0]}?" if near else "see conf/"
     return cause, "see conf/ for what there is"

@@ -63,7 +63,7 @@ class Augmenter:
         config = self.config
         waveform = change_speed(waveform, float(rng.choice(config.speeds)))
         if self._rooms and rng.random() < config.room:
-            waveform = reverberate(waveform, self._rooms[rng.integers(len(self._rooms))])
+            waveform = reverberate(waveform, self._rooms[int(rng.integers(len(self._rooms)))])
         if self._noises and rng.random() < config.noise:
             noise = self.noise(len(waveform), rng)
             waveform = mix(waveform, noise, rng.uniform(*config.snr_db))
@@ -71,7 +71,7 @@ class Augmenter:
 
     def noise(self, n_samples: int, rng: np.random.Generator) -> np.ndarray:
         """A random stretch of one of the noises, repeated where it is too short."""
-        noise = self._noises[rng.integers(len(self._noises))]
+        noise = self._noises[int(rng.integers(len(self._noises)))]
         start = rng.integers(len(noise))
         return np.resize(np.roll(noise, -start) if start else noise, n_samples)
 

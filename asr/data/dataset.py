@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,13 +105,16 @@ class SpeechDataset(Dataset):
         return Example(features, _known(targets), text)
 
     def _read(self, index: int) -> np.ndarray:
-        if self._cache is not None and index in self._cache:
-            return self._cache[index].astype(np.float32) / 32767
-        config = self._features.config
-        waveform = audio.read(self.utterances[index].audio_filepath, config.sample_rate)
-        if self._cache is not None:
-            self._cache[index] = np.round(np.clip(waveform, -1, 1) * 32767).astype(np.int16)
-        return waveform
+        if self._cache is None:
+            return self._decode(index)
+        if index not in self._cache:
+            self._cache[index] = np.round(self._decode(index) * 32767).astype(np.int16)
+        # Also the first time from 16 bits, so that a resumed run hears what it would have heard.
+        return self._cache[index].astype(np.float32) / 32767
+
+    def _decode(self, index: int) -> np.ndarray:
+        path = self.utterances[index].audio_filepath
+        return np.clip(audio.read(path, self._features.config.sample_rate), -1, 1)
 
 
 def collate(examples: Sequence[Example | str], heads: Sequence[str]) -> Batch | None:
@@ -142,7 +146,7 @@ def ctc_frames(target: Sequence[int]) -> int:
     >>> ctc_frames([5, 5, 3])
     4
     """
-    return len(target) + sum(a == b for a, b in zip(target, target[1:], strict=False))
+    return len(target) + sum(a == b for a, b in itertools.pairwise(target))
 
 
 def usable(

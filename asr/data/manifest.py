@@ -1,6 +1,6 @@
 """JSON-lines manifests: one utterance a line, compatible with NeMo's.
 
-    {"audio_filepath": "clips/1.opus", "duration": 2.23, "text": "…", "speaker": "s1", …}
+{"audio_filepath": "clips/1.opus", "duration": 2.23, "text": "…", "speaker": "s1", …}
 """
 
 from __future__ import annotations

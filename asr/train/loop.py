@@ -220,9 +220,7 @@ class Trainer:
         decay = min(decay, (1 + self.state.step) / (10 + self.state.step))
         current = self.model.state_dict()
         names = list(current)
-        torch._foreach_lerp_(
-            [self._ema[n] for n in names], [current[n] for n in names], 1 - decay
-        )
+        torch._foreach_lerp_([self._ema[n] for n in names], [current[n] for n in names], 1 - decay)
 
     @contextmanager
     def _averaged_weights(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from asr.data.manifest import read_manifest
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
 from asr.models.acoustic import AcousticModel, HeadConfig
-from asr.text.targets import Pronunciation, Spelling, Targets, read_pronunciations
+from asr.text.phones import read_lexicon
+from asr.text.targets import Pronunciation, Spelling, Targets
 from asr.text.vocabulary import Vocabulary
 from asr.train.config import HeadSettings, TrainingConfig
 from asr.train.loop import Trainer
@@ -56,7 +58,7 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     torch.manual_seed(seed)
     model = make_model(config, {name: len(v) for name, v in vocabularies.items()})
     primary = vocabularies[model.primary]
-    lengths = tuple([features.n_rows(u.duration) for u in part] for part in (train, dev))
+    lengths = _rows(train, features), _rows(dev, features)
     trainer = Trainer(config, model, primary, train_set, dev_set, lengths)
     if trainer.processes.is_main:
         _write_description(config, features, vocabularies)
@@ -68,10 +70,13 @@ def make_targets(head: HeadSettings) -> Spelling | Pronunciation:
     if head.units == "characters":
         return Spelling(Vocabulary.characters(head.alphabet))
     if head.lexicon is None:
-        raise ConfigError("a head of phones needs a pronunciation dictionary", "set its lexicon=FILE")
-    pronunciations = read_pronunciations(head.lexicon)
-    phones = sorted({p for entry in pronunciations.values() for p in entry.split()})
-    return Pronunciation(Vocabulary.phones(phones), pronunciations)
+        raise ConfigError(
+            "a head of phones needs a pronunciation dictionary", "set its lexicon=FILE"
+        )
+    lexicon = read_lexicon(head.lexicon)
+    # Those that a target can hold: the first pronunciation of each word.
+    phones = sorted({phone for pronunciations in lexicon.values() for phone in pronunciations[0]})
+    return Pronunciation(Vocabulary.phones(phones), lexicon)
 
 
 def make_model(config: TrainingConfig, classes: dict[str, int]) -> AcousticModel:
@@ -83,7 +88,7 @@ def make_model(config: TrainingConfig, classes: dict[str, int]) -> AcousticModel
 
 
 def _utterances(
-    config: TrainingConfig, targets: dict[str, Targets], split: str
+    config: TrainingConfig, targets: Mapping[str, Targets], split: str
 ) -> list[Utterance]:
     manifests = getattr(config.data, split)
     if not manifests:
@@ -93,7 +98,9 @@ def _utterances(
         utterances,
         targets,
         config.features,
-        subsampling=max(config.model.rate(h.layer or config.model.layers) for h in config.heads.values()),
+        subsampling=max(
+            config.model.rate(h.layer or config.model.layers) for h in config.heads.values()
+        ),
         min_duration=config.data.min_duration,
         max_duration=config.data.max_duration,
         fastest=max(config.augment.speeds) if split == "train" else 1.0,
@@ -103,6 +110,10 @@ def _utterances(
     for reason, count in reasons.most_common():
         print(f"  left out {count}: {reason}")
     return kept
+
+
+def _rows(utterances: list[Utterance], features: FeatureConfig) -> list[int]:
+    return [features.n_rows(utterance.duration) for utterance in utterances]
 
 
 def _with_statistics(config: TrainingConfig, train: list[Utterance]) -> FeatureConfig:
@@ -132,8 +143,12 @@ def _write_description(
         "features": to_dict(features),
         "model": to_dict(config.model),
         "heads": {
-            name: {"layer": head.layer or config.model.layers, "weight": head.weight,
-                   "kind": vocabularies[name].kind, "symbols": list(vocabularies[name].symbols)}
+            name: {
+                "layer": head.layer or config.model.layers,
+                "weight": head.weight,
+                "kind": vocabularies[name].kind,
+                "symbols": list(vocabularies[name].symbols),
+            }
             for name, head in config.heads.items()
         },
         "training": to_dict(config),

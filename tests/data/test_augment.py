@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from asr.data.augment import AugmentConfig, Augmenter, change_speed, mix, reverberate
+from asr.features import FeatureConfig
+
+RATE = 16_000
+
+
+def tone(hertz: float, seconds: float = 1.0) -> np.ndarray:
+    time = np.arange(round(seconds * RATE)) / RATE
+    return (0.3 * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
+
+
+def loudest_hertz(waveform: np.ndarray) -> float:
+    spectrum = np.abs(np.fft.rfft(waveform))
+    return float(np.fft.rfftfreq(len(waveform), 1 / RATE)[spectrum.argmax()])
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_speed_changes_duration_and_pitch(factor):
+    faster = change_speed(tone(1000), factor)
+    assert len(faster) == pytest.approx(RATE / factor, abs=2)
+    assert loudest_hertz(faster) == pytest.approx(1000 * factor, abs=2)
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 10.0, 25.0])
+def test_mix_reaches_the_ratio(snr_db):
+    signal = tone(400)
+    noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    added = mix(signal, noise, snr_db) - signal
+    ratio = 10 * np.log10(np.mean(signal**2) / np.mean(added**2))
+    assert ratio == pytest.approx(snr_db, abs=0.01)
+
+
+def test_mixing_silence_changes_nothing():
+    signal, silence = tone(400), np.zeros(RATE, np.float32)
+    np.testing.assert_array_equal(mix(signal, silence, 10), signal)
+    np.testing.assert_array_equal(mix(silence, signal, 10), silence)
+
+
+def test_room_keeps_time_length_and_loudness():
+    click = np.zeros(RATE, np.float32)
+    click[5000] = 1.0
+    room = np.zeros(4000, np.float32)
+    room[30], room[2030] = 0.7, 0.35  # direct sound after 30 samples, one echo
+    wet = reverberate(click, room)
+    assert len(wet) == RATE
+    assert np.argmax(np.abs(wet)) == 5000
+    assert wet[7000] / wet[5000] == pytest.approx(0.5, abs=1e-3)
+    assert np.mean(wet**2) == pytest.approx(np.mean(click**2), rel=1e-3)
+
+
+def test_masks_hide_the_same_bands_in_all_stacked_frames():
+    layout = FeatureConfig(n_mels=10, stack=3, stride=3)
+    config = AugmentConfig(time_masks=0, frequency_masks=1, frequency_width=6)
+    augmenter = Augmenter(config, layout)
+    ones = np.ones((50, layout.size), np.float32)
+    hidden = [augmenter.mask(ones, np.random.default_rng(s)) == 0 for s in range(20)]
+    assert any(h.any() for h in hidden)
+    for mask in hidden:
+        bands = mask.reshape(50, 3, 10)
+        assert (bands == bands[:1, :1]).all()
+    assert (ones == 1).all()
+
+
+def test_time_masks_leave_most_of_the_utterance():
+    layout = FeatureConfig(n_mels=10, stack=1, stride=1)
+    config = AugmentConfig(time_masks=2, time_share=0.1, time_width=9.0, frequency_masks=0)
+    augmenter = Augmenter(config, layout)
+    for seed in range(30):
+        masked = augmenter.mask(np.ones((100, 10), np.float32), np.random.default_rng(seed))
+        assert (masked == 0).all(axis=1).sum() <= 20
+
+
+def test_the_generator_alone_decides():
+    config = AugmentConfig(noise=0.5, room=0.5)
+    noises, rooms = [tone(100, 0.3)], [np.array([0.0, 1.0, 0.5], np.float32)]
+    augmenter = Augmenter(config, FeatureConfig(), noises, rooms)
+    first, again, other = (
+        augmenter.waveform(tone(440), np.random.default_rng(seed)) for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert len(first) != len(other) or not np.array_equal(first, other)

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+import torch
+
+from asr.models.acoustic import AcousticModel, HeadConfig
+from asr.models.encoder import EncoderConfig
+
+onnxruntime = pytest.importorskip("onnxruntime")
+export = pytest.importorskip("asr.export")
+
+CONFIGS = {
+    "bidirectional": EncoderConfig(hidden_size=16, layers=2),
+    "unidirectional": EncoderConfig(hidden_size=16, layers=2, bidirectional=False),
+    "subsampled": EncoderConfig(hidden_size=16, layers=3, subsampling=(1, 2, 3)),
+    "without layer norm": EncoderConfig(hidden_size=16, layers=1, layer_norm=False),
+}
+
+
+def run(graph, features, lengths):
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    return session.run(None, {"features": features.numpy(), "lengths": lengths.numpy()})
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("n_frames", [1, 29, 30])
+def test_the_graph_equals_the_network(config, n_frames):
+    torch.manual_seed(0)
+    model = AcousticModel(12, config, {"characters": HeadConfig(7, config.layers)}).eval()
+    features = torch.randn(3, n_frames, 12)
+    lengths = torch.tensor([n_frames, max(1, n_frames // 2), 1])
+    with torch.inference_mode():
+        expected, expected_lengths = model(features, lengths)
+    log_probs, output_lengths = run(export.to_onnx(model), features, lengths)
+    assert output_lengths.tolist() == expected_lengths.tolist()
+    for i, n in enumerate(output_lengths):
+        np.testing.assert_allclose(log_probs[i, :n], expected[i, :n], atol=1e-4)
+
+
+def test_eight_bits_are_close_and_a_quarter_of_the_size():
+    torch.manual_seed(0)
+    model = AcousticModel(64, EncoderConfig(128, 2), {"characters": HeadConfig(29, 2)}).eval()
+    graph = export.to_onnx(model)
+    small = export.quantize(graph)
+    assert len(small.SerializeToString()) < 0.3 * len(graph.SerializeToString())
+    features, lengths = torch.randn(2, 50, 64), torch.tensor([50, 31])
+    whole, quantised = run(graph, features, lengths)[0], run(small, features, lengths)[0]
+    assert np.abs(whole - quantised)[0].mean() < 0.05

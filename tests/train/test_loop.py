@@ -1,0 +1,112 @@
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from asr.errors import TrainingError  # noqa: E402
+from asr.train import checkpoint  # noqa: E402
+from asr.train.loop import BEST, LAST  # noqa: E402
+
+
+def weights(folder: str | Path, name: str = LAST) -> dict[str, torch.Tensor]:
+    return checkpoint.load(Path(folder) / name)[0]
+
+
+def log(folder: str | Path, kind: str) -> list[dict]:
+    lines = Path(folder, "log.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["kind"] == kind]
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def test_two_epochs_and_two_more_equal_four_to_the_bit(make, tmp_path):
+    make(run=str(tmp_path / "four")).fit()
+    trainer = make(run=str(tmp_path / "halves"))
+    end_epoch = trainer._end_epoch
+
+    def stop_after_two():
+        end_epoch()
+        trainer._stop = trainer.state.epoch == 2
+
+    trainer._end_epoch = stop_after_two
+    assert trainer.fit().epoch == 2
+    assert make(run=str(tmp_path / "halves")).fit().epoch == 4
+    for name in (LAST, BEST):
+        assert_same(weights(tmp_path / "four", name), weights(tmp_path / "halves", name))
+
+
+def test_a_run_stopped_by_a_signal_in_mid_epoch_goes_on_exactly(make, tmp_path):
+    make(run=str(tmp_path / "whole"), trainer={"epochs": 2}).fit()
+    trainer = make(run=str(tmp_path / "cut"), trainer={"epochs": 2})
+    step = trainer._step
+
+    def interrupt(*arguments):
+        if trainer.state.step == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return step(*arguments)
+
+    trainer._step = interrupt
+    state = trainer.fit()
+    assert (state.epoch, state.step_in_epoch) == (0, 3)
+    make(run=str(tmp_path / "cut"), trainer={"epochs": 2}).fit()
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+def test_other_settings_are_refused_on_resume(make):
+    make(trainer={"epochs": 1}).fit()
+    with pytest.raises(TrainingError, match=r"optimizer\.learning_rate: 0\.02 -> 0\.01"):
+        make(optimizer={"learning_rate": 0.01}).fit()
+    with pytest.raises(TrainingError, match="the vocabulary"):
+        make(heads={"characters": {"alphabet": "abcde"}}).fit()
+
+
+def test_a_tiny_corpus_is_learnt_by_heart(make, settings):
+    make(
+        trainer={"epochs": 40, "masks_from": 99},
+        augment={"speeds": [1.0], "time_masks": 0, "frequency_masks": 0},
+        model={"dropout": 0.0},
+    ).fit()
+    (result,) = log(settings["run"], "result")
+    assert result["cer"] <= 0.02
+    assert log(settings["run"], "dev")[0]["cer"] > 0.2
+
+
+def test_early_stopping_and_what_is_kept(make, settings):
+    state = make(
+        optimizer={"learning_rate": 1e-9}, trainer={"epochs": 50, "patience": 2, "ema": 0.0}
+    ).fit()
+    assert state.epoch <= 5
+    folder = Path(settings["run"])
+    assert len(list(folder.glob("epoch-*.safetensors"))) == 2
+    assert not list(folder.glob(".*tmp"))
+    assert {"chosen", "wer", "cer"} <= checkpoint.load(folder / BEST)[1].keys()
+
+
+def test_the_log_tells_what_a_healthy_run_needs(make, settings):
+    make(trainer={"epochs": 1, "log_steps": 1}).fit()
+    records = log(settings["run"], "train")
+    assert records
+    for key in ("loss", "gradient_norm", "blank_ratio", "rate", "frames_per_second", "waiting"):
+        assert all(key in record for record in records)
+
+
+def test_steps_without_finite_gradient_are_skipped_and_end_the_run(make, monkeypatch):
+    from asr.train import loop
+
+    def broken(model, batch, weights):
+        loss = sum(p.sum() for p in model.parameters()) * float("nan")
+        return loss, torch.zeros(())
+
+    monkeypatch.setattr(loop, "ctc_losses", broken)
+    trainer = make(trainer={"epochs": 30})
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    with pytest.raises(TrainingError, match="without a finite gradient"):
+        trainer.fit()
+    assert_same(before, dict(trainer.model.state_dict()))
