@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -82,7 +83,7 @@ def obtain(archive: Archive, folder: Path, local: Path | None = None) -> None:
         path.unlink()
 
 
-def download(archive: Archive, path: Path, wait: float = FIRST_WAIT) -> str:
+def download(archive: Archive, path: Path) -> str:
     """Fetch to `path`, and return the sha256 of what lies there then.
 
     Goes on from `path`.part where an earlier attempt was cut, and retries what may pass: cut
@@ -97,7 +98,7 @@ def download(archive: Archive, path: Path, wait: float = FIRST_WAIT) -> str:
     with _progress() as progress:
         bar = progress.add_task(archive.name, total=archive.size)
         for last_chance in (False, True):
-            _fetch(archive, part, wait, progress, bar)
+            _fetch(archive, part, progress, bar)
             try:
                 sha256 = _check(archive, part)
                 break
@@ -109,7 +110,7 @@ def download(archive: Archive, path: Path, wait: float = FIRST_WAIT) -> str:
     return sha256
 
 
-def _fetch(archive: Archive, part: Path, wait: float, progress: Progress, bar: TaskID) -> None:
+def _fetch(archive: Archive, part: Path, progress: Progress, bar: TaskID) -> None:
     """Attempt after attempt, until every byte that the server promises is there."""
     failures = 0
     while True:
@@ -143,7 +144,7 @@ def _fetch(archive: Archive, part: Path, wait: float, progress: Progress, bar: T
         failures = 0 if _size(part) > before else failures + 1
         if failures >= ATTEMPTS:
             raise DownloadError(f"{archive.url}: {problem}, {ATTEMPTS} times in a row", RESUME)
-        pause = wait * 2**failures
+        pause = FIRST_WAIT * 2**failures
         progress.console.print(f"{archive.name}: {problem}; trying again in {pause:g} s")
         time.sleep(pause)
 
@@ -227,4 +228,5 @@ def _progress() -> Progress:
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
+        console=Console(stderr=True),
     )

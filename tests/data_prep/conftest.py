@@ -1,14 +1,23 @@
-"""A web server that misbehaves on demand."""
+"""A web server that misbehaves on demand, and real recordings to build small corpora from."""
 
 from __future__ import annotations
 
 import hashlib
 import http.server
+import io
+import tarfile
 import threading
 from collections import defaultdict, deque
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from asr import audio
+from asr.data.manifest import read_manifest
+from data_prep import download
 from data_prep.download import Archive
 
 
@@ -81,7 +90,63 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setattr(download, "FIRST_WAIT", 0.001)  # seconds
     server = Server()
     yield server
     server.close()
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A real recording: mono float32 samples at 16 kHz, and what is said in it."""
+
+    waveform: np.ndarray
+    text: str
+    speaker: str
+    extra: dict
+
+    def write(self, path: Path, **how: str) -> Path:
+        """As the file that a corpus has; the format follows the ending, .sph being SPHERE."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        formats = {".sph": "NIST", ".WAV": "NIST"}
+        soundfile.write(path, self.waveform, 16_000, format=formats.get(path.suffix), **how)
+        return path
+
+
+def _spoken(shared: Path, source: str, count: int) -> list[Spoken]:
+    utterances = read_manifest(shared / "speech" / source / "train.jsonl")
+    chosen = utterances[:: len(utterances) // count][:count]
+    return [Spoken(audio.read(u.audio_filepath), u.text, str(u.speaker), u.extra) for u in chosen]
+
+
+@pytest.fixture(scope="session")
+def digits(shared) -> list[Spoken]:
+    """Sixty spoken digits by four speakers."""
+    return _spoken(shared, "digits-fsdd", 60)
+
+
+@pytest.fixture(scope="session")
+def korean(shared) -> list[Spoken]:
+    """Four Korean sentences by as many speakers."""
+    return _spoken(shared, "korean-emotiontts", 4)
+
+
+@pytest.fixture(scope="session")
+def timit(shared) -> list[Spoken]:
+    """Twelve sentences with phone and word labels."""
+    return _spoken(shared, "timit-sample", 12)
+
+
+@pytest.fixture
+def pack():
+    """A function that makes the contents of a folder a .tar.gz."""
+
+    def make(folder: Path) -> bytes:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+            for path in sorted(folder.iterdir()):
+                tar.add(path, path.name)
+        return buffer.getvalue()
+
+    return make

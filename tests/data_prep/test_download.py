@@ -17,7 +17,7 @@ CONTENT = bytes(range(256)) * 4000
 
 
 def _fetch(archive, folder):
-    return download(archive, folder / archive.name, wait=0.001)
+    return download(archive, folder / archive.name)
 
 
 def _tar(files: dict[str, bytes]) -> bytes:

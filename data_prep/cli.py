@@ -1,0 +1,294 @@
+"""`asr-prepare`: corpora, from wherever they are, to manifests that `asr train` reads."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from asr.errors import ASRError, ManifestError
+from data_prep.catalogue import CATALOGUE, FORMATS, find
+from data_prep.corpus import Corpus, did_you_mean
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(path_type=Path)
+N_EXAMPLES = 3  # of each kind of finding, unless all are asked for
+
+
+class CorpusGroup(click.Group):
+    """The commands, and one more for each corpus of the catalogue."""
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        command = super().get_command(context, name)
+        if command is None and name in CATALOGUE:
+            return corpus_command(find(name))
+        return command
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = arguments[0]
+        if self.get_command(context, name) is None and not name.startswith("-"):
+            near = did_you_mean(name, [*self.commands, *CATALOGUE])
+            raise click.UsageError(
+                f"no such command or corpus: {name}{near} (`asr-prepare list` shows the corpora)",
+                context,
+            )
+        return super().resolve_command(context, arguments)
+
+
+@click.group(
+    cls=CorpusGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    subcommand_metavar="CORPUS|COMMAND [OPTIONS]...",
+    epilog="`asr-prepare CORPUS --help` tells what is known about a corpus, and its options.",
+)
+def cli() -> None:
+    """Corpora, from wherever they are, to manifests that `asr train` reads.
+
+    \b
+    See what there is, and get it:
+      asr-prepare list --language en
+      asr-prepare librispeech --parts train-clean-100,dev-clean --to corpora/
+      asr-prepare timit --from-archive timit_LDC93S1.tgz --to corpora/
+    \b
+    Or bring your own: talk.mp3 beside talk.txt, a table, a Kaldi or NeMo folder:
+      asr-prepare folder --from-folder recordings/ --language en --dev 0.1 --to corpora/
+    \b
+    Look at it, then train:
+      asr-prepare check corpora/folder/*.jsonl
+      asr-prepare stats corpora/folder/*.jsonl --picture stats.png
+      asr train data.train=[corpora/folder/train.jsonl] data.dev=[corpora/folder/dev.jsonl]
+
+    A download that was cut goes on where it stopped when the same command is run again, and what is
+    complete is not done twice.
+    """
+
+
+@cli.command("list")
+@click.option("--language", help="Only corpora of this language, such as en or ko.")
+def list_command(language: str | None) -> None:
+    """Show the corpora: languages, hours, size, licence, and how to get them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("corpus", "what it is", "languages"):
+        table.add_column(column, no_wrap=column == "corpus")
+    for column in ("hours", "GB"):
+        table.add_column(column, justify="right")
+    table.add_column("licence")
+    table.add_column("how", no_wrap=True)
+    for corpus in CATALOGUE.values():
+        if language is None or language in corpus.languages.split():
+            table.add_row(*_row(corpus))
+    # In a pipe there is no width to fit: one line for each corpus.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _row(corpus: Corpus) -> tuple[str, ...]:
+    hours = "?" if corpus.hours is None else f"{corpus.hours:,.4g}"
+    size = "?" if corpus.size is None else f"{corpus.size:.3g}"
+    how = "download" if corpus.can_download else "by hand"
+    if corpus in FORMATS:
+        hours, size, how = "", "", "yours"
+    languages = corpus.languages or "any"
+    return corpus.name, corpus.title, languages, hours, size, corpus.licence, how
+
+
+def corpus_command(corpus: Corpus) -> click.Command:
+    """`asr-prepare NAME`, with what is known about the corpus as its help."""
+    several = corpus.parts is None or bool(corpus.parts)
+    parts = ", ".join(corpus.parts) if corpus.parts else "as the recipe names them"
+
+    @click.command(corpus.name, help=_about(corpus))
+    @click.option(
+        "--to", type=FOLDER, required=True, help="Where DIR/NAME is made or gone on with."
+    )
+    @click.option("--parts", default="", hidden=not several, help=f"By commas: {parts}.")
+    @click.option(
+        "--from-archive",
+        "archives",
+        type=FILE,
+        multiple=True,
+        help="An archive that you have, in place of a download. May be repeated.",
+    )
+    @click.option(
+        "--from-folder",
+        "folders",
+        type=click.Path(exists=True, path_type=Path),
+        multiple=True,
+        help=f"What you have unpacked already: {', then '.join(corpus.folders)}.",
+    )
+    @click.option(
+        "--dev",
+        type=click.FloatRange(0, 0.5),
+        default=0.0,
+        help="Hold this share of train out as dev: whole speakers if there are several.",
+    )
+    @click.option("--language", default="", help="Normalise text as this language's.")
+    def command(
+        to: Path,
+        parts: str,
+        archives: tuple[Path, ...],
+        folders: tuple[Path, ...],
+        dev: float,
+        language: str,
+    ) -> None:
+        from data_prep.prepare import prepare
+
+        chosen = [part.strip() for part in parts.split(",") if part.strip()]
+        for split in prepare(
+            corpus,
+            to,
+            parts=chosen,
+            archives=archives,
+            folders=folders,
+            dev=dev,
+            language=language,
+        ):
+            speakers = len(split.speakers - {None})
+            click.echo(
+                f"{split.manifest}: {split.n_utterances:,} utterances, "
+                f"{split.seconds / 3600:.2f} h, {speakers or 'unknown'} speakers"
+            )
+            for reason, count in split.skipped.reasons.most_common():
+                click.echo(f"  {count:,} left out: {reason}, as {split.skipped.examples[reason]}")
+        click.echo(f"Next: asr-prepare check {to / corpus.name}/*.jsonl")
+
+    return command
+
+
+def _about(corpus: Corpus) -> str:
+    """The help of a corpus: what it is, what it may be used for, how to get it."""
+    facts = {
+        "languages": corpus.languages or "any",
+        "hours": "" if corpus.hours is None else f"{corpus.hours:g}",
+        "download": "" if corpus.size is None else f"{corpus.size:.3g} GB",
+        "licence": f"{corpus.licence}" if corpus.licence != "?" else "see its page",
+        "page": corpus.page,
+    }
+    lines = [f"  {key:10} {value}" for key, value in facts.items() if value]
+    get = f"\n\nTo get it, {corpus.instructions}." if corpus.instructions else ""
+    title = corpus.title[0].upper() + corpus.title[1:]
+    return f"{title}.\n\n\b\n" + "\n".join(lines) + get
+
+
+@cli.command()
+@click.argument("manifests", type=FILE, nargs=-1, required=True)
+@click.option(
+    "--vocabulary", type=FILE, help="vocabulary.json that must be able to spell the texts."
+)
+@click.option(
+    "--decode", is_flag=True, help="Read every recording to its end, not only its header."
+)
+@click.option("--all", "show_all", is_flag=True, help="Show every finding, not three of each kind.")
+def check(
+    manifests: tuple[Path, ...], vocabulary: Path | None, decode: bool, show_all: bool
+) -> None:
+    """Find what is wrong with MANIFESTS; each is taken for one split.
+
+    Missing and unreadable files, wrong durations, empty texts, texts that are too long for their
+    recording, characters outside the vocabulary, recordings that occur twice, speakers and texts
+    that two splits share. The exit status is 1 if anything is wrong; shared texts are a remark.
+    """
+    from asr.text.vocabulary import Vocabulary
+    from data_prep.check import by_kind
+    from data_prep.check import check as find_problems
+
+    loaded = None if vocabulary is None else Vocabulary.load(vocabulary)
+    by_name = _read(manifests)
+    groups = by_kind(find_problems(by_name, loaded, decode=decode))
+    for kind, findings in groups.items():
+        label = "" if findings[0].is_error else "remark: "
+        click.echo(f"{label}{kind}: {len(findings):,}")
+        for finding in findings if show_all else findings[:N_EXAMPLES]:
+            click.echo(f"  {finding.where}" + (f": {finding.detail}" if finding.detail else ""))
+    n_utterances = sum(map(len, by_name.values()))
+    n_errors = sum(len(f) for f in groups.values() if f[0].is_error)
+    click.echo(f"{n_utterances:,} utterances, {n_errors or 'no'} findings")
+    if n_errors:
+        raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.argument("manifests", type=FILE, nargs=-1, required=True)
+@click.option("--picture", type=FOLDER, help="Also draw the distributions, as PNG, PDF or SVG.")
+def stats(manifests: tuple[Path, ...], picture: Path | None) -> None:
+    """Show how much is in MANIFESTS, and how it is distributed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from data_prep.stats import draw, statistics
+
+    by_name = {name: statistics(utterances) for name, utterances in _read(manifests).items()}
+    rows = {name: s.row() for name, s in by_name.items()}
+    table = Table("manifest", box=None, header_style="bold", pad_edge=False)
+    for column in next(iter(rows.values())):
+        table.add_column(column, justify="right")
+    for name, row in rows.items():
+        table.add_row(name, *row.values())
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    if picture is not None:
+        draw(by_name, picture)
+        click.echo(picture)
+
+
+@cli.command()
+@click.argument("manifests", type=FILE, nargs=-1, required=True)
+@click.option("--to", type=FOLDER, required=True, help="The folder of the shards.")
+@click.option("--megabytes", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of the order of the utterances.")
+@click.option("--keep-order", is_flag=True, help="Do not shuffle.")
+def shard(
+    manifests: tuple[Path, ...], to: Path, megabytes: int, seed: int, keep_order: bool
+) -> None:
+    """Pack MANIFESTS, one by one, into WebDataset tar files with an index.
+
+    For what is too large for single files: shards are read from front to back, from disks and
+    object stores alike.
+    """
+    from data_prep.shard import shard as write_shards
+
+    for name, utterances in _read(manifests).items():
+        order = None if keep_order else seed
+        click.echo(write_shards(utterances, to, name, max_bytes=megabytes << 20, seed=order))
+
+
+def _read(manifests: tuple[Path, ...]) -> dict[str, list]:
+    """Manifests by the shortest names that tell them apart."""
+    from asr.data.manifest import read_manifest
+
+    stems = [path.stem for path in manifests]
+    by_name = {
+        path.stem if stems.count(path.stem) == 1 else str(path.with_suffix("")): read_manifest(path)
+        for path in manifests
+    }
+    for path, utterances in zip(manifests, by_name.values(), strict=True):
+        if not utterances:
+            raise ManifestError(f"{path}: holds no utterance")
+    return by_name
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit status.
+
+    0 is success, 1 an error, 2 a wrong call, 130 an interruption.
+    """
+    try:
+        status = cli.main(arguments, prog_name="asr-prepare", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except ASRError as error:
+        click.echo(f"asr-prepare: {error}", err=True)
+        status = 1
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("asr-prepare: interrupted; the same command again goes on from here", err=True)
+        status = 130
+    except BrokenPipeError:  # who read the output has seen enough, as in `asr-prepare list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)

@@ -1,0 +1,102 @@
+"""Clips that recipes found, as utterances of a manifest: probed, cut, normalised, counted."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from asr import audio
+from asr.errors import AudioError
+from asr.types import Utterance
+from data_prep.corpus import Clip
+
+MIN_DURATION = 0.05  # seconds; shorter ones hold no sound to speak of
+
+
+@dataclass
+class Skipped:
+    """What was left out and why, with the first few by name."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, reason: str, example: str) -> None:
+        self.reasons[reason] += 1
+        self.examples.setdefault(reason, example)
+
+
+def utterances(
+    clips: Iterable[Clip], folder: Path, normalize: Callable[[str], str], skipped: Skipped
+) -> Iterator[Utterance]:
+    """Utterances of the clips; those that are parts of longer recordings are cut out of them.
+
+    The parts go to `folder` as FLAC files, which a later run finds there. Texts are normalised;
+    what was published is kept as `original` where that changed more than case. Clips without text
+    and files that cannot be read are `skipped`.
+    """
+    taken: Counter[str] = Counter()
+    for clip in clips:
+        name = re.sub(r"[^\w.-]+", "_", clip.id or clip.audio.stem)
+        taken[name] += 1
+        unique = name if taken[name] == 1 else f"{name}-{taken[name]}"
+        text = normalize(clip.text)
+        if not text:
+            skipped.add("no text", unique)
+            continue
+        try:
+            path, duration = _whole(clip) if _is_whole(clip) else _cut(clip, folder, unique)
+        except AudioError as error:
+            skipped.add("cannot be read", str(error))
+            continue
+        if duration < MIN_DURATION:
+            skipped.add(f"shorter than {MIN_DURATION} s", unique)
+            continue
+        original = {"original": clip.text} if clip.text.lower() != text else {}
+        extra = {"id": unique, **original, **clip.extra}
+        yield Utterance(str(path), round(duration, 3), text, clip.speaker, extra)
+
+
+def _is_whole(clip: Clip) -> bool:
+    return clip.start == 0 and clip.duration is None and clip.channel is None
+
+
+def _whole(clip: Clip) -> tuple[Path, float]:
+    info = audio.probe(clip.audio)
+    if info.duration is None:  # told by no header: a stream that was written to a pipe
+        return clip.audio, len(audio.read(clip.audio)) / audio.SAMPLE_RATE
+    return clip.audio, info.duration
+
+
+def _cut(clip: Clip, folder: Path, name: str) -> tuple[Path, float]:
+    path = folder / f"{name}.flac"
+    if not path.exists():
+        if clip.channel is None:
+            waveform = audio.read(clip.audio, start=clip.start, duration=clip.duration)
+        else:
+            waveform = _read_channel(clip)
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{name}.tmp"
+        soundfile.write(temporary, waveform, audio.SAMPLE_RATE, "PCM_16", format="FLAC")
+        temporary.rename(path)
+    return path, soundfile.info(path).duration
+
+
+def _read_channel(clip: Clip) -> np.ndarray:
+    """One side of a telephone call, which `asr.audio` would mix with the other."""
+    try:
+        with soundfile.SoundFile(clip.audio) as file:
+            rate = file.samplerate
+            file.seek(round(clip.start * rate))
+            wanted = -1 if clip.duration is None else round(clip.duration * rate)
+            samples = file.read(wanted, dtype="float32", always_2d=True)
+        waveform = np.ascontiguousarray(samples[:, clip.channel])
+    except (soundfile.SoundFileError, OSError, IndexError) as error:
+        raise AudioError(f"{clip.audio}: no channel {clip.channel} to read: {error}") from error
+    resampler = audio.Resampler(rate, audio.SAMPLE_RATE)
+    return np.concatenate([resampler.feed(waveform), resampler.finish()])

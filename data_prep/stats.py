@@ -1,0 +1,105 @@
+"""What is in a manifest: numbers as a row of a table, distributions as a picture."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asr.errors import MissingDependencyError
+from asr.types import Utterance
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Durations in seconds; `characters` counts each character of the texts."""
+
+    durations: np.ndarray
+    rates: np.ndarray  # characters a second, one for each utterance that lasts
+    speaker_hours: np.ndarray  # greatest first; empty if no speaker is known
+    n_words: int
+    n_distinct_words: int
+    characters: Counter[str]
+
+    @property
+    def hours(self) -> float:
+        return float(self.durations.sum()) / 3600
+
+    def row(self) -> dict[str, str]:
+        """The numbers as they stand in the table."""
+        shortest, median, longest = np.percentile(self.durations, [0, 50, 100])
+        return {
+            "utterances": f"{len(self.durations):,}",
+            "hours": f"{self.hours:.2f}",
+            "speakers": f"{len(self.speaker_hours):,}" if len(self.speaker_hours) else "?",
+            "shortest": f"{shortest:.2f} s",
+            "median": f"{median:.2f} s",
+            "longest": f"{longest:.2f} s",
+            "words": f"{self.n_words:,}",
+            "distinct": f"{self.n_distinct_words:,}",
+            "characters": f"{len(self.characters):,}",
+            "characters/s": f"{np.median(self.rates):.1f}" if len(self.rates) else "?",
+        }
+
+
+def statistics(utterances: Sequence[Utterance]) -> Statistics:
+    """Of at least one utterance."""
+    words: Counter[str] = Counter()
+    characters: Counter[str] = Counter()
+    speakers: dict[str, float] = defaultdict(float)
+    for utterance in utterances:
+        words.update(utterance.text.split())
+        characters.update(utterance.text)
+        if utterance.speaker is not None:
+            speakers[utterance.speaker] += utterance.duration / 3600
+    rates = [len(u.text) / u.duration for u in utterances if u.duration]
+    return Statistics(
+        np.array([u.duration for u in utterances]),
+        np.array(rates),
+        np.array(sorted(speakers.values(), reverse=True)),
+        words.total(),
+        len(words),
+        characters,
+    )
+
+
+def draw(by_name: Mapping[str, Statistics], path: Path) -> None:
+    """Durations, speech rates, hours of speakers and characters of each manifest, as a picture.
+
+    Raises MissingDependencyError without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError(
+            "pictures need matplotlib", "pip install 'blstm-ctc-asr[data]'"
+        ) from error
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    (durations, rates), (speakers, letters) = figure.subplots(2, 2)
+    everything = list(by_name.values())
+    alphabet = sum((s.characters for s in everything), Counter[str]())
+    common = [character for character, _ in alphabet.most_common(40)]
+    longest = max(float(np.percentile(s.durations, 99.5)) for s in everything)
+    fastest = max(
+        (float(np.percentile(s.rates, 99.5)) for s in everything if len(s.rates)), default=1
+    )
+    for name, s in by_name.items():
+        share = np.full(len(s.durations), 100 / len(s.durations))
+        durations.hist(
+            s.durations, np.linspace(0, longest, 50), weights=share, alpha=0.5, label=name
+        )
+        share = np.full(len(s.rates), 100 / max(1, len(s.rates)))
+        rates.hist(s.rates, np.linspace(0, fastest, 50), weights=share, alpha=0.5)
+        speakers.plot(np.arange(1, len(s.speaker_hours) + 1), 60 * s.speaker_hours, ".-")
+        total = s.characters.total() or 1
+        letters.plot([100 * s.characters[c] / total for c in common], ".-")
+    durations.set(xlabel="duration (s)", ylabel="utterances (%)")
+    rates.set(xlabel="speech rate (characters/s)", ylabel="utterances (%)")
+    speakers.set(xlabel="speaker, by amount", ylabel="speech (min)", yscale="log")
+    letters.set(xlabel="most frequent characters", ylabel="share (%)")
+    letters.set_xticks(range(len(common)), ["␣" if c == " " else c for c in common])
+    durations.legend()
+    figure.savefig(path, dpi=120)
