@@ -6,18 +6,42 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from asr.errors import ConfigError, MissingDependencyError
+import click
+
+from asr.cli._training import needs_training_extra
+from asr.errors import ConfigError
 
 
-def train(overrides: list[str], config_dir: str | None = None) -> None:
-    """Compose the configuration from `conf/` and `overrides`, then train or go on training."""
-    try:
-        from asr.train.setup import make_trainer
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"training needs {error.name}", "pip install 'blstm-ctc-asr[train]'"
-        ) from error
-    make_trainer(compose(overrides, config_dir)).fit()
+@click.command(
+    epilog="""\b
+Examples:
+  asr train data.train=[train.jsonl] data.dev=[dev.jsonl] run=runs/mine
+  asr train model=blstm_3x250 features=graves trainer.epochs=50 …
+  asr train --show experiment=…          the settings, without training
+  torchrun --nproc-per-node 4 -m asr train …   on four GPUs or processes
+"""
+)
+@click.argument("overrides", nargs=-1)
+@click.option("--config-dir", help="A folder like conf/ to use in its place.")
+@click.option("--show", is_flag=True, help="Print the settings and stop.")
+@needs_training_extra
+def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> None:
+    """Train an acoustic model, or go on with a run that was interrupted.
+
+    OVERRIDES are Hydra's: `group=choice` takes a file of conf/, `group.setting=value` changes one
+    setting. Everything a run writes is in its folder (`run=FOLDER`); the same command again goes on
+    from the last checkpoint there. `asr export FOLDER MODEL` makes a model of it.
+    """
+    import yaml
+
+    from asr.config import to_dict
+    from asr.train.setup import make_trainer
+
+    config = compose(list(overrides), config_dir)
+    if show:
+        click.echo(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
+        return
+    make_trainer(config).fit()
 
 
 def compose(overrides: list[str], config_dir: str | None = None) -> Any:

@@ -1,0 +1,53 @@
+"""`asr export`: a training run made into a bundle that transcribes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from asr.cli._training import needs_training_extra
+
+
+@click.command(epilog="Example: asr export runs/default models/mine --lm lm.bin")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--name", default=None, help="Name of the model [default: the folder's].")
+@click.option("--language", default="en", show_default=True, help="Language code.")
+@click.option("--head", default=None, help="The head that transcribes [default: the first].")
+@click.option("--int8/--float32", default=True, show_default=True, help="Weights of the network.")
+@click.option("--lm", type=click.Path(path_type=Path), help="Word n-gram model of `asr lm`.")
+@click.option(
+    "--decoder", default="{}", help="Decoder settings as JSON; `asr tune` finds good ones."
+)
+@click.option("--card", type=click.Path(path_type=Path), help="The model card, in Markdown.")
+@needs_training_extra
+def command(
+    run: Path,
+    output: Path,
+    name: str | None,
+    language: str,
+    head: str | None,
+    int8: bool,
+    lm: Path | None,
+    decoder: str,
+    card: Path | None,
+) -> None:
+    """Make a bundle in the new folder OUTPUT from the training run in the folder RUN."""
+    from asr.packaging import package_run
+
+    bundle = package_run(
+        run,
+        output,
+        name=name or output.name,
+        language=language,
+        head=head,
+        int8=int8,
+        lm=lm,
+        decoder=json.loads(decoder),
+        card=card.read_text(encoding="utf-8") if card else "",
+    )
+    for file, size in bundle.files.items():
+        click.echo(f"{size / 1e6:8.2f} MB  {file}")
+    click.echo(f"{sum(bundle.files.values()) / 1e6:8.2f} MB  {bundle.folder}")

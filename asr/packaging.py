@@ -1,0 +1,127 @@
+"""A training run's folder made into a bundle: weights, ONNX graph, settings and model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from asr.bundle import LM, ONNX, WEIGHTS, Bundle, BundleConfig
+from asr.config import build, to_dict
+from asr.errors import TrainingError
+from asr.export import quantize, to_onnx
+from asr.features import FeatureConfig
+from asr.models.acoustic import AcousticModel, HeadConfig
+from asr.models.encoder import EncoderConfig
+from asr.text.vocabulary import Vocabulary
+from asr.train import checkpoint
+from asr.train.loop import BEST, LAST
+from asr.train.setup import MODEL_FILE
+
+
+def package_run(
+    run: Path,
+    output: Path,
+    *,
+    name: str,
+    language: str = "en",
+    head: str | None = None,
+    int8: bool = True,
+    lm: Path | None = None,
+    decoder: Mapping[str, Any] | None = None,
+    card: str = "",
+) -> Bundle:
+    """Write the bundle of `run` into the new folder `output`.
+
+    The weights are those of the finished run, or of its last checkpoint while it still goes on
+    (their moving average). `head` chooses what transcribes (default: the run's first head). The
+    weights are kept in float16, which halves them; the graph is made from the exact ones.
+
+    Raises TrainingError if the folder holds no run.
+    """
+    description = _read_description(run)
+    model, vocabulary, facts = load_run(run, head)
+    graph = to_onnx(model)
+    weights = {k: v.half().contiguous() for k, v in model.state_dict().items()}
+    files: dict[str, Path | bytes] = {
+        ONNX: (quantize(graph) if int8 else graph).SerializeToString(),
+        WEIGHTS: save_tensors(weights),
+    }
+    if lm is not None:
+        files[LM] = lm
+    features = build(FeatureConfig, description["features"])
+    layer = model.head_configs[model.primary].layer
+    config = BundleConfig(
+        name=name,
+        language=language,
+        features=features,
+        frame_shift=features.frame_shift * model.encoder.config.rate(layer),
+        model={
+            "encoder": to_dict(model.encoder.config),
+            "heads": {n: to_dict(h) for n, h in model.head_configs.items()},
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "weights": "int8" if int8 else "float32",
+        },
+        decoder=dict(decoder or {}),
+        training={**facts, "settings": description["training"]},
+    )
+    return Bundle.create(output, config, vocabulary, files, card or _card(config))
+
+
+def load_run(
+    run: Path, head: str | None = None
+) -> tuple[AcousticModel, Vocabulary, dict[str, Any]]:
+    """The network of a run, its vocabulary, and what is known about how good it is."""
+    description = _read_description(run)
+    primary = head or next(iter(description["heads"]))
+    if primary not in description["heads"]:
+        raise TrainingError(f"{run}: no head {primary!r}", f"one of {list(description['heads'])}")
+    heads = {primary: description["heads"][primary], **description["heads"]}
+    features = build(FeatureConfig, description["features"])
+    model = AcousticModel(
+        features.size,
+        build(EncoderConfig, description["model"]),
+        {n: HeadConfig(len(h["symbols"]), h["layer"]) for n, h in heads.items()},
+    )
+    weights, facts = _weights(run)
+    model.load_state_dict(weights)
+    symbols = heads[primary]
+    vocabulary = Vocabulary(tuple(symbols["symbols"]), symbols["kind"])
+    return model.eval(), vocabulary, facts
+
+
+def _weights(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if (run / BEST).exists():
+        tensors, metadata = checkpoint.load(run / BEST)
+        facts = {key: metadata[key] for key in ("chosen", "wer", "cer")}
+    else:
+        tensors, metadata = checkpoint.load(run / LAST)
+        tensors, facts = checkpoint.select(tensors, "ema."), {"chosen": "moving average"}
+    state = metadata["state"]
+    facts |= {"epochs": state["epoch"], "steps": state["step"], "hours": state["seconds"] / 3600}
+    return tensors, {**facts, "torch": torch.__version__}
+
+
+def _read_description(run: Path) -> dict[str, Any]:
+    try:
+        return json.loads((run / MODEL_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"{run}: not the folder of a training run ({error})", "give the run=FOLDER of asr train"
+        ) from error
+
+
+def _card(config: BundleConfig) -> str:
+    lines = [f"# {config.name}", "", f"Language: {config.language}.", "", "## Training", ""]
+    data = config.training["settings"]["data"]
+    lines += [f"- {manifest}" for manifest in data["train"]]
+    lines += [
+        "",
+        f"Facts: {json.dumps({k: v for k, v in config.training.items() if k != 'settings'})}",
+    ]
+    return "\n".join(lines) + "\n"
