@@ -1,0 +1,466 @@
+"""The compiled heart of the beam search: CTC prefix search over a tree of prefixes.
+
+Everything is kept in the linear domain. A prefix holds the probability mass of the paths that end
+in a blank and of those that end in its last symbol, each already multiplied by the weights of the
+language model, bonuses and hot words up to here. Only ratios matter, so that a power of two brings
+the masses back when they grow small, and one frame costs a few multiplications a prefix instead of
+logarithms and exponentials.
+
+A prefix is a node of a tree. A frame first updates every prefix in the beam from itself and from
+its parent (a *pull*, so that no child is ever searched for), then weighs the prefixes that would
+be new, cheapest test first, and lets in those among the best. Frames in which nothing but the
+blank is likely change no order and cost next to nothing.
+
+After A. Graves, "Supervised Sequence Labelling with Recurrent Neural Networks" (2012), 7.5, and
+A. Hannun et al., "First-Pass Large Vocabulary Continuous Speech Recognition using Bi-Directional
+Recurrent DNNs" (2014).
+
+State lives in arrays of records, few of them: every array that a compiled function takes costs
+compile time.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from asr.decode.tables import MAX_TOKENS, NOTHING, PROTECTED, SMALL, SMALL_EXPONENT, UNKNOWN
+from asr.lm.ngram import ngram_score
+
+LEAST_BLANK = 1e-30  # a blank of probability 0 would end the search
+
+
+@njit(cache=True, nogil=True, _nrt=False)
+def search(probabilities, begin, limit, beam, grammar, lm):
+    """Take in rows of `probabilities` (frames, classes) float32 from `begin` on.
+
+    `beam`, `grammar`: see `asr.decode.tables`; `lm`: tables of an n-gram model, or None. Returns
+    the row reached. That is before the end where the nodes run out or the lattice holds `limit`
+    frames: the caller makes room and calls again.
+    """
+    state, nodes, slots, row, tried = beam.state[0], beam.nodes, beam.slots, beam.row, beam.tried
+    rules = grammar.rules[0]
+    for t in range(begin, len(probabilities)):
+        if state.lattice >= limit or (
+            state.used + rules.beam > len(nodes)
+            or state.lattice >= len(beam.lattice)
+            or state.entries + MAX_TOKENS > len(beam.entries)
+        ):
+            return t
+        size = state.size
+        tokens = _choose_tokens(probabilities[t], rules, tried)
+        blank_chance = max(float(probabilities[t, rules.blank]), LEAST_BLANK)
+        state.frames += 1
+        if tokens == 0:
+            if not state.rests:
+                for i in range(size):
+                    slots[i].blank += slots[i].label
+                    slots[i].label = 0.0
+                state.rests = True
+            state.scale *= blank_chance
+            if state.scale < SMALL:
+                state.scale /= SMALL
+                state.exponent += SMALL_EXPONENT
+            continue
+        state.rests = False
+
+        # Remember what is tried, for the alignment of the words found.
+        frame = beam.lattice[state.lattice]
+        frame.number, frame.first, frame.blank = state.frames - 1, state.entries, blank_chance
+        state.lattice += 1
+        for k in range(tokens):
+            beam.entries[state.entries] = tried[k]
+            state.entries += 1
+            tried[k].chance *= state.scale
+            row[tried[k].token] = tried[k].chance
+        frame.last = state.entries
+        blank_chance *= state.scale
+
+        # Prefixes that stay: a blank, or the last token again, or their parent's extension.
+        best, worst = 0.0, math.inf
+        for i in range(size):
+            slots[i].total = slots[i].blank + slots[i].label
+            slots[i].taken = 0
+        for i in range(size):
+            slot = slots[i]
+            slot.next_blank = slot.total * blank_chance
+            slot.next_label = 0.0
+            chance = row[slot.token]
+            if chance > 0.0:
+                # A second space adds nothing to a text: "a " and "a  " are one prefix.
+                again = slot.total if slot.token == rules.space else slot.label
+                slot.next_label = again * chance
+                if slot.parent >= 0 and nodes[slot.parent].slot >= 0:
+                    source = slots[nodes[slot.parent].slot]
+                    mass = source.blank if source.token == slot.token else source.total
+                    slot.next_label += mass * chance * slot.gain
+                    for k in range(tokens):
+                        if tried[k].token == slot.token:
+                            source.taken |= np.uint64(1) << np.uint64(k)
+            score = slot.next_blank + slot.next_label
+            best = max(best, score)
+            worst = min(worst, score)
+
+        bar = best * rules.least
+        if size == rules.beam:
+            bar = max(bar, worst)
+        found, best = _extend(beam, grammar, lm, tokens, best, bar)
+        for k in range(tokens):
+            row[tried[k].token] = 0.0
+        best = _update(beam, grammar, found, best * rules.least)
+        state.scale = 1.0
+        if best < SMALL:
+            state.scale = 1.0 / SMALL
+            state.exponent += SMALL_EXPONENT
+    return len(probabilities)
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _choose_tokens(row, rules, tried):
+    """The tokens worth trying in a frame, at most MAX_TOKENS, the likeliest first."""
+    if row[rules.blank] >= rules.blank_skip:
+        return 0
+    best = np.float32(0.0)
+    for c in range(len(row)):
+        best = max(best, row[c])
+    least = max(best * rules.least_token, 1e-30)
+    found = 0
+    for c in range(len(row)):
+        chance = row[c]
+        if chance < least or c == rules.blank:
+            continue
+        if found == MAX_TOKENS:
+            if chance <= tried[found - 1].chance:
+                continue
+            found -= 1
+        k = found
+        while k > 0 and tried[k - 1].chance < chance:
+            tried[k] = tried[k - 1]
+            k -= 1
+        tried[k].chance = chance
+        tried[k].token = c
+        found += 1
+    return found
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _extend(beam, grammar, lm, tokens, best, bar):
+    """Collect the new prefixes that reach `bar`, which rises as better ones are found."""
+    nodes, slots, tried, candidates = beam.nodes, beam.slots, beam.tried, beam.candidates
+    rules = grammar.rules[0]
+    found = 0
+    for i in range(beam.state[0].size):
+        slot = slots[i]
+        for k in range(tokens):
+            token = tried[k].token
+            repeats = token == slot.token
+            if repeats and token == rules.space:
+                continue
+            is_taken = (slot.taken >> np.uint64(k)) & np.uint64(1) != 0
+            if is_taken and not rules.unmarked:
+                continue
+            mass = (slot.blank if repeats else slot.total) * tried[k].chance
+            most = slot.most_ending if grammar.tokens[token].ends else slot.most_inside
+            if mass * most < bar:
+                continue
+            # Words without a mark may end before any phone; the others where their spelling says.
+            place = nodes[slot.node].place
+            first, last = 0, 0
+            if rules.unmarked and place > 0:
+                first, last = grammar.tree[place].word_first, grammar.tree[place + 1].word_first
+            for ending in range(first - 1, last):
+                word = ending if ending >= first else NOTHING
+                if is_taken and _is_in_beam(nodes, slot.node, token, word):
+                    continue
+                candidate = candidates[found]
+                _walk(nodes[slot.node], token, word, grammar, lm, candidate)
+                candidate.slot = i
+                candidate.mass = mass * candidate.gain
+                if candidate.mass < bar or candidate.mass == 0.0:
+                    continue
+                found += 1
+                if candidate.mass > best:
+                    best = candidate.mass
+                    bar = max(bar, best * rules.least)
+                if found == len(candidates):
+                    found, bar = _keep_best(candidates, beam.ranked, found, rules.beam, bar)
+    return found, best
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _is_in_beam(nodes, parent, token, word):
+    child = nodes[parent].child
+    while child >= 0:
+        if nodes[child].token == token and nodes[child].word == word:
+            return nodes[child].slot >= 0
+        child = nodes[child].sibling
+    return False
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _walk(origin, token, word, grammar, lm, to):
+    """Set `to` to where a token leads from the node `origin`; a gain of 0 is nowhere.
+
+    `word`: what ends before the token where words have no mark, or NOTHING.
+    """
+    to.token, to.word = token, word
+    to.place, to.lm_state, to.hot, to.lm = origin.place, origin.lm_state, origin.hot, origin.lm
+    to.gain = 1.0
+    rules = grammar.rules[0]
+    if word != NOTHING:
+        end_word(origin, word, grammar, lm, to)
+    for u in range(grammar.tokens[token].first, grammar.tokens[token].last):
+        unit = grammar.units[u]
+        if unit != rules.boundary:
+            _step(unit, grammar, rules, to)
+        elif to.place != 0:
+            end_word(origin, word_at(to.place, grammar.tree), grammar, lm, to)
+        if to.gain == 0.0:
+            return
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _step(unit, grammar, rules, to):
+    """One unit further inside a word."""
+    tree, arc = grammar.tree, grammar.hot[to.hot, unit]
+    to.gain *= arc.gain
+    to.hot = arc.next
+    place = to.place
+    if place >= 0:
+        low, high = tree[place].first, tree[place + 1].first
+        while low < high:
+            middle = (low + high) >> 1
+            if tree[middle].label < unit:
+                low = middle + 1
+            elif tree[middle].label > unit:
+                high = middle
+            else:
+                to.place = middle
+                to.gain *= tree[middle].enter
+                return
+        to.place = PROTECTED
+        if rules.closed:
+            to.gain = 0.0
+        to.gain *= tree[place].leave * rules.fall
+        if place == 0:
+            to.gain *= rules.bonus
+    # Unknown to the lexicon: as long as a hot word vouches for it, that costs nothing.
+    if to.place == PROTECTED and not arc.begun:
+        to.place = UNKNOWN
+        to.gain *= rules.unknown
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def word_at(place, tree):
+    """The first word that ends at a place of the lexicon, or NOTHING."""
+    if place < 0 or tree[place].word_first == tree[place + 1].word_first:
+        return np.int32(NOTHING)
+    return tree[place].word_first
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def end_word(origin, word, grammar, lm, to):
+    """Let the word at `to` end; `word` is its entry in the lexicon, or NOTHING if it lacks it.
+
+    `origin` is the node where the walk to `to` began: it remembers what the model said.
+    """
+    rules = grammar.rules[0]
+    arc = grammar.hot[to.hot, rules.boundary]
+    place = to.place
+    if place >= 0:
+        to.gain *= grammar.tree[place].leave
+    else:
+        to.gain *= rules.leave_unknown
+    if word == NOTHING:
+        if rules.closed:
+            to.gain = 0.0
+        if place != UNKNOWN and not arc.begun:
+            to.gain *= rules.unknown
+    to.gain *= arc.gain
+    to.hot = arc.next
+    to.place = 0
+    if lm is None or to.gain == 0.0:
+        return
+    first_end = place == origin.place and to.lm_state == origin.lm_state and not rules.unmarked
+    if first_end and not math.isnan(origin.end_lm):
+        log_prob = origin.end_lm
+        to.lm_state = origin.end_state
+    else:
+        lm_word = grammar.words[word].lm_word if word != NOTHING else rules.lm_unknown
+        log_prob, to.lm_state = ngram_score(lm, to.lm_state, lm_word)
+        if first_end:
+            origin.end_lm = log_prob
+            origin.end_state = to.lm_state
+    to.gain *= math.exp(rules.lm_weight * log_prob)
+    to.lm += log_prob
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _keep_best(candidates, ranked, found, wanted, bar):
+    """Drop all but the best `wanted` candidates; returns their number and the least of them."""
+    for j in range(found):
+        ranked[j] = candidates[j].mass
+    bar = max(bar, _nth_largest(ranked, found, wanted))
+    kept = 0
+    for j in range(found):
+        if candidates[j].mass >= bar and kept < wanted:
+            candidates[kept] = candidates[j]
+            kept += 1
+    return kept, bar
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _update(beam, grammar, found, bar):
+    """Let the best of old and new prefixes into the beam; returns the greatest mass."""
+    state, nodes, slots = beam.state[0], beam.nodes, beam.slots
+    candidates, ranked = beam.candidates, beam.ranked
+    rules = grammar.rules[0]
+    size, width = state.size, rules.beam
+    passing = 0
+    for i in range(size):
+        ranked[passing] = slots[i].next_blank + slots[i].next_label
+        passing += ranked[passing] >= bar
+    for j in range(found):
+        ranked[passing] = candidates[j].mass
+        passing += ranked[passing] >= bar
+    ties = passing  # how many of those equal to the bar may pass
+    if passing > width:
+        bar = _nth_largest(ranked, passing, width)
+        ties = width
+        for r in range(width):
+            ties -= ranked[r] > bar
+
+    best = 0.0
+    vacancies = 0
+    for i in range(size):
+        slot = slots[i]
+        score = slot.next_blank + slot.next_label
+        if score > bar or (score == bar and ties > 0):
+            ties -= score == bar
+            best = max(best, score)
+            slot.blank = slot.next_blank
+            slot.label = slot.next_label
+        else:
+            slots[vacancies].vacant = i
+            vacancies += 1
+    # New nodes first, then the dropped ones: a dropped prefix may live on in its extensions.
+    made = 0
+    for j in range(found):
+        score = candidates[j].mass
+        if score > bar or (score == bar and ties > 0):
+            ties -= score == bar
+            best = max(best, score)
+            candidates[made].mass = score
+            candidates[made].slot = _make_node(state, nodes, slots, candidates[j])
+            made += 1
+    for v in range(vacancies):
+        dropped = slots[slots[v].vacant].node
+        nodes[dropped].slot = NOTHING
+        _release(state, nodes, dropped)
+
+    for n in range(made):
+        to = size
+        if n < vacancies:
+            to = np.int64(slots[n].vacant)
+        else:
+            size += 1
+        _occupy(nodes, candidates[n].slot, slots, to, rules, grammar.tree)
+        slots[to].blank = 0.0
+        slots[to].label = candidates[n].mass
+    for v in range(vacancies - 1, made - 1, -1):  # close the gaps with the last ones
+        to = np.int64(slots[v].vacant)
+        size -= 1
+        if to != size:
+            _occupy(nodes, slots[size].node, slots, to, rules, grammar.tree)
+            slots[to].blank = slots[size].blank
+            slots[to].label = slots[size].label
+    state.size = size
+    return best
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _occupy(nodes, at, slots, i, rules, tree):
+    """Put the prefix of node `at` into slot i of the beam."""
+    node, slot = nodes[at], slots[i]
+    node.slot = i
+    slot.node, slot.token, slot.parent, slot.gain = at, node.token, node.parent, node.gain
+    slot.most_inside = rules.most_gain
+    if node.place >= 0:
+        leave = tree[node.place].leave
+        slot.most_ending = rules.most_gain * leave
+        # Where the words below are rarer than an unknown one, to leave the lexicon is a gain.
+        slot.most_inside *= max(1.0, leave * rules.fall)
+    else:
+        slot.most_ending = rules.most_gain * rules.leave_unknown
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _make_node(state, nodes, slots, candidate):
+    """The node of a new prefix: an old one that is still in the tree, or a fresh one."""
+    parent = slots[candidate.slot].node
+    at = nodes[parent].child
+    while at >= 0:
+        if nodes[at].token == candidate.token and nodes[at].word == candidate.word:
+            nodes[at].uses += 1
+            return np.int64(at)
+        at = nodes[at].sibling
+    fresh = state.free
+    if fresh >= 0:
+        state.free = nodes[fresh].sibling
+    else:
+        fresh = state.used
+        state.used += 1
+    node = nodes[fresh]
+    node.parent, node.child, node.sibling = parent, NOTHING, nodes[parent].child
+    node.token, node.word, node.uses = candidate.token, candidate.word, 1
+    node.place, node.lm_state, node.hot = candidate.place, candidate.lm_state, candidate.hot
+    node.gain, node.lm, node.end_lm = candidate.gain, candidate.lm, math.nan
+    nodes[parent].child = fresh
+    nodes[parent].uses += 1
+    return fresh
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _release(state, nodes, at):
+    """One use less; a node without uses is freed, and its parent has one use less in turn."""
+    nodes[at].uses -= 1
+    while nodes[at].uses == 0 and nodes[at].parent != NOTHING:
+        parent = nodes[at].parent
+        if nodes[parent].child == at:
+            nodes[parent].child = nodes[at].sibling
+        else:
+            before = nodes[parent].child
+            while nodes[before].sibling != at:
+                before = nodes[before].sibling
+            nodes[before].sibling = nodes[at].sibling
+        nodes[at].sibling = state.free
+        state.free = at
+        at = parent
+        nodes[at].uses -= 1
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _nth_largest(values, size, n):
+    """The n-th largest of values[:size], which are left with the n largest in front (Hoare)."""
+    low, high, n = 0, size - 1, n - 1
+    while low < high:
+        pivot = values[(low + high) >> 1]
+        i, j = low, high
+        while i <= j:
+            while values[i] > pivot:
+                i += 1
+            while values[j] < pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if n <= j:
+            high = j
+        elif n >= i:
+            low = i
+        else:
+            break
+    return values[n]

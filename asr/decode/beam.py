@@ -1,0 +1,273 @@
+"""CTC prefix beam search with a word n-gram model, hot words, times and confidences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from asr.decode import _paths
+from asr.decode._search import search
+from asr.decode.checks import to_probabilities
+from asr.decode.config import DecoderConfig
+from asr.decode.grammar import build_grammar
+from asr.decode.hotwords import with_boosts
+from asr.decode.lexicon import Lexicon
+from asr.decode.tables import NOTHING, PLACE, RESULT, Beam, grown, new_beam, start
+from asr.decode.words import Span, group, to_words
+from asr.errors import DecodeError
+from asr.lm.ngram import NGram
+from asr.text.vocabulary import Vocabulary
+from asr.types import Hypothesis, Word
+
+_LATTICE = 4096  # frames with more than a blank, after which what is settled is let go
+_MARGIN = 64  # of these frames, the last, which are never let go
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What has been understood so far; `stable` is the beginning of `text` that will not change."""
+
+    text: str
+    stable: str
+
+
+class BeamSearchDecoder:
+    """Finds the likeliest texts, not the likeliest path.
+
+    >>> vocabulary = Vocabulary.characters("ab")
+    >>> log_probs = np.log([[0.6, 0.1, 0.3, 1e-9], [0.6, 0.1, 0.3, 1e-9]])
+    >>> log_probs -= np.log(np.exp(log_probs).sum(axis=1, keepdims=True))
+    >>> best, *rest = BeamSearchDecoder(vocabulary).decode(log_probs, frame_shift=0.03, nbest=3)
+    >>> best.text, round(float(np.exp(best.score)), 2)
+    ('a', 0.45)
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        lm: NGram | None = None,
+        lexicon: Lexicon | None = None,
+        hotwords: Mapping[str, float] | Iterable[str] = (),
+        config: DecoderConfig | None = None,
+        **settings: Any,
+    ):
+        """`hotwords`: phrases, or phrase -> boost (natural log); `settings`: see DecoderConfig.
+
+        With a language model and no lexicon, the model's words are the lexicon; phones then are
+        words themselves. Raises DecodeError where the parts do not fit the vocabulary.
+        """
+        self.vocabulary = vocabulary
+        self.config = replace(config or DecoderConfig(), **settings)
+        self.lm = lm
+        self.says_words = vocabulary.kind == "phones" and lexicon is not None
+        self.lexicon = _lexicon_of(lm, vocabulary) if lm and lexicon is None else lexicon
+        boosts = with_boosts(hotwords, self.config.hotword_boost)
+        self._grammar = build_grammar(
+            vocabulary, self.lexicon, lm, boosts, self.config, unmarked=self.says_words
+        )
+        self._idle: list[Beam] = []  # work space of searches that are over
+
+    def decode(self, log_probs: np.ndarray, frame_shift: float, nbest: int = 1) -> list[Hypothesis]:
+        """The best `nbest` texts, the best first, for `log_probs` (frames, classes) float.
+
+        `frame_shift`: seconds a frame. Raises DecodeError where `log_probs` are no natural-log
+        probabilities of the vocabulary.
+        """
+        stream = self.stream(frame_shift)
+        stream.feed(log_probs)
+        return stream.finish(nbest)
+
+    def decode_batch(
+        self,
+        log_probs: Sequence[np.ndarray],
+        frame_shift: float,
+        threads: int = 1,
+        nbest: int = 1,
+    ) -> list[list[Hypothesis]]:
+        """`decode` for several utterances on `threads` threads at once; the search needs no GIL."""
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            return list(pool.map(lambda x: self.decode(x, frame_shift, nbest), log_probs))
+
+    def stream(self, frame_shift: float) -> BeamSearchStream:
+        """A decoder of one utterance that comes in pieces."""
+        if not 0 < frame_shift < math.inf:
+            raise DecodeError(f"a frame shift of {frame_shift} seconds", "give a positive number")
+        return BeamSearchStream(self, frame_shift)
+
+
+class BeamSearchStream:
+    """One utterance: `feed` any number of times, `partial` in between, `finish` once.
+
+    The result does not depend on how the frames were cut into pieces.
+    """
+
+    def __init__(self, decoder: BeamSearchDecoder, frame_shift: float):
+        self._decoder = decoder
+        self._grammar = decoder._grammar
+        self._tables = decoder.lm.tables if decoder.lm else None
+        self._frame_shift = frame_shift
+        idle = decoder._idle
+        self._beam = idle.pop() if idle else new_beam(decoder.config.beam, len(decoder.vocabulary))
+        self._limit = _LATTICE
+        self._said: list[Word] = []  # words that are settled and let go
+        self._said_gain = 0.0
+        self._finished = False
+        start(self._beam, self._grammar, decoder.lm.start if decoder.lm else 0)
+
+    def feed(self, log_probs: np.ndarray) -> None:
+        """Go on with `log_probs` (frames, classes). Raises DecodeError as `decode` does."""
+        self._check_open()
+        probabilities = to_probabilities(log_probs, len(self._decoder.vocabulary))
+        at = 0
+        while at < len(probabilities):
+            at = search(probabilities, at, self._limit, self._beam, self._grammar, self._tables)
+            if at < len(probabilities):
+                self._make_room()
+
+    def partial(self) -> Partial:
+        """The likeliest text so far, its last word perhaps unfinished."""
+        self._check_open()
+        slots = self._beam.slots[: self._state["size"]]
+        best = self._spans(self._trace(slots["node"][np.argmax(slots["blank"] + slots["label"])]))
+        settled = self._settled()
+        boundary = max(self._boundaries(settled), default=0)
+        stable = [span for span in self._spans(settled[: boundary + 1]) if span.last < boundary]
+        said = [word.word for word in self._said]
+        return Partial(
+            " ".join([*said, *(span.word for span in best)]),
+            " ".join([*said, *(span.word for span in stable)]),
+        )
+
+    def finish(self, nbest: int = 1) -> list[Hypothesis]:
+        """The best `nbest` texts of all that was fed, the best first; the stream is over then."""
+        self._check_open()
+        self._finished = True
+        results = np.zeros(2 * len(self._beam.slots), RESULT)
+        found = _paths.finish(self._beam, self._grammar, self._tables, results)
+        results = results[:found]
+        scale = math.log(self._state["scale"]) + int(self._state["exponent"]) * math.log(2)
+        said = [word.word for word in self._said]
+        hypotheses: dict[str, Hypothesis] = {}
+        for result in results[np.argsort(-results["mass"], kind="stable")]:
+            path = self._trace(result["node"])
+            spans = self._spans(path, last_word=result["word"])
+            text = " ".join([*said, *(span.word for span in spans)])
+            if text in hypotheses:
+                continue
+            score = math.log(result["mass"]) + scale
+            weights = self._said_gain + float(np.log(path["gain"]).sum())
+            weights += math.log(result["gain"])
+            hypotheses[text] = Hypothesis(
+                text,
+                (*self._said, *self._to_words(spans, self._align(path["token"]))),
+                score=score,
+                acoustic_score=score - weights,
+                lm_score=float(result["lm"]),
+            )
+            if len(hypotheses) == nbest:
+                break
+        self._decoder._idle.append(self._beam)
+        return list(hypotheses.values())
+
+    def _check_open(self) -> None:
+        if self._finished:
+            raise DecodeError("the stream is finished", "open a new one")
+
+    @property
+    def _state(self) -> np.void:
+        return self._beam.state[0]
+
+    def _make_room(self) -> None:
+        if self._state["lattice"] < self._limit:
+            self._beam = grown(self._beam)
+            return
+        self._let_go()
+        if self._state["lattice"] > self._limit // 2:
+            self._limit *= 2  # too much is still open: listen on
+
+    def _let_go(self) -> None:
+        """Move settled words out of the tree, so that it stays small however long one speaks."""
+        slots = self._beam.slots[: self._state["size"]]
+        best = self._trace(slots["node"][np.argmax(slots["blank"] + slots["label"])])
+        places = self._align(best["token"])
+        settled = self._settled()
+        horizon = self._beam.lattice["number"][self._state["lattice"] - _MARGIN]
+        cuts = [k for k in self._boundaries(settled) if k and places["end"][k - 1] < horizon]
+        if not cuts:
+            return
+        cut = cuts[-1]
+        spans = [span for span in self._spans(settled[: cut + 1]) if span.last < cut]
+        self._said += self._to_words(spans, places)
+        self._said_gain += float(np.log(settled["gain"][:cut]).sum())
+        _paths.advance_root(self._beam, settled["parent"][cut], places["end"][cut - 1] + 1)
+
+    def _settled(self) -> np.ndarray:
+        """The beginning that all prefixes share."""
+        return self._trace(_paths.settled_node(self._beam.nodes, self._state["root"]))
+
+    def _trace(self, at: int) -> np.ndarray:
+        """(tokens,) NODE: the prefixes on the way to the node `at`, one token longer each."""
+        nodes, root = self._beam.nodes, self._state["root"]
+        path = np.empty(256, np.int64)
+        length = _paths.trace(nodes, root, at, path)
+        if length > len(path):
+            path = np.empty(length, np.int64)
+            _paths.trace(nodes, root, at, path)
+        return nodes[path[:length][::-1]]
+
+    def _boundaries(self, path: np.ndarray) -> list[int]:
+        """Where in a path a word has just ended."""
+        if self._decoder.says_words:
+            return np.flatnonzero(path["word"] != NOTHING).tolist()
+        return np.flatnonzero(self._grammar.tokens["ends"][path["token"]]).tolist()
+
+    def _spans(self, path: np.ndarray, last_word: int = NOTHING) -> list[Span]:
+        """The words of a path; `last_word` ends with it where words have no mark."""
+        if not self._decoder.says_words:
+            spans = group(path["token"], self._decoder.vocabulary)
+            return spans[:-1] if last_word == _paths.UNFINISHED else spans
+        assert self._decoder.lexicon is not None
+        ends = [k for k in self._boundaries(path) if k]
+        entries = path["word"][ends].tolist()
+        if last_word >= 0:
+            ends.append(len(path))
+            entries.append(last_word)
+        names, words = self._decoder.lexicon.words, self._grammar.words["word"]
+        return [
+            Span(names[words[entry]], begin, end - 1)
+            for entry, begin, end in zip(entries, [0, *ends], ends, strict=False)
+        ]
+
+    def _align(self, tokens: np.ndarray) -> np.ndarray:
+        """(tokens,) PLACE: where each token of a path was heard."""
+        lattice = self._beam.lattice[: self._state["lattice"]]
+        places = np.zeros(len(tokens), PLACE)
+        if not _paths.align(lattice, self._beam.entries, tokens, places):
+            # Possible only if what was let go took a frame that this hypothesis had used.
+            places["start"] = np.sort(np.resize(lattice["number"], len(tokens)))
+            places["end"], places["chance"] = places["start"], 0.0
+        return places
+
+    def _to_words(self, spans: list[Span], places: np.ndarray) -> tuple[Word, ...]:
+        starts, ends, chances = places["start"], places["end"], places["chance"]
+        calibration = self._decoder.config.confidence
+        return to_words(spans, starts, ends, chances, self._frame_shift, calibration)
+
+
+def _lexicon_of(lm: NGram, vocabulary: Vocabulary) -> Lexicon:
+    """The model's words; the phones that it knows, if the units are phones."""
+    if vocabulary.kind != "phones":
+        return Lexicon.from_words(lm.words, vocabulary)
+    known = {*vocabulary.symbols} & {*lm.words}
+    if not known:
+        raise DecodeError(
+            "the language model's words are no phones, and how they are pronounced is not given",
+            "give a lexicon made with Lexicon.from_pronunciations",
+        )
+    return Lexicon.from_pronunciations({phone: [[phone]] for phone in known}, vocabulary)

@@ -1,0 +1,44 @@
+"""The numeric settings of decoding, as a bundle's config.json keeps them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from asr.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Weights and limits of the beam search. All logarithms are natural.
+
+    beam: prefixes kept. beam_threshold: one whose log-probability is this much below the best is
+    dropped. token_threshold: a symbol this much below the likeliest of its frame is not tried.
+    blank_skip: frames whose blank is at least this probable are taken as blank and nothing else.
+    lm_weight: factor of the language model's log-probabilities. word_bonus: added for every word.
+    unknown_penalty: added (it is negative) for every word that the lexicon lacks. closed: spell
+    words of the lexicon only. hotword_boost: added for a hot word given without a boost of its own.
+    confidence: coefficients of the calibration of word confidences, see `asr.decode.confidence`.
+    """
+
+    beam: int = 100
+    beam_threshold: float = 14.0
+    token_threshold: float = 8.0
+    blank_skip: float = 0.999
+    lm_weight: float = 0.6
+    word_bonus: float = 1.0
+    unknown_penalty: float = -5.0
+    closed: bool = False
+    hotword_boost: float = 6.0
+    confidence: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.beam < 1:
+            raise ConfigError(f"beam is {self.beam}", "keep at least one prefix")
+        for name in ("beam_threshold", "token_threshold", "lm_weight", "hotword_boost"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", "it must not be negative")
+        if not self.blank_skip > 0:
+            raise ConfigError(f"blank_skip is {self.blank_skip}", "a probability; above 1 is off")
+        if not (math.isfinite(self.word_bonus) and self.unknown_penalty <= 0):
+            raise ConfigError("word_bonus must be finite, and unknown_penalty not above 0")

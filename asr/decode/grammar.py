@@ -1,0 +1,172 @@
+"""Vocabulary, lexicon, language model and settings, made into what the search reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from asr.decode.config import DecoderConfig
+from asr.decode.hotwords import build_automaton
+from asr.decode.lexicon import Lexicon, unit_labels
+from asr.decode.tables import NOTHING, RULES, TOKEN, TREE, WORD, Grammar
+from asr.errors import DecodeError
+from asr.lm.ngram import NGram
+from asr.lm.words import SPECIAL, UNKNOWN_ID
+from asr.text.vocabulary import WORD_START, Vocabulary
+
+
+def build_grammar(
+    vocabulary: Vocabulary,
+    lexicon: Lexicon | None,
+    lm: NGram | None,
+    hotwords: Mapping[str, float],
+    config: DecoderConfig,
+    unmarked: bool,
+) -> Grammar:
+    """`unmarked`: words end anywhere, without a token that says so.
+
+    Raises DecodeError where the parts were made for different vocabularies.
+    """
+    labels = lexicon.labels if lexicon else unit_labels(vocabulary)
+    index = {label: i for i, label in enumerate(labels)}
+    boundary, foreign = len(labels), len(labels) + 1
+    spellings = [
+        _spelling(vocabulary, c, index, boundary, foreign, unmarked) for c in range(len(vocabulary))
+    ]
+    if all(foreign in spelling for spelling in spellings if spelling and spelling != [boundary]):
+        raise DecodeError(
+            f"the lexicon is spelled with {' '.join(labels[:5])} …, the vocabulary with"
+            f" {' '.join(vocabulary.symbols[1:6])} …",
+            "build the lexicon for this vocabulary",
+        )
+    automaton = _automaton(vocabulary, lexicon if unmarked else None, hotwords, index)
+    closed = lexicon is not None and (config.closed or unmarked)
+    tokens = np.zeros(len(vocabulary), TOKEN)
+    tokens["last"] = np.cumsum([len(spelling) for spelling in spellings])
+    tokens["first"][1:] = tokens["last"][:-1]
+    tokens["ends"] = [unmarked or boundary in spelling for spelling in spellings]
+    tree, words, unknown_ahead = _tree(lexicon, lm, config)
+    space = vocabulary.symbols.index(" ") if " " in vocabulary.symbols else NOTHING
+    rules = {
+        "beam": config.beam,
+        "least": math.exp(-config.beam_threshold),
+        "least_token": math.exp(-config.token_threshold),
+        "blank_skip": config.blank_skip,
+        "blank": vocabulary.blank,
+        "space": space if vocabulary.kind == "characters" else NOTHING,
+        "boundary": boundary,
+        "unmarked": unmarked,
+        "closed": closed,
+        "unknown": math.exp(config.unknown_penalty) if lexicon else 1.0,
+        "fall": math.exp(config.lm_weight * unknown_ahead),
+        "leave_unknown": math.exp(-config.lm_weight * unknown_ahead),
+        "bonus": math.exp(config.word_bonus),
+        "lm_weight": config.lm_weight if lm else 0.0,
+        "lm_unknown": UNKNOWN_ID,
+        "lm_end": lm.end if lm else NOTHING,
+        "most_gain": max(1.0, math.exp(config.word_bonus))
+        * float(automaton["gain"].max()) ** max(map(len, spellings)),
+    }
+    grammar = Grammar(
+        np.array([tuple(rules[name] for name in RULES.names)], RULES),
+        tokens,
+        np.array([unit for spelling in spellings for unit in spelling], np.int32),
+        tree,
+        words,
+        automaton,
+    )
+    for array in grammar:
+        array.flags.writeable = False  # the search is compiled for read-only tables
+    return grammar
+
+
+def _spelling(
+    vocabulary: Vocabulary,
+    token: int,
+    index: Mapping[str, int],
+    boundary: int,
+    foreign: int,
+    unmarked: bool,
+) -> list[int]:
+    """The labels that a token stands for, `boundary` where a word ends."""
+    symbol = vocabulary.symbols[token]
+    if token == vocabulary.blank:
+        return []
+    if vocabulary.kind == "phones":
+        unit = index.get(symbol, foreign)
+        return [unit] if unmarked else [boundary, unit]
+    marks = {" ": boundary, WORD_START: boundary}
+    return [marks.get(character, index.get(character, foreign)) for character in symbol]
+
+
+def _tree(
+    lexicon: Lexicon | None, lm: NGram | None, config: DecoderConfig
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """TREE and WORD records with a look-ahead: every node promises the best word below it.
+
+    The best unigram of the words below a node is charged when a prefix enters the node, and given
+    back when the word ends and its true probability is known. So a prefix on its way to a rare
+    word falls behind at once, not at the word's end (Ortmanns, Ney and Eiden 1996, "Language-model
+    look-ahead for large vocabulary speech recognition"). Also returns the look-ahead of unknown
+    words.
+    """
+    if lexicon is None:
+        tree, words = np.ones(2, TREE), np.zeros(0, WORD)
+        tree["word_first"] = 0
+        return tree, words, 0.0
+    tree, words = np.zeros(lexicon.nodes + 1, TREE), np.zeros(len(lexicon.word), WORD)
+    tree["label"][:-1] = lexicon.label
+    tree["first"], tree["word_first"] = lexicon.first, lexicon.word_first
+    words["word"] = lexicon.word
+    ahead, unknown_ahead = np.zeros(lexicon.nodes), 0.0
+    if lm is not None:
+        lm_words = _language_model_words(lexicon, lm)
+        tables = lm.tables
+        unigrams = tables.probability_codebook[tables.probability[1 : 1 + len(lm.words)]]
+        words["lm_word"] = lm_words[lexicon.word]
+        ahead, unknown_ahead = lexicon.best_below(unigrams[lm_words]), float(unigrams[UNKNOWN_ID])
+        ahead[0] = 0.0  # before a word nothing is promised
+    parents = np.repeat(np.arange(lexicon.nodes), np.diff(lexicon.first))
+    tree["enter"][1:-1] = np.exp(config.lm_weight * (ahead[1:] - ahead[parents]))
+    tree["enter"][1 : lexicon.first[1]] *= math.exp(config.word_bonus)
+    tree["leave"][:-1] = np.exp(-config.lm_weight * ahead)
+    return tree, words, unknown_ahead
+
+
+def _language_model_words(lexicon: Lexicon, lm: NGram) -> np.ndarray:
+    """The model's id of every word of the lexicon."""
+    if np.array_equal(lexicon.words.text, lm.words.text):
+        return np.arange(len(lm.words))
+    ids = {word: i for i, word in enumerate(lm.words)}
+    found = np.array([ids.get(word, UNKNOWN_ID) for word in lexicon.words])
+    if not found[len(SPECIAL) :].any():
+        raise DecodeError(
+            "the language model knows no word of the lexicon",
+            "use a language model and a lexicon made with the same text normalisation",
+        )
+    return found
+
+
+def _automaton(
+    vocabulary: Vocabulary,
+    lexicon: Lexicon | None,
+    hotwords: Mapping[str, float],
+    index: Mapping[str, int],
+) -> np.ndarray:
+    spell: dict[str, Sequence[Sequence[int]]] = {}
+    for word in {word for phrase in hotwords for word in phrase.split()}:
+        if lexicon is not None:
+            spell[word] = lexicon.spellings(word)
+            missing = not spell[word]
+        else:
+            units = [word] if vocabulary.kind == "phones" else word
+            missing = any(unit not in index for unit in units)
+            spell[word] = [] if missing else [[index[unit] for unit in units]]
+        if missing:
+            raise DecodeError(
+                f"the hot word {word!r} cannot be spelled",
+                "write it in the units of the vocabulary, or add it to the lexicon",
+            )
+    return build_automaton(hotwords, spell, units=len(index) + 2, boundary=len(index))

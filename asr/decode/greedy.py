@@ -1,0 +1,53 @@
+"""The likeliest symbol of every frame: no search, no language model, nothing to compile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from asr.decode.checks import to_probabilities
+from asr.decode.words import group, to_words
+from asr.text.vocabulary import Vocabulary
+from asr.types import Hypothesis
+
+
+class GreedyDecoder:
+    """Best-path decoding (Graves et al. 2006, "Connectionist Temporal Classification", 3.2).
+
+    >>> vocabulary = Vocabulary.characters("ab")
+    >>> paths = np.eye(4)[[2, 2, 0, 2, 1, 1, 3]]
+    >>> decoder = GreedyDecoder(vocabulary)
+    >>> decoder.decode(np.log(paths + 1e-9), frame_shift=0.03)[0].text
+    'aa b'
+    """
+
+    def __init__(self, vocabulary: Vocabulary):
+        self.vocabulary = vocabulary
+
+    def decode(self, log_probs: np.ndarray, frame_shift: float) -> list[Hypothesis]:
+        """The one hypothesis for `log_probs` (frames, classes) float, `frame_shift` in seconds.
+
+        Raises DecodeError where `log_probs` are no log-probabilities of the vocabulary.
+        """
+        probabilities = to_probabilities(log_probs, len(self.vocabulary))
+        if not len(probabilities):
+            return [Hypothesis("")]
+        path = probabilities.argmax(axis=1)
+        chances = probabilities[np.arange(len(path)), path]
+        begins = np.flatnonzero(np.diff(path, prepend=-1))
+        ends = np.append(begins[1:], len(path))
+        best = np.maximum.reduceat(chances, begins)
+        heard = path[begins] != self.vocabulary.blank
+        tokens = path[begins][heard]
+        spans = group(tokens, self.vocabulary)
+        words = to_words(spans, begins[heard], ends[heard] - 1, best[heard], frame_shift)
+        score = float(np.log(np.maximum(chances, np.finfo(np.float32).tiny)).sum())
+        text = " ".join(word.word for word in words)
+        return [Hypothesis(text, words, score=score, acoustic_score=score)]
+
+    def decode_batch(
+        self, log_probs: Sequence[np.ndarray], frame_shift: float, threads: int = 1
+    ) -> list[list[Hypothesis]]:
+        """One result an utterance. NumPy is done before a thread could help: `threads` is moot."""
+        return [self.decode(utterance, frame_shift) for utterance in log_probs]

@@ -1,0 +1,115 @@
+"""Words and phrases to listen for: an Aho-Corasick automaton over the units of the lexicon.
+
+Every unit of a phrase earns its share of the phrase's boost as it is spelled, for a boost that is
+paid at the end comes too late for a prefix that is gone by then. What a phrase has earned is taken
+back as soon as the text takes another turn.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from asr.decode.tables import HOT
+from asr.errors import DecodeError
+
+_MOST_PRONUNCIATIONS = 16  # of a phrase: the combinations of its words'
+
+
+def build_automaton(
+    phrases: Mapping[str, float],
+    spell: Mapping[str, Sequence[Sequence[int]]],
+    units: int,
+    boundary: int,
+) -> np.ndarray:
+    """Transitions (states, units + 1) HOT of the automaton of all phrases.
+
+    State 0 has heard nothing. The last column goes nowhere and takes back what is unfinished.
+    `phrases`: natural-log boosts.
+
+    `spell`: every word's spellings in labels, `boundary` the label between words. A phrase counts
+    only as whole words: it is spelled boundary, units, boundary (Aho and Corasick 1975, "Efficient
+    string matching").
+    """
+    children: list[dict[int, int]] = [{}]
+    credit, bank, depth = [0.0], [0.0], [0]
+    for phrase, boost in phrases.items():
+        spellings = [spell[word] for word in phrase.split()]
+        for chosen in itertools.islice(itertools.product(*spellings), _MOST_PRONUNCIATIONS):
+            sequence = [boundary]
+            for spelling in chosen:
+                sequence += [*spelling, boundary]
+            node = 0
+            for place, unit in enumerate(sequence):
+                if unit not in children[node]:
+                    children[node][unit] = len(children)
+                    children.append({})
+                    credit.append(0.0)
+                    bank.append(0.0)
+                    depth.append(place + 1)
+                node = children[node][unit]
+                if place + 1 < len(sequence):
+                    share = boost * place / (len(sequence) - 2)
+                    credit[node] = max(credit[node], share)
+            bank[node] = max(bank[node], boost)
+
+    states = len(children)
+    next_state = np.zeros((states, units), np.int32)
+    fail = [0] * states
+    for unit, child in children[0].items():
+        next_state[0, unit] = child
+    queue = deque(children[0].values())
+    while queue:  # breadth first: what a state falls back to is complete before it
+        node = queue.popleft()
+        bank[node] += bank[fail[node]]
+        credit[node] = max(credit[node], credit[fail[node]])
+        next_state[node] = next_state[fail[node]]
+        for unit, child in children[node].items():
+            fail[child] = int(next_state[fail[node], unit])
+            next_state[node, unit] = child
+            queue.append(child)
+    earned = np.array(credit)
+    log_gain = earned[next_state] + np.array(bank)[next_state] - earned[:, None]
+    automaton = np.zeros((states, units + 1), HOT)
+    automaton["next"][:, :-1] = next_state
+    automaton["gain"][:, :-1] = np.exp(log_gain)
+    automaton["gain"][:, -1] = np.exp(-earned)
+    automaton["begun"][:, :-1] = (np.array(depth) > 1)[next_state]
+    return automaton
+
+
+def read_hotwords(path: str | Path, boost: float) -> dict[str, float]:
+    """Phrases of a file, one a line, each with a boost of its own after a tab or with `boost`.
+
+    Raises DecodeError if the file cannot be read or a boost is no number.
+    """
+    phrases: dict[str, float] = {}
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DecodeError(f"{path}: cannot be read ({error})") from error
+    for number, line in enumerate(lines, 1):
+        phrase, tab, own = line.partition("\t")
+        if not phrase.strip() or phrase.startswith("#"):
+            continue
+        try:
+            phrases[phrase.strip()] = float(own) if tab else boost
+        except ValueError as error:
+            raise DecodeError(f"{path}: line {number}: {own!r} is no boost") from error
+    return phrases
+
+
+def with_boosts(hotwords: Mapping[str, float] | Iterable[str], boost: float) -> dict[str, float]:
+    """Phrase -> boost, those of boost 0 left out. Raises DecodeError for what is no boost."""
+    if not isinstance(hotwords, Mapping):
+        hotwords = dict.fromkeys(hotwords, boost)
+    for phrase, value in hotwords.items():
+        if not 0 <= value < float("inf"):
+            raise DecodeError(f"hot word {phrase!r} has the boost {value}", "give 0 or more")
+        if not phrase.split():
+            raise DecodeError("a hot word is empty")
+    return {phrase: float(value) for phrase, value in hotwords.items() if value > 0}

@@ -1,0 +1,191 @@
+"""What the compiled search works on: arrays of records, and two tuples that hold them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+NOTHING = -1
+# Places that are no node of the lexicon: in a word it lacks, and in one that hot words vouch for.
+UNKNOWN, PROTECTED = -1, -2
+MAX_TOKENS = 64  # tried in one frame: one bit each
+# Masses below this are multiplied by its inverse, and the exponent is remembered.
+SMALL_EXPONENT = -200
+SMALL = 2.0**SMALL_EXPONENT
+
+_NODES = 4096  # capacities at first; doubled when full
+_FRAMES = 4096
+
+i4, i8, f4, f8 = np.int32, np.int64, np.float32, np.float64
+
+STATE = np.dtype(
+    [
+        ("size", i8),  # prefixes in the beam
+        ("used", i8),  # nodes ever taken; those given back since form a list from `free`
+        ("free", i8),
+        ("root", i8),
+        ("frames", i8),
+        ("lattice", i8),  # frames and entries of the lattice
+        ("entries", i8),
+        ("exponent", i8),  # masses are to be multiplied by scale * 2 ** exponent
+        ("scale", f8),
+        ("rests", np.bool_),  # no mass ends in a label: another blank changes nothing
+    ]
+)
+NODE = np.dtype(  # a prefix, 64 bytes: one cache line
+    [
+        ("parent", i4),
+        ("token", i4),
+        ("child", i4),  # first of the children, or NOTHING
+        ("sibling", i4),  # next child of the same parent; in free nodes, the next free one
+        ("uses", i4),  # children, and one if in the beam
+        ("slot", i4),  # place in the beam, or NOTHING
+        ("place", i4),  # node of the lexicon, or UNKNOWN or PROTECTED
+        ("lm_state", i4),
+        ("hot", i4),  # state of the hot-word automaton
+        ("word", i4),  # entry of the lexicon that ended before this token, if not marked by tokens
+        ("end_state", i4),  # cache: state and log-probability if the word ended here
+        ("end_lm", f4),  # NaN: not yet asked
+        ("gain", f8),  # factor of everything but acoustics on the arc to this node
+        ("lm", f8),  # language-model log-probability of all words up to here
+    ]
+)
+SLOT = np.dtype(  # a prefix of the beam
+    [
+        ("node", i4),
+        ("token", i4),
+        ("parent", i4),
+        ("vacant", i4),  # scratch: a list of vacant slots
+        ("taken", np.uint64),  # scratch: tokens whose extension is in the beam
+        ("gain", f8),
+        ("most_inside", f8),  # upper bounds of the factor of a token inside a word
+        ("most_ending", f8),  # and of one that ends it
+        ("blank", f8),  # mass of the paths that end in a blank
+        ("label", f8),  # and of those that end in the last token
+        ("total", f8),
+        ("next_blank", f8),
+        ("next_label", f8),
+    ]
+)
+CANDIDATE = np.dtype(
+    [
+        ("slot", i4),
+        ("token", i4),
+        ("word", i4),
+        ("place", i4),
+        ("lm_state", i4),
+        ("hot", i4),
+        ("mass", f8),
+        ("gain", f8),
+        ("lm", f8),
+    ]
+)
+TRIED = np.dtype([("token", i4), ("chance", f8)])
+FRAME = np.dtype([("number", i8), ("first", i4), ("last", i4), ("blank", f8)])
+RESULT = np.dtype([("node", i4), ("word", i4), ("mass", f8), ("gain", f8), ("lm", f8)])
+PLACE = np.dtype([("start", i8), ("end", i8), ("chance", f8)])  # of a token in time
+
+RULES = np.dtype(
+    [
+        ("beam", i8),
+        ("least", f8),  # a prefix this far below the best is dropped
+        ("least_token", f8),  # a token this far below the frame's best is not tried
+        ("blank_skip", f8),  # a frame with a likelier blank is all blank
+        ("blank", i8),
+        ("space", i8),  # token that is nothing but a boundary, or NOTHING
+        ("boundary", i8),  # unit that ends a word
+        ("unmarked", np.bool_),  # words end without a mark: phones
+        ("closed", np.bool_),
+        ("unknown", f8),  # factor of a word that the lexicon lacks
+        ("fall", f8),  # factor from the lexicon into such a word, apart from `unknown` and `leave`
+        ("leave_unknown", f8),
+        ("bonus", f8),
+        ("lm_weight", f8),
+        ("lm_unknown", i8),  # ids in the language model
+        ("lm_end", i8),
+        ("most_gain", f8),  # upper bound of the factor of any token, `leave` and `fall` apart
+    ]
+)
+# Units are labels of the lexicon, then `boundary`, then one for all that is foreign to it.
+TOKEN = np.dtype([("first", i4), ("last", i4), ("ends", np.bool_)])
+TREE = np.dtype(  # see Lexicon
+    [
+        ("label", i4),
+        ("first", i4),
+        ("word_first", i4),
+        ("enter", f4),  # factor on entering this node
+        ("leave", f4),  # undoes the look-ahead of the way to it
+    ]
+)
+WORD = np.dtype([("word", i4), ("lm_word", i4)])  # ids in the lexicon and in the model
+HOT = np.dtype([("next", i4), ("gain", f4), ("begun", np.bool_)])  # `begun`: inside a phrase
+
+
+class Beam(NamedTuple):
+    """The state of one search."""
+
+    state: np.ndarray  # (1,) STATE
+    nodes: np.ndarray  # (capacity,) NODE
+    slots: np.ndarray  # (beam,) SLOT
+    candidates: np.ndarray  # (capacity,) CANDIDATE
+    ranked: np.ndarray  # (capacity,) scratch
+    row: np.ndarray  # (classes + 1,) scratch: chance of the tokens tried, 0 of all others
+    tried: np.ndarray  # (MAX_TOKENS,) TRIED
+    lattice: np.ndarray  # (capacity,) FRAME: what was tried and when
+    entries: np.ndarray  # (capacity,) TRIED
+
+
+class Grammar(NamedTuple):
+    """What a search obeys; read-only and fixed for one decoder. Factors are linear."""
+
+    rules: np.ndarray  # (1,) RULES
+    tokens: np.ndarray  # (classes,) TOKEN
+    units: np.ndarray  # (all units of all tokens,)
+    tree: np.ndarray  # (nodes + 1,) TREE
+    words: np.ndarray  # (spellings,) WORD
+    hot: np.ndarray  # (states, units + 1) HOT; the last column takes partial credit back
+
+
+def new_beam(width: int, classes: int) -> Beam:
+    candidates = max(256, 4 * width)
+    return Beam(
+        state=np.zeros(1, STATE),
+        nodes=np.zeros(max(_NODES, 4 * width), NODE),
+        slots=np.zeros(width, SLOT),
+        candidates=np.zeros(candidates, CANDIDATE),
+        ranked=np.zeros(candidates + width),
+        row=np.zeros(classes + 1),
+        tried=np.zeros(MAX_TOKENS, TRIED),
+        lattice=np.zeros(_FRAMES, FRAME),
+        entries=np.zeros(4 * _FRAMES, TRIED),
+    )
+
+
+def grown(beam: Beam) -> Beam:
+    """The same search with twice the room for nodes and lattice."""
+    bigger = {}
+    for name in ("nodes", "lattice", "entries"):
+        old = getattr(beam, name)
+        bigger[name] = np.zeros(2 * len(old), old.dtype)
+        bigger[name][: len(old)] = old
+    return beam._replace(**bigger)
+
+
+def start(beam: Beam, grammar: Grammar, lm_state: int) -> None:
+    """Make `beam` hold the empty prefix alone; `lm_state` is the language model's first."""
+    rules = grammar.rules[0]
+    beam.row[:] = 0.0
+    beam.state[0] = np.array((1, 1, NOTHING, 0, 0, 0, 0, 0, 1.0, False), STATE)
+    # Leading spaces are absorbed as if a space had gone before.
+    token = rules["space"] if rules["space"] >= 0 else len(beam.row) - 1
+    root = beam.nodes[0]
+    root["parent"] = root["child"] = root["sibling"] = root["word"] = NOTHING
+    root["token"], root["uses"], root["slot"], root["place"] = token, 1, 0, 0
+    root["lm_state"], root["hot"] = lm_state, grammar.hot[0, rules["boundary"]]["next"]
+    root["end_lm"], root["gain"], root["lm"] = np.nan, 1.0, 0.0
+    slot = beam.slots[0]
+    slot["node"], slot["token"], slot["parent"], slot["gain"] = 0, token, NOTHING, 1.0
+    slot["most_inside"] = rules["most_gain"] * max(1.0, rules["fall"])
+    slot["most_ending"] = rules["most_gain"]
+    slot["blank"], slot["label"] = 1.0, 0.0

@@ -1,0 +1,68 @@
+"""From tokens and their frames to words and their times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from asr.decode.confidence import word_confidence
+from asr.text.vocabulary import WORD_START, Vocabulary
+from asr.types import Word
+
+
+class Span(NamedTuple):
+    """A word and its tokens, `first` to `last` inclusive."""
+
+    word: str
+    first: int
+    last: int
+
+
+def group(tokens: Sequence[int] | np.ndarray, vocabulary: Vocabulary) -> list[Span]:
+    """The words that tokens (no blanks, collapsed) spell: characters, pieces, or single phones.
+
+    >>> group([2, 3, 1, 1, 4], Vocabulary.characters("abc"))
+    [Span(word='ab', first=0, last=1), Span(word='c', first=4, last=4)]
+    """
+    symbols = [vocabulary.symbols[token] for token in tokens]
+    if vocabulary.kind == "phones":
+        return [Span(symbol, k, k) for k, symbol in enumerate(symbols)]
+    spans: list[Span] = []
+    spelled, first, last = "", 0, 0
+    for k, symbol in enumerate([*symbols, " "]):
+        inside = "" if symbol == " " else symbol
+        if symbol == " " or symbol.startswith(WORD_START):
+            if spelled:
+                spans.append(Span(spelled, first, last))
+            spelled, inside = "", inside.removeprefix(WORD_START)
+        if inside:
+            if not spelled:
+                first = k
+            spelled, last = spelled + inside, k
+    return spans
+
+
+def to_words(
+    spans: Sequence[Span],
+    starts: np.ndarray,
+    ends: np.ndarray,
+    chances: np.ndarray,
+    frame_shift: float,
+    calibration: Sequence[float] = (),
+) -> tuple[Word, ...]:
+    """Words with times in seconds.
+
+    `starts`, `ends` (tokens,): first and last frame of every token; `chances` (tokens,): its
+    greatest probability there.
+    """
+    return tuple(
+        Word(
+            span.word,
+            start=round(float(starts[span.first] * frame_shift), 3),
+            end=round(float((ends[span.last] + 1) * frame_shift), 3),
+            confidence=word_confidence(chances[span.first : span.last + 1], calibration),
+        )
+        for span in spans
+    )
