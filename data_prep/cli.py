@@ -278,17 +278,20 @@ def main(arguments: list[str] | None = None) -> None:
     0 is success, 1 an error, 2 a wrong call, 130 an interruption.
     """
     try:
-        status = cli.main(arguments, prog_name="asr-prepare", standalone_mode=False)
+        status = cli.main(arguments, prog_name="asr-prepare", standalone_mode=False) or 0
     except click.ClickException as error:
         error.show()
         status = error.exit_code
     except ASRError as error:
         click.echo(f"asr-prepare: {error}", err=True)
         status = 1
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("asr-prepare: interrupted; the same command again goes on from here", err=True)
-        status = 130
     except BrokenPipeError:  # who read the output has seen enough, as in `asr-prepare list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except OSError as error:  # a full disk, a folder that may not be written
+        click.echo(f"asr-prepare: {error.filename or 'disk'}: {error.strerror}", err=True)
+        status = 1
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("asr-prepare: interrupted; the same command again goes on from here", err=True)
+        status = 130
     sys.exit(status)

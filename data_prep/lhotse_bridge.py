@@ -12,6 +12,7 @@ import inspect
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def _read(
     accepted = inspect.signature(prepare).parameters
     arguments = dict(options)
     arguments.update(zip((p for p in accepted if p not in options), folders, strict=False))
-    if parts:
+    if parts and parts_argument in accepted:
         arguments[parts_argument] = list(parts)
     if "num_jobs" in accepted:
         arguments["num_jobs"] = min(MAX_JOBS, os.cpu_count() or 1)
@@ -99,7 +100,9 @@ def _read(
         if "output_dir" in accepted and accepted["output_dir"].default is inspect.Parameter.empty:
             arguments["output_dir"] = scratch
         try:
-            return {name: list(clips) for name, clips in splits(prepare(**arguments)).items()}
+            with _our_headers():
+                manifests = prepare(**arguments)
+            return {name: list(clips) for name, clips in splits(manifests).items()}
         except Exception as error:  # recipes raise whatever they come across, AssertionError first
             raise CorpusError(
                 f"{', '.join(map(str, folders))}: lhotse's recipe {recipe} stopped: "
@@ -111,7 +114,8 @@ def _read(
 def _fetch(recipe: str, parts_argument: str, folder: Path, parts: Sequence[str]) -> Path:
     """Download by lhotse; the folder that it says is the corpus."""
     download = _function(recipe, "download")
-    chosen = {parts_argument: list(parts)} if parts else {}
+    accepted = inspect.signature(download).parameters
+    chosen = {parts_argument: list(parts)} if parts and parts_argument in accepted else {}
     try:
         result = download(target_dir=folder, **chosen)
     except Exception as error:  # of the network, of the disk, of a missing package
@@ -131,6 +135,30 @@ def _function(recipe: str, verb: str) -> Callable[..., Any]:
             "pip install 'blstm-ctc-asr[data]'",
         ) from error
     return getattr(module, f"{verb}_{recipe}")
+
+
+@contextmanager
+def _our_headers() -> Iterator[None]:
+    """Let lhotse read headers as we do, which takes neither ffmpeg nor sph2pipe to be installed."""
+    from lhotse.audio import backend
+
+    from asr import audio
+
+    class Headers(backend.LibsndfileBackend):
+        def info(self, path_or_fd: Any, force_opus_sampling_rate: int | None = None) -> Any:
+            header = audio.probe(path_or_fd)
+            duration = header.duration
+            if duration is None:
+                duration = len(audio.read(path_or_fd)) / audio.SAMPLE_RATE
+            return backend.LibsndfileCompatibleAudioInfo(
+                channels=header.channels,
+                frames=round(duration * header.sample_rate),
+                samplerate=header.sample_rate,
+                duration=duration,
+            )
+
+    with backend.audio_backend(Headers()):
+        yield
 
 
 def _leaves(manifests: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:

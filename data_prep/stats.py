@@ -9,20 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.errors import MissingDependencyError
+from asr.errors import ASRError, MissingDependencyError
 from asr.types import Utterance
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Durations in seconds; `characters` counts each character of the texts."""
+    """Durations in seconds; counts, and hours of speakers, are sorted, the greatest first."""
 
     durations: np.ndarray
     rates: np.ndarray  # characters a second, one for each utterance that lasts
-    speaker_hours: np.ndarray  # greatest first; empty if no speaker is known
-    n_words: int
-    n_distinct_words: int
-    characters: Counter[str]
+    speaker_hours: np.ndarray  # empty if no speaker is known
+    word_counts: np.ndarray  # how often each distinct word occurs
+    n_characters: int  # distinct ones
 
     @property
     def hours(self) -> float:
@@ -38,9 +37,9 @@ class Statistics:
             "shortest": f"{shortest:.2f} s",
             "median": f"{median:.2f} s",
             "longest": f"{longest:.2f} s",
-            "words": f"{self.n_words:,}",
-            "distinct": f"{self.n_distinct_words:,}",
-            "characters": f"{len(self.characters):,}",
+            "words": f"{self.word_counts.sum():,}",
+            "distinct": f"{len(self.word_counts):,}",
+            "characters": f"{self.n_characters:,}",
             "characters/s": f"{np.median(self.rates):.1f}" if len(self.rates) else "?",
         }
 
@@ -48,7 +47,7 @@ class Statistics:
 def statistics(utterances: Sequence[Utterance]) -> Statistics:
     """Of at least one utterance."""
     words: Counter[str] = Counter()
-    characters: Counter[str] = Counter()
+    characters: set[str] = set()
     speakers: dict[str, float] = defaultdict(float)
     for utterance in utterances:
         words.update(utterance.text.split())
@@ -60,16 +59,15 @@ def statistics(utterances: Sequence[Utterance]) -> Statistics:
         np.array([u.duration for u in utterances]),
         np.array(rates),
         np.array(sorted(speakers.values(), reverse=True)),
-        words.total(),
-        len(words),
-        characters,
+        np.array(sorted(words.values(), reverse=True), dtype=int),
+        len(characters),
     )
 
 
 def draw(by_name: Mapping[str, Statistics], path: Path) -> None:
-    """Durations, speech rates, hours of speakers and characters of each manifest, as a picture.
+    """Durations, speech rates, speakers and words of each manifest, as a picture.
 
-    Raises MissingDependencyError without matplotlib.
+    Raises MissingDependencyError without matplotlib, ASRError for an ending that is no picture's.
     """
     try:
         from matplotlib.figure import Figure
@@ -78,10 +76,8 @@ def draw(by_name: Mapping[str, Statistics], path: Path) -> None:
             "pictures need matplotlib", "pip install 'blstm-ctc-asr[data]'"
         ) from error
     figure = Figure(figsize=(11, 7.5), layout="constrained")
-    (durations, rates), (speakers, letters) = figure.subplots(2, 2)
+    (durations, rates), (speakers, words) = figure.subplots(2, 2)
     everything = list(by_name.values())
-    alphabet = sum((s.characters for s in everything), Counter[str]())
-    common = [character for character, _ in alphabet.most_common(40)]
     longest = max(float(np.percentile(s.durations, 99.5)) for s in everything)
     fastest = max(
         (float(np.percentile(s.rates, 99.5)) for s in everything if len(s.rates)), default=1
@@ -94,12 +90,13 @@ def draw(by_name: Mapping[str, Statistics], path: Path) -> None:
         share = np.full(len(s.rates), 100 / max(1, len(s.rates)))
         rates.hist(s.rates, np.linspace(0, fastest, 50), weights=share, alpha=0.5)
         speakers.plot(np.arange(1, len(s.speaker_hours) + 1), 60 * s.speaker_hours, ".-")
-        total = s.characters.total() or 1
-        letters.plot([100 * s.characters[c] / total for c in common], ".-")
+        words.plot(np.arange(1, len(s.word_counts) + 1), s.word_counts, ".-")
     durations.set(xlabel="duration (s)", ylabel="utterances (%)")
     rates.set(xlabel="speech rate (characters/s)", ylabel="utterances (%)")
     speakers.set(xlabel="speaker, by amount", ylabel="speech (min)", yscale="log")
-    letters.set(xlabel="most frequent characters", ylabel="share (%)")
-    letters.set_xticks(range(len(common)), ["␣" if c == " " else c for c in common])
+    words.set(xlabel="word, by frequency", ylabel="occurrences", xscale="log", yscale="log")
     durations.legend()
-    figure.savefig(path, dpi=120)
+    try:
+        figure.savefig(path, dpi=120)
+    except ValueError as error:
+        raise ASRError(f"{path}: cannot be drawn: {error}", "end its name with .png") from error
