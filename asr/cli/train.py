@@ -32,8 +32,12 @@ def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> N
     setting. Everything a run writes is in its folder (`run=FOLDER`); the same command again goes on
     from the last checkpoint there. `asr export FOLDER MODEL` makes a model of it.
     """
+    import os
+    from pathlib import Path
+
     import yaml
 
+    from asr import plots
     from asr.config import to_dict
     from asr.train.setup import make_trainer
 
@@ -42,6 +46,9 @@ def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> N
         click.echo(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
         return
     make_trainer(config).fit()
+    if int(os.environ.get("RANK", "0")) == 0:
+        folder = Path(config.run)
+        plots.save(plots.learning_curves(folder), folder / "curves.png")
 
 
 def compose(overrides: list[str], config_dir: str | None = None) -> Any:

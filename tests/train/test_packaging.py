@@ -1,0 +1,99 @@
+"""A run becomes a bundle that hears what the network hears."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from asr import audio  # noqa: E402
+from asr.data.manifest import read_manifest  # noqa: E402
+from asr.decode.greedy import GreedyDecoder  # noqa: E402
+from asr.engine import OnnxEngine  # noqa: E402
+from asr.errors import TrainingError  # noqa: E402
+from asr.features import Features  # noqa: E402
+from asr.packaging import load_run, package_run  # noqa: E402
+from asr.plots import learning_curves, save, spikes  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def run(tones, tmp_path_factory):
+    from asr.config import build
+    from asr.train.config import TrainingConfig
+    from asr.train.setup import make_trainer
+
+    folder = tmp_path_factory.mktemp("packaged") / "run"
+    settings = {
+        "run": str(folder),
+        "data": {"train": [str(tones)], "dev": [str(tones)], "batch_frames": 120},
+        "features": {"n_mels": 20},
+        "model": {"hidden_size": 24, "layers": 2, "subsampling": [1, 1]},
+        "heads": {"characters": {"alphabet": "abcd"}, "copy": {"alphabet": "abcd", "layer": 1}},
+        "augment": {"speeds": [1.0], "time_masks": 0, "frequency_masks": 0},
+        "optimizer": {"learning_rate": 0.02, "warmup_steps": 5},
+        "trainer": {"epochs": 30, "ema": 0.9, "device": "cpu", "log_steps": 1},
+    }
+    make_trainer(build(TrainingConfig, settings)).fit()
+    return folder
+
+
+def heard(bundle, waveform: np.ndarray) -> np.ndarray:
+    features = Features(bundle.config.features)(waveform)
+    return OnnxEngine(bundle.model_path).log_probs([features])[0]
+
+
+def test_the_bundle_equals_the_network_and_reads_its_tones(run, tones, tmp_path):
+    bundle = package_run(run, tmp_path / "model", name="tones", int8=False)
+    model, vocabulary, facts = load_run(run)
+    assert bundle.vocabulary == vocabulary
+    assert facts["epochs"] == 30
+    decoder = GreedyDecoder(vocabulary)
+    right = 0
+    for utterance in read_manifest(tones):
+        waveform = audio.read(utterance.audio_filepath)
+        log_probs = heard(bundle, waveform)
+        features = torch.from_numpy(Features(bundle.config.features)(waveform))[None]
+        with torch.inference_mode():
+            expected, _ = model(features, torch.tensor([features.shape[1]]))
+        np.testing.assert_allclose(log_probs, expected[0], atol=1e-4)
+        hypothesis = decoder.decode(log_probs, bundle.config.frame_shift)[0]
+        right += hypothesis.text == utterance.text
+    assert right >= 11
+
+
+def test_another_head_can_transcribe(run, tmp_path):
+    bundle = package_run(run, tmp_path / "model", name="low", head="copy", int8=True)
+    assert bundle.config.model["weights"] == "int8"
+    with pytest.raises(TrainingError, match="no head 'phones'"):
+        package_run(run, tmp_path / "other", name="x", head="phones")
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(TrainingError, match="not the folder of a training run"):
+        package_run(tmp_path, tmp_path / "model", name="x")
+
+
+def test_pictures_are_drawn(run, tones, tmp_path):
+    figure = learning_curves(run)
+    assert [axes.get_title() for axes in figure.axes][:2] == [
+        "training loss (nats a symbol)",
+        "dev error rate, greedy (%)",
+    ]
+    assert all(len(axes.lines[0].get_xdata()) >= 30 for axes in figure.axes)
+    save(figure, tmp_path / "curves.png")
+    bundle = package_run(run, tmp_path / "model", name="tones", int8=False)
+    waveform = audio.read(read_manifest(tones)[0].audio_filepath)
+    picture = spikes(
+        waveform,
+        heard(bundle, waveform),
+        bundle.vocabulary,
+        bundle.config.features,
+        bundle.config.frame_shift,
+    )
+    letters = [text.get_text() for text in picture.axes[1].texts]
+    assert "".join(letters).replace("␣", " ").strip()
+    save(picture, tmp_path / "spikes.png")
+    for name in ("curves.png", "spikes.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert not list(Path(tmp_path).glob(".*"))
