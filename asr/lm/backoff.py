@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from asr.lm.words import END_ID, START_ID, WordList
+
+NEVER = -99 * math.log(10.0)  # by convention of ARPA files, the weight of what cannot occur
+_LEAST = 1e-7  # probability left to unseen words where rounding leaves none
 
 
 @dataclass(frozen=True)
@@ -74,46 +78,83 @@ class BackoffModel:
         suffix = np.zeros(len(self), np.int32)
         for order in range(2, self.order + 1):
             level = self.level(order)
-            suffix[level] = self._longest(suffix, suffix[self.parent[level]], self.word[level])
+            _, suffix[level] = self._step(suffix[self.parent[level]], self.word[level], suffix)
         return suffix
 
-    def _longest(self, suffix: np.ndarray, nodes: np.ndarray, words: np.ndarray) -> np.ndarray:
-        """Node of the longest suffix of (node, word) that the model has."""
-        result = np.zeros(len(nodes), np.int32)
-        pending = np.arange(len(nodes))
-        while len(pending):
-            children = self.child(nodes[pending], words[pending])
-            found = children > 0
-            result[pending[found]] = children[found]
-            pending = pending[~found]
-            nodes[pending] = suffix[nodes[pending]]
-        return result
+    def step(self, nodes: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Natural-log probability (pairs,) float64 of each word id after each node, and where
+        it leads: (pairs,) int32 node of the longest n-gram of the model that ends there."""
+        return self._step(nodes, words, self.suffix)
 
-    def log_probs(self, nodes: np.ndarray, words: np.ndarray) -> np.ndarray:
-        """Natural-log probability (pairs,) float64 of each word after each n-gram."""
-        nodes = np.array(nodes)
-        result = np.zeros(len(nodes))
+    def _step(
+        self, nodes: np.ndarray, words: np.ndarray, suffix: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        log_probs, reached = np.zeros(len(nodes)), np.zeros(len(nodes), np.int32)
         pending = np.arange(len(nodes))
         while len(pending):
-            children = self.child(nodes[pending], words[pending])
+            children = self.child(nodes, words)
             found = children > 0
-            result[pending[found]] += self.log_prob[children[found]]
-            pending = pending[~found]
-            result[pending] += self.backoff[nodes[pending]]
-            nodes[pending] = self.suffix[nodes[pending]]
-        return result
+            reached[pending[found]] = children[found]
+            log_probs[pending[found]] += self.log_prob[children[found]]
+            pending, nodes, words = pending[~found], nodes[~found], words[~found]
+            log_probs[pending] += self.backoff[nodes]
+            nodes = suffix[nodes]
+        return log_probs, reached
 
     def lower_log_probs(self, level: slice) -> np.ndarray:
-        """What the model would say of these n-grams if it had to back off: (n-grams,) float64."""
-        return self.log_probs(self.suffix[self.parent[level]], self.word[level])
+        """What the model would say of the n-grams of an order if it had to back off: float64."""
+        return self.step(self.suffix[self.parent[level]], self.word[level])[0]
 
-    def score(self, sentence: Sequence[str]) -> np.ndarray:
-        """Natural-log probability (words + 1,) of each word and of the sentence's end."""
-        scores, node = [], np.array([1 + START_ID])
-        for word in [*map(self.words.index, sentence), END_ID]:
-            scores.append(self.log_probs(node, np.array([word]))[0])
-            node = self._longest(self.suffix, node.copy(), np.array([word]))
-        return np.array(scores)
+    def score(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """Natural-log probabilities (words + 1,) of the words, and of the end, of each sentence."""
+        ids = [[*map(self.words.index, sentence), END_ID] for sentence in sentences]
+        scores = [np.zeros(len(row)) for row in ids]
+        nodes = np.full(len(ids), 1 + START_ID)
+        for place in range(max(map(len, ids), default=0)):
+            alive = [i for i, row in enumerate(ids) if place < len(row)]
+            words = np.array([ids[i][place] for i in alive])
+            log_probs, nodes[alive] = self.step(nodes[alive], words)
+            for i, log_prob in zip(alive, log_probs, strict=True):
+                scores[i][place] = log_prob
+        return scores
+
+    def subset(self, kept: np.ndarray) -> BackoffModel:
+        """The model without the nodes that `kept`, (nodes,) bool, leaves out.
+
+        A node can only be kept with its parent. Back-off weights stay: see `normalized`.
+        """
+        number = np.cumsum(kept) - 1
+        return replace(
+            self,
+            parent=number[self.parent[kept]].astype(np.int32),
+            word=self.word[kept],
+            log_prob=self.log_prob[kept],
+            backoff=self.backoff[kept],
+            frequency=None if self.frequency is None else self.frequency[kept],
+        )
+
+    def left_over(self, order: int) -> tuple[np.ndarray, np.ndarray]:
+        """Probability that the n-grams of an order leave to other words, after each history.
+
+        First by their own probability, then by what backing off would give them. Both (histories,)
+        float64, for the nodes of the order below.
+        """
+        level, histories = self.level(order), self.level(order - 1)
+        parent, count = self.parent[level] - histories.start, histories.stop - histories.start
+        seen = np.bincount(parent, np.exp(self.log_prob[level], dtype=float), count)
+        lower = np.bincount(parent, np.exp(self.lower_log_probs(level)), count)
+        return np.maximum(1 - seen, _LEAST), np.maximum(1 - lower, _LEAST)
+
+    def normalized(self) -> BackoffModel:
+        """The same probabilities, with back-off weights that make each distribution sum to 1."""
+        model = replace(self, backoff=np.zeros(len(self), np.float32))
+        for order in range(2, self.order + 1):
+            left, lower_left = model.left_over(order)
+            followed = np.zeros(len(self), bool)
+            followed[self.parent[self.level(order)]] = True
+            histories = self.level(order - 1)
+            model.backoff[histories] = np.where(followed[histories], np.log(left / lower_left), 0)
+        return model
 
     def ngrams(self, order: int) -> Iterator[tuple[int, ...]]:
         """Word ids of every n-gram of an order, in the order of the nodes."""
