@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -74,7 +74,10 @@ class Recognizer:
         self._decoder = _make_decoder(model, decoder, settings, hotwords)
 
     def transcribe(
-        self, source: AudioSource | np.ndarray, sample_rate: int | None = None
+        self,
+        source: AudioSource | np.ndarray,
+        sample_rate: int | None = None,
+        progress: Callable[[float], object] | None = None,
     ) -> Transcript:
         """The words of a whole recording.
 
@@ -82,12 +85,24 @@ class Recognizer:
             source: a path, a binary file object, or samples `(samples,)` or `(samples, channels)`
                 as floats in [-1, 1].
             sample_rate: of samples (Hz); files know their own.
+            progress: called now and then with the seconds that have been read.
 
         Raises AudioError if the recording cannot be read.
         """
-        heard = _Counted(_blocks(source, sample_rate))
-        segments = tuple(self._segments(heard))
-        return Transcript(segments, heard.samples / audio.SAMPLE_RATE, self.bundle.config.name)
+        duration = 0.0
+
+        def counted() -> Iterator[Waveform]:
+            nonlocal duration
+            samples = 0
+            for block in _blocks(source, sample_rate):
+                samples += len(block)
+                duration = samples / audio.SAMPLE_RATE
+                if progress:
+                    progress(duration)
+                yield block
+
+        segments = tuple(self._segments(counted()))
+        return Transcript(segments, duration, self.bundle.config.name)
 
     def segments(
         self, source: AudioSource | np.ndarray, sample_rate: int | None = None
@@ -186,16 +201,3 @@ def _to_segment(speech: Speech, hypothesis: Hypothesis) -> Segment:
 
 def _shifted(word: Word, start: float, end: float) -> Word:
     return replace(word, start=min(start + word.start, end), end=min(start + word.end, end))
-
-
-class _Counted:
-    """Blocks that pass by, and how many samples they held."""
-
-    def __init__(self, blocks: Iterable[Waveform]):
-        self._blocks = blocks
-        self.samples = 0
-
-    def __iter__(self) -> Iterator[Waveform]:
-        for block in self._blocks:
-            self.samples += len(block)
-            yield block

@@ -1,0 +1,5 @@
+"""`python -m asr` is `asr`."""
+
+from asr.cli import main
+
+main()

@@ -1,0 +1,94 @@
+"""The command line: `asr COMMAND …`.
+
+Each command lives in a module of its own, `asr/cli/COMMAND.py`, as the click command `command`, and
+is imported when it is called: `asr --help` loads none of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+
+import click
+
+from asr import __version__
+from asr.errors import ASRError
+
+COMMANDS = {
+    "transcribe": "Write down what is said in recordings.",
+    "evaluate": "Count the errors of a model on recordings with known text.",
+    "info": "Show what a model is and where it comes from.",
+    "train": "Train a model, or go on training it.",
+    "export": "Make a model of a training run.",
+    "plot": "Draw learning curves, or a recording with its output spikes.",
+}
+
+
+class LazyGroup(click.Group):
+    """Commands by name; their modules are imported on demand."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return importlib.import_module(f"asr.cli.{name}").command
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = arguments[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean `asr {near[0]}`?" if near else f"one of: {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no such command: {name} ({hint})", context)
+        return super().resolve_command(context, arguments)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="`asr COMMAND --help` shows a command's options and examples.",
+)
+@click.version_option(__version__, prog_name="asr")
+def cli() -> None:
+    """Speech recognition with deep bidirectional LSTMs and CTC.
+
+    \b
+      asr transcribe talk.mp3                          print what is said
+      asr transcribe *.flac --format srt --out subs/   one subtitle file each
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit status.
+
+    0 is success, 1 an error, 2 a wrong call, 130 an interruption; `asr transcribe` counts failed
+    recordings instead.
+    """
+    try:
+        status = cli.main(arguments, prog_name="asr", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except ASRError as error:
+        complain(error)
+        status = 1
+    except (KeyboardInterrupt, click.Abort):
+        status = 130
+    except BrokenPipeError:  # who read the output has seen enough, as in `asr … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
+
+
+def complain(error: ASRError | str) -> None:
+    """Print an error and its remedy to standard error."""
+    click.echo(f"asr: {error}", err=True)

@@ -1,0 +1,85 @@
+"""A progress bar on standard error, where someone is looking at it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+
+class Progress:
+    """Recordings done, how much faster than the sound itself, and how long it will take.
+
+    Shows nothing, and costs nothing, if standard error is no terminal.
+    """
+
+    def __init__(self, n_recordings: int, shown: bool | None = None):
+        self.shown = sys.stderr.isatty() if shown is None else shown
+        self._bar = _make_bar() if self.shown else None
+        self._task = self._bar.add_task("", total=n_recordings, speed="") if self._bar else None
+        self._began = time.monotonic()
+        self._done, self._seconds = 0, 0.0
+
+    def __enter__(self) -> Progress:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def within(self, name: str, seconds: float, duration: float | None) -> None:
+        """`seconds` of the recording `name` have been heard, of `duration` if that is known."""
+        share = min(1.0, seconds / duration) if duration else 0.0
+        self._show(name, self._done + share, self._seconds + seconds)
+
+    def finish(self, name: str, duration: float) -> None:
+        """The recording `name` of `duration` seconds is done, or has failed after so many."""
+        self._done += 1
+        self._seconds += duration
+        self._show(name, self._done, self._seconds)
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Make room for lines of text."""
+        if self._bar:
+            self._bar.stop()
+        yield
+        if self._bar:
+            self._bar.start()
+
+    def _show(self, name: str, completed: float, seconds: float) -> None:
+        if self._bar and self._task is not None:
+            speed = seconds / max(1e-3, time.monotonic() - self._began)
+            self._bar.update(
+                self._task, description=name, completed=completed, speed=f"{speed:.0f}x real time"
+            )
+
+
+def _make_bar() -> Bar:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    return Bar(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}", markup=False),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,  # it would end up in standard error
+    )
