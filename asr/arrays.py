@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from asr.errors import ASRError
+from asr.files import replacing
 
 MAGIC = b"ASRARRAY"
 VERSION = 1
@@ -51,14 +52,12 @@ def save_arrays(
         raise ValueError(f"{path}: metadata of {len(header)} bytes is too large")
     data_start = _aligned(_PREFIX.size + len(header))
 
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(_PREFIX.pack(MAGIC, VERSION, len(header)) + header)
         for name, array in contiguous.items():
             file.seek(data_start + entries[name]["offset"])
             file.write(array.data if array.size else b"")
         file.truncate(data_start + offset)
-    temporary.replace(path)
 
 
 def load_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

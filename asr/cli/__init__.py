@@ -22,6 +22,7 @@ COMMANDS = {
     "info": "Show what a model is and where it comes from.",
     "train": "Train a model, or go on training it.",
     "export": "Make a model of a training run.",
+    "lm": "Train, mix, prune, convert and try n-gram language models.",
     "plot": "Draw learning curves, or a recording with its output spikes.",
 }
 

@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 
 from asr.errors import LanguageModelError
+from asr.files import replacing
 from asr.lm.backoff import BackoffModel
 from asr.lm.words import END, SPECIAL, START, UNKNOWN, WordList
 
@@ -30,7 +31,7 @@ def read_arpa(path: str | Path) -> BackoffModel:
     """
     path = Path(path)
     try:
-        with _opened(path, "rt") as file:
+        with _opened(path, "rt", path.suffix) as file:
             return _Reader(path, file).read()
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise LanguageModelError(f"{path}: cannot be read: {error}") from error
@@ -38,9 +39,7 @@ def read_arpa(path: str | Path) -> BackoffModel:
 
 def write_arpa(path: str | Path, model: BackoffModel) -> None:
     """Write to a temporary name, compressed if `path` ends in .gz, then rename."""
-    path = Path(path)
-    temporary = path.with_name(f".tmp.{path.name}")
-    with _opened(temporary, "wt") as file:
+    with replacing(path) as temporary, _opened(temporary, "wt", Path(path).suffix) as file:
         file.write("\\data\\\n")
         file.writelines(f"ngram {n}={count}\n" for n, count in enumerate(model.counts, start=1))
         words = list(model.words)
@@ -48,7 +47,6 @@ def write_arpa(path: str | Path, model: BackoffModel) -> None:
             file.write(f"\n\\{order}-grams:\n")
             file.writelines(_lines(model, order, words))
         file.write("\n\\end\\\n")
-    temporary.replace(path)
 
 
 def _lines(model: BackoffModel, order: int, words: list[str]) -> Iterator[str]:
@@ -62,8 +60,8 @@ def _lines(model: BackoffModel, order: int, words: list[str]) -> Iterator[str]:
 
 
 @contextmanager
-def _opened(path: Path, mode: str) -> Iterator[IO[str]]:
-    opener = gzip.open if path.suffix == ".gz" else open
+def _opened(path: Path, mode: str, suffix: str) -> Iterator[IO[str]]:
+    opener = gzip.open if suffix == ".gz" else open
     with opener(path, mode, encoding="utf-8", newline="\n") as file:
         yield file  # type: ignore[misc]
 

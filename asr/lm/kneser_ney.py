@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ class _Level(NamedTuple):
     parent: np.ndarray  # the n-gram without its last word
     suffix: np.ndarray  # the n-gram without its first word
     word: np.ndarray  # its last word
-    count: np.ndarray  # how often it occurs
+    occurrences: np.ndarray  # of the n-gram in the text
 
 
 def estimate(counts: NGramCounts, words: WordList, prune: Sequence[int] = ()) -> BackoffModel:
@@ -41,13 +42,13 @@ def estimate(counts: NGramCounts, words: WordList, prune: Sequence[int] = ()) ->
     """
     thresholds = _thresholds(prune, counts.order)
     levels = _levels(counts)
-    total = levels[0].count.sum() - levels[0].count[START_ID]
+    total = levels[0].occurrences.sum() - levels[0].occurrences[START_ID]
     # Row by row of the level below, which at first is the empty history: its probability is the
     # uniform one over all words but <s>; its node in the model.
     probability, node = np.array([1 / (len(words) - 1)]), np.zeros(1, np.int64)
     parents, last_words, log_probs, backoffs, frequencies = [node], [node], [node], [], [node]
     for order, (level, count) in enumerate(zip(levels, _adjusted(levels), strict=True), start=1):
-        kept = (level.count > thresholds[order - 1]) | (order == 1)
+        kept = (level.occurrences > thresholds[order - 1]) | (order == 1)
         discount = np.array([0.0, *_discounts(count, order)])[np.minimum(count, 3)]
         denominator = np.bincount(level.parent, count, len(node))
         saved = np.bincount(level.parent, np.where(kept, discount, count), len(node))
@@ -62,7 +63,7 @@ def estimate(counts: NGramCounts, words: WordList, prune: Sequence[int] = ()) ->
         parents.append(node[level.parent[kept]])
         last_words.append(level.word[kept])
         log_probs.append(log_prob)
-        frequencies.append(level.count[kept] / total)
+        frequencies.append(level.occurrences[kept] / total)
         node = np.where(kept, node.max() + np.cumsum(kept), -1)
     backoffs.append(np.zeros((node >= 0).sum()))
     return BackoffModel(
@@ -97,8 +98,8 @@ def _levels(counts: NGramCounts) -> list[_Level]:
             suffix_parent = first_nodes[order - 2] + levels[-1].suffix[parent].astype(np.int64)
             below = counts.keys[counts.offsets[order - 2] : counts.offsets[order - 1]]
             suffix = np.searchsorted(below, suffix_parent * counts.vocabulary_size + word)
-        links = (array.astype(np.int32) for array in (parent, suffix, word))
-        levels.append(_Level(*links, counts.counts[rows]))
+        parent, suffix, word = (array.astype(np.int32) for array in (parent, suffix, word))
+        levels.append(_Level(parent, suffix, word, counts.counts[rows]))
     return levels
 
 
@@ -107,14 +108,14 @@ def _adjusted(levels: list[_Level]) -> list[np.ndarray]:
 
     Just its count for the highest order, and for what begins with `<s>`: nothing comes before.
     """
-    adjusted = []
+    adjusted: list[np.ndarray] = []
     at_start = np.arange(len(levels[0].word)) == START_ID
-    for level, above in zip(levels, levels[1:], strict=False):
+    for level, above in pairwise(levels):
         if adjusted:
             at_start = at_start[level.parent]
         continuations = np.bincount(above.suffix, minlength=len(level.word))
-        adjusted.append(np.where(at_start, level.count, continuations))
-    adjusted.append(np.array(levels[-1].count))
+        adjusted.append(np.where(at_start, level.occurrences, continuations))
+    adjusted.append(np.array(levels[-1].occurrences))
     adjusted[0][START_ID] = 0  # <s> is given, not predicted
     return adjusted
 
@@ -127,5 +128,7 @@ def _discounts(counts: np.ndarray, order: int) -> tuple[float, float, float]:
         discounts = tuple(k - (k + 1) * y * n[k + 1] / n[k] for k in (1, 2, 3))
         if min(discounts) > 0:
             return discounts
-    logger.warning("too little text to estimate the discounts of order %d; using %s", order, _FALLBACK)
+    logger.warning(
+        "too little text to estimate the discounts of order %d; using %s", order, _FALLBACK
+    )
     return _FALLBACK

@@ -152,8 +152,7 @@ class NGram:
             probability_codebook=probabilities,
             backoff_codebook=backoffs,
         )
-        metadata = {**model.metadata, "ngrams": model.counts}
-        return cls(tables, model.words, model.order, metadata)
+        return cls(tables, model.words, model.order, model.metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> NGram:
@@ -206,6 +205,17 @@ class NGram:
         scores = np.empty(len(ids), np.float32)
         _score_sequence(self.tables, np.int32(self.start), ids, scores)
         return scores
+
+    @property
+    def counts(self) -> list[int]:
+        """Number of n-grams of each order."""
+        tables, counts = self.tables, []
+        begin, end = 0, 1  # the nodes of an order
+        while begin < end:
+            continued = int(tables.leaves[end]) - int(tables.leaves[begin])
+            begin, end = int(tables.children[begin]), int(tables.children[end])
+            counts.append(end - begin + continued)
+        return counts
 
     @property
     def nbytes(self) -> int:

@@ -8,17 +8,13 @@ import json
 import lzma
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from asr.errors import LanguageModelError
 
 Normalizer = Callable[[str], str]
-Progress = Callable[[int], object]  # told how many bytes of the files have been read
-_OPENERS: dict[str, Callable[..., IO[bytes]]] = {
-    ".gz": gzip.open,
-    ".xz": lzma.open,
-    ".bz2": bz2.open,
-}
+Progress = Callable[[int], object]  # told how many more bytes of a file have been read
+_OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 _REPORT_EVERY = 10_000  # lines
 
 
@@ -32,28 +28,25 @@ def read_sentences(
     Files may be compressed (.gz, .xz, .bz2); of a manifest (.jsonl) the texts are read. Raises
     LanguageModelError for a file that cannot be read, or is not UTF-8.
     """
-    done = 0
     for path in map(Path, paths):
-        for line in _lines(path, done, progress):
+        for line in _lines(path, progress or (lambda _: None)):
             words = (normalize(line) if normalize else line).split()
             if words:
                 yield words
-        done += path.stat().st_size
-    if progress:
-        progress(done)
 
 
-def _lines(path: Path, done: int, progress: Progress | None) -> Iterator[str]:
-    names = path.suffixes
-    opener = _OPENERS.get(names[-1] if names else "")
+def _lines(path: Path, progress: Progress) -> Iterator[str]:
+    opener = _OPENERS.get(path.suffix)
+    reported = 0
     try:
         with path.open("rb") as raw:
-            lines = opener(raw) if opener else raw
-            for number, line in enumerate(lines):
-                if progress and number % _REPORT_EVERY == 0:
-                    progress(done + raw.tell())
+            for number, line in enumerate(opener(raw) if opener else raw, start=1):
+                if number % _REPORT_EVERY == 0:
+                    progress(raw.tell() - reported)
+                    reported = raw.tell()
                 text = line.decode("utf-8")
-                yield json.loads(text)["text"] if ".jsonl" in names and text.strip() else text
+                yield json.loads(text)["text"] if ".jsonl" in path.suffixes else text
+            progress(raw.tell() - reported)
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise LanguageModelError(f"{path}: cannot be read: {error}") from error
     except UnicodeDecodeError as error:

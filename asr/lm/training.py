@@ -10,7 +10,6 @@ from asr.lm.backoff import BackoffModel
 from asr.lm.corpus import Tokenizer
 from asr.lm.counts import count_ngrams
 from asr.lm.kneser_ney import estimate
-from asr.lm.words import WordList
 
 
 def train(

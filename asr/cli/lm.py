@@ -1,0 +1,240 @@
+"""`asr lm`: train, mix, prune, convert and try word n-gram language models."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from asr.lm.backoff import BackoffModel
+    from asr.lm.text import Normalizer, Progress
+
+_PATH = click.Path(path_type=Path)
+_OUTPUT = click.option(
+    "--output", "-o", type=_PATH, required=True, help="Model to write: .bin, .arpa or .arpa.gz."
+)
+_ENTROPY = click.option(
+    "--entropy",
+    type=click.FloatRange(0, min_open=True),
+    help="Leave out n-grams whose loss raises the perplexity by less, relatively: 1e-9 to 1e-6.",
+)
+_LANGUAGE = click.option(
+    "--language", default="en", show_default=True, help="Whose rules normalise the text."
+)
+_NORMALIZE = click.option(
+    "--normalize/--no-normalize", default=True, help="Normalise the text, or take it as it is."
+)
+
+
+@click.group()
+def command() -> None:
+    """Train, mix, prune, convert and try word n-gram language models.
+
+    Models are compact binaries, or ARPA files if named *.arpa or *.arpa.gz. Texts have a sentence
+    a line and may be compressed (.gz, .xz, .bz2); of manifests (.jsonl) the texts are read.
+
+    \b
+      asr lm train novels.txt.xz mails.txt --order 4 --prune 0,0,1,2 --output lm.bin
+      asr lm score lm.bin held-out.txt
+    """
+
+
+class Thresholds(click.ParamType):
+    """Numbers parted by commas."""
+
+    name = "N,N,…"
+
+    def convert(self, value: Any, parameter: Any, context: Any) -> list[int]:
+        try:
+            return [int(number) for number in value.split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers such as 0,0,1,2", parameter, context)
+
+
+@command.command()
+@click.argument("texts", type=_PATH, nargs=-1, required=True)
+@_OUTPUT
+@click.option("--order", type=click.IntRange(1, 8), default=4, show_default=True)
+@click.option(
+    "--prune",
+    type=Thresholds(),
+    default="0",
+    show_default=True,
+    help="Leave out n-grams that occur no more often; one number for each order, the last holds"
+    " for the rest.",
+)
+@_ENTROPY
+@click.option("--min-count", type=click.IntRange(1), default=1, help="Of words in the vocabulary.")
+@click.option("--vocabulary-size", type=click.IntRange(4), help="Take the most frequent words.")
+@click.option(
+    "--mix",
+    "dev",
+    type=_PATH,
+    multiple=True,
+    help="Train one model for each TEXT, and mix them with the weights that suit this text best.",
+)
+@_LANGUAGE
+@_NORMALIZE
+def train(
+    texts: tuple[Path, ...],
+    output: Path,
+    order: int,
+    prune: list[int],
+    entropy: float | None,
+    min_count: int,
+    vocabulary_size: int | None,
+    dev: tuple[Path, ...],
+    language: str,
+    normalize: bool,
+) -> None:
+    """Estimate a model of TEXTS by interpolated modified Kneser-Ney smoothing."""
+    from asr.lm.text import read_sentences
+    from asr.lm.training import train
+
+    normalizer = _normalizer(language, normalize)
+    corpora = [[text] for text in texts] if dev else [list(texts)]
+    with _progress(texts) as progress:
+        models = train(
+            [read_sentences(corpus, normalizer, progress) for corpus in corpora],
+            order,
+            prune=prune,
+            min_count=min_count,
+            vocabulary_size=vocabulary_size,
+        )
+    model = _mixed(texts, models, dev, normalizer) if dev else models[0]
+    _save(output, model, entropy)
+
+
+@command.command()
+@click.argument("models", type=_PATH, nargs=-1, required=True)
+@_OUTPUT
+@click.option("--dev", type=_PATH, multiple=True, required=True, help="Text to suit; repeatable.")
+@_ENTROPY
+@_LANGUAGE
+@_NORMALIZE
+def mix(
+    models: tuple[Path, ...],
+    output: Path,
+    dev: tuple[Path, ...],
+    entropy: float | None,
+    language: str,
+    normalize: bool,
+) -> None:
+    """Interpolate MODELS with the weights that suit a text best, into one model."""
+    from asr.lm.files import load_model
+
+    loaded = [load_model(path) for path in models]
+    _save(output, _mixed(models, loaded, dev, _normalizer(language, normalize)), entropy)
+
+
+@command.command()
+@click.argument("source", type=_PATH)
+@click.argument("output", type=_PATH)
+@_ENTROPY
+def convert(source: Path, output: Path, entropy: float | None) -> None:
+    """Write the model SOURCE in the format that the name OUTPUT asks for: binary or ARPA."""
+    from asr.lm.files import load_model
+
+    _save(output, load_model(source), entropy)
+
+
+@command.command()
+@click.argument("model", type=_PATH)
+@click.argument("texts", type=_PATH, nargs=-1, required=True)
+@click.option("--sentences", is_flag=True, help="Print the log10 probability of every sentence.")
+@_LANGUAGE
+@_NORMALIZE
+def score(
+    model: Path, texts: tuple[Path, ...], sentences: bool, language: str, normalize: bool
+) -> None:
+    """Print the perplexity of each text, and the share of words that MODEL does not know.
+
+    The ends of sentences count as words. Unknown words are left out of the perplexity.
+    """
+    from asr.lm.evaluation import evaluate
+    from asr.lm.files import load_ngram
+    from asr.lm.text import read_sentences
+
+    ngram = load_ngram(model)
+    normalizer = _normalizer(language, normalize)
+    for text in texts:
+        if sentences:
+            for words in read_sentences([text], normalizer):
+                log10 = ngram.score(words).sum() / math.log(10)
+                click.echo(f"{log10:.4f}\t{' '.join(words)}")
+        result = evaluate(ngram, read_sentences([text], normalizer))
+        click.echo(f"{text}: {result}", err=sentences)
+
+
+@command.command()
+@click.argument("model", type=_PATH)
+def info(model: Path) -> None:
+    """Show what MODEL is: order, numbers of n-grams, size, origin."""
+    from asr.lm.files import load_ngram
+
+    ngram = load_ngram(model)
+    click.echo(f"order       {ngram.order}")
+    click.echo(f"vocabulary  {len(ngram.words)} words")
+    for order, count in enumerate(ngram.counts, start=1):
+        click.echo(f"{order}-grams     {count}")
+    per_ngram = ngram.nbytes / sum(ngram.counts)
+    click.echo(f"memory      {ngram.nbytes / 1e6:.1f} MB, {per_ngram:.1f} bytes an n-gram")
+
+
+def _normalizer(language: str, normalize: bool) -> Normalizer | None:
+    from asr.text.languages import normalizer
+
+    return normalizer(language) if normalize else None
+
+
+def _mixed(
+    names: Sequence[Path],
+    models: Sequence[BackoffModel],
+    dev: Sequence[Path],
+    normalizer: Normalizer | None,
+) -> BackoffModel:
+    from asr.lm.mixture import mix, tune_weights
+    from asr.lm.text import read_sentences
+
+    weights = tune_weights(models, list(read_sentences(dev, normalizer)))
+    for name, weight in zip(names, weights, strict=True):
+        click.echo(f"{weight:.4f}  {name}", err=True)
+    return mix(models, weights)
+
+
+def _save(output: Path, model: BackoffModel, entropy: float | None) -> None:
+    from asr.lm.files import save_model
+    from asr.lm.pruning import prune
+
+    if entropy is not None:
+        model = prune(model, entropy)
+    save_model(output, model)
+    counts = " + ".join(map(str, model.counts))
+    click.echo(f"{output}: {counts} n-grams, {output.stat().st_size / 1e6:.1f} MB", err=True)
+
+
+@contextmanager
+def _progress(texts: Sequence[Path]) -> Iterator[Progress | None]:
+    """A bar for the bytes read, on standard error if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    total = sum(text.stat().st_size for text in texts if text.is_file())
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=total)
+
+        def advance(bytes_read: int) -> None:
+            bar.advance(task, bytes_read)
+            if bar.tasks[0].completed >= total:
+                bar.update(task, description="estimating", total=None)
+
+        yield advance
