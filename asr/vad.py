@@ -159,24 +159,24 @@ class EnergyDetector:
     """Sound that stands out from the background, whose level it follows.
 
     The level falls to every quieter window at once and rises slowly, so steady noise is background
-    before long. Music and slamming doors pass for speech: a fallback.
+    after some seconds. Music and slamming doors pass for speech: a fallback.
     """
 
     MARGIN_DB = 12.0
     SLOPE_DB = 3.0  # how much louder makes speech e times likelier
     QUIETEST_DB = -60.0  # of full scale: anything below is silence anyway
-    RISE_DB = 3.0 * WINDOW / SAMPLE_RATE  # a window
+    FIRST_DB = -45.0  # a recording that begins with something louder begins with speech
+    RISE_DB = 6.0 * WINDOW / SAMPLE_RATE  # a window
 
     def __init__(self) -> None:
-        self._floor: float | None = None
+        self._floor = self.FIRST_DB
 
     def __call__(self, windows: Array) -> Array:
         power = np.einsum("ns,ns->n", windows, windows, dtype=np.float64) / WINDOW
         levels = np.maximum(10 * np.log10(power + 1e-12), self.QUIETEST_DB)
         above = np.empty(len(levels))
         for i, level in enumerate(levels):
-            rising = level if self._floor is None else self._floor + self.RISE_DB
-            self._floor = min(level, rising)
+            self._floor = min(level, self._floor + self.RISE_DB)
             above[i] = level - self._floor
         likely = 1 / (1 + np.exp((self.MARGIN_DB - above) / self.SLOPE_DB))
         return likely.astype(np.float32)

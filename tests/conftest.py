@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.bundle import Bundle, BundleConfig
+from asr.bundle import Bundle, BundleConfig, bundled
+from asr.errors import BundleError
 from asr.features import FeatureConfig
 from asr.text.vocabulary import Vocabulary
 
@@ -77,3 +78,12 @@ def tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("bundles") / "tones"
     files = {"model.onnx": model.SerializeToString()}
     return Bundle.create(folder, config, vocabulary, files, "# Tones\n\nA model for tests.\n")
+
+
+@pytest.fixture(scope="session")
+def bundled_model() -> Bundle:
+    """The English model that comes with the package."""
+    try:
+        return Bundle.load(bundled())
+    except BundleError as error:
+        pytest.skip(str(error))

@@ -1,4 +1,4 @@
-"""Running networks: batches change nothing."""
+"""Running networks: no utterance sees another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr import engine
 from asr.engine import OnnxEngine
 from asr.errors import BundleError
 
@@ -61,36 +60,19 @@ def blstm(path: Path, input_name: str = "features") -> Path:
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> OnnxEngine:
-    return OnnxEngine(blstm(tmp_path_factory.mktemp("engine") / "a.onnx"), threads=1)
+    return OnnxEngine(blstm(tmp_path_factory.mktemp("engine") / "a.onnx"), threads=2)
 
 
 @settings(deadline=None, max_examples=30)
-@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=9), batch=st.integers(1, 200))
-def test_an_utterance_is_independent_of_its_batch(
-    network: OnnxEngine, lengths: list[int], batch: int
-) -> None:
+@given(lengths=st.lists(st.integers(1, 60), max_size=9))
+def test_an_utterance_is_independent_of_the_others(network: OnnxEngine, lengths: list[int]) -> None:
     rng = np.random.default_rng(sum(lengths))
     features = [rng.standard_normal((n, SIZE)).astype(np.float32) for n in lengths]
-    alone = [network.log_probs([rows])[0] for rows in features]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "BATCH_FRAMES", batch)
-        together = network.log_probs(features)
-    for rows, a, b in zip(features, alone, together, strict=True):
-        assert a.shape == b.shape == (len(rows), CLASSES)
-        np.testing.assert_allclose(a, b, atol=1e-5)
-
-
-def test_nothing_in_nothing_out(network: OnnxEngine) -> None:
-    assert network.log_probs([]) == []
-
-
-@given(lengths=st.lists(st.integers(1, 20_000), max_size=20))
-def test_batches_take_each_once_and_stay_small(lengths: list[int]) -> None:
-    batches = list(engine._batches(lengths))
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    for batch in batches:
-        longest = max(lengths[i] for i in batch)
-        assert len(batch) == 1 or longest * len(batch) <= engine.BATCH_FRAMES
+    together = network.log_probs(features)
+    assert [log_probs.shape for log_probs in together] == [(n, CLASSES) for n in lengths]
+    for rows, log_probs in zip(features, together, strict=True):
+        np.testing.assert_array_equal(network.log_probs([rows])[0], log_probs)
+        np.testing.assert_allclose(np.exp(log_probs).sum(axis=1), 1, rtol=1e-5)
 
 
 def test_what_is_no_network_of_ours(tmp_path: Path) -> None:

@@ -1,0 +1,146 @@
+"""The house keeps its shape: who imports whom, what the core needs, how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MOST_LINES = 500
+# A room may import rooms of its own layer and of those before it.
+LAYERS = [
+    {"types", "errors", "arrays", "config", "files", "writers"},
+    {"audio", "text"},
+    {"features", "silero", "vad"},
+    {"data", "models", "lm", "decode"},
+    {"bundle", "engine", "metrics", "export"},
+    {"train", "recognizer", "stream"},
+    {"report", "plots", "packaging", "microphone", "doctor"},
+    {"cli", "__main__"},
+]
+HEAVY = {
+    *("torch", "torchaudio", "librosa", "hydra", "omegaconf", "jiwer", "tensorboard"),
+    *("matplotlib", "onnx", "safetensors", "scipy", "lhotse"),
+}
+# What transcribing imports, and therefore may not need the training extra at import.
+CORE = {
+    *("types", "errors", "arrays", "config", "files", "writers", "audio", "text", "features"),
+    *("silero", "vad", "lm", "decode", "bundle", "engine", "metrics", "report", "recognizer"),
+    *("stream", "__init__", "__main__"),
+}
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path, *, at_start: bool = False) -> Iterator[str]:
+    """Dotted names of what a file imports; `at_start`: only what runs as it is imported."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes: list[ast.AST] = [tree]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        inside_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if not typing_only and not (at_start and inside_function):
+            nodes += ast.iter_child_nodes(node)
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "asr").parts[0].removesuffix(".py")
+
+
+def rank(name: str) -> int:
+    ranks = [i for i, layer in enumerate(LAYERS) if name in layer]
+    assert ranks, f"asr.{name} has no layer: give it one in {Path(__file__).name}"
+    return ranks[0]
+
+
+@pytest.mark.parametrize("path", sources("asr"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_lower_layers_do_not_import_upper_ones(path: Path) -> None:
+    if path == ROOT / "asr/__init__.py":
+        return  # the front door opens on the recogniser
+    own = rank(room(path))
+    # types -> writers is the one lazy call upwards within a layer: Transcript.save.
+    for name in imports(path):
+        first, *rest = name.split(".")
+        assert first not in {"conf", "data_prep", "serve"}, f"asr imports {name}"
+        if first == "asr" and rest and rest[0] != "__version__":
+            assert rank(rest[0]) <= own, f"{room(path)} imports {name}"
+
+
+def test_neighbours_use_only_what_they_may() -> None:
+    allowed = LAYERS[0] | LAYERS[1]
+    for path in sources("data_prep"):
+        for name in imports(path):
+            if name.startswith("asr."):
+                assert name.split(".")[1] in allowed or name.startswith("asr.data.manifest"), (
+                    f"{path.name} imports {name}"
+                )
+
+
+@pytest.mark.parametrize("name", sorted(CORE))
+def test_the_core_needs_no_training_package(name: str) -> None:
+    folder, file = ROOT / "asr" / name, ROOT / "asr" / f"{name}.py"
+    for path in sources(f"asr/{name}") if folder.is_dir() else [file] if file.exists() else []:
+        heavy = {n for n in imports(path, at_start=True) if n.split(".")[0] in HEAVY}
+        assert not heavy, f"{path.relative_to(ROOT)} imports {heavy}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sources("asr", "conf", "data_prep", "serve", "tests", "benchmarks"),
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_files_fit_on_a_few_screens(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level packages that a fresh interpreter has loaded after running `code`."""
+    code += "\nimport sys; print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(result.stderr.splitlines()[-1].split())
+
+
+def test_importing_asr_costs_nothing() -> None:
+    assert not loaded_after("import asr") & {"numpy", "onnxruntime", "numba", *HEAVY}
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "from asr.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert not end.code"
+    )
+    assert not loaded_after(code) & {"numpy", "numba", "onnxruntime", "rich", *HEAVY}
+
+
+def test_transcribing_loads_no_training_package() -> None:
+    code = (
+        "import asr, asr.recognizer, asr.decode.beam, asr.decode.greedy, asr.lm.ngram\n"
+        "import asr.cli.transcribe, asr.cli.info, asr.cli._batch"
+    )
+    loaded = loaded_after(code)
+    assert not loaded & (HEAVY - {"scipy"}), loaded & HEAVY
+
+
+def test_every_listed_command_is_there() -> None:
+    import importlib
+
+    from asr.cli import COMMANDS
+
+    modules = {p.stem for p in (ROOT / "asr/cli").glob("*.py") if not p.stem.startswith("_")}
+    assert set(COMMANDS) == modules
+    for name in COMMANDS:
+        assert importlib.import_module(f"asr.cli.{name}").command.help

@@ -1,0 +1,197 @@
+"""Recordings to transcripts: every word, at its time, whatever the length."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import PAUSE_SECONDS, TONE_SECONDS, tones
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import asr
+from asr import audio, recognizer
+from asr.bundle import Bundle, BundleConfig
+from asr.errors import AudioError, BundleError, ConfigError
+from asr.features import FeatureConfig
+from asr.metrics import compare, total
+from asr.recognizer import Recognizer
+from asr.text.languages import normalizer
+from asr.vad import VadConfig
+
+RATE = 16_000
+STEP = TONE_SECONDS + PAUSE_SECONDS
+ENERGY = VadConfig(detector="energy")
+
+
+@pytest.fixture(scope="module")
+def hears_tones(tone_bundle: Bundle) -> Recognizer:
+    return Recognizer(tone_bundle, decoder="greedy", vad=ENERGY, threads=1)
+
+
+def silence(seconds: float) -> np.ndarray:
+    return np.zeros(round(seconds * RATE), np.float32)
+
+
+def test_a_file_of_tones(hears_tones: Recognizer, tmp_path: Path) -> None:
+    waveform = np.concatenate([silence(1), tones("bad cafe"), silence(2), tones("a mill")])
+    soundfile.write(tmp_path / "a.flac", waveform, RATE)
+    transcript = hears_tones.transcribe(tmp_path / "a.flac")
+    assert transcript.text == "bad cafe a mill"
+    assert transcript.model == "tones"
+    assert transcript.duration == len(waveform) / RATE
+    assert [segment.text for segment in transcript.segments] == ["bad cafe", "a mill"]
+    second = 1 + 8 * STEP + 2
+    assert [word.start for word in transcript.words] == pytest.approx(
+        [1, 1 + 4 * STEP, second, second + 2 * STEP], abs=0.05
+    )
+    assert tuple(hears_tones.segments(tmp_path / "a.flac")) == transcript.segments
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    letters=st.lists(st.sampled_from("abcdefghijklm"), min_size=1, max_size=40),
+    lead=st.floats(0, 3),
+    max_length=st.floats(1, 6),
+    window=st.floats(1, 10),
+)
+def test_times_are_exact_over_segment_borders(
+    hears_tones: Recognizer, letters: list[str], lead: float, max_length: float, window: float
+) -> None:
+    """However a recording is cut into segments and windows, each word is where it was said."""
+    waveform = np.concatenate([silence(lead), tones(" ".join(letters)), silence(1)])
+    cut = Recognizer(
+        hears_tones.bundle,
+        decoder="greedy",
+        vad=VadConfig(detector="energy", max_length=max_length),
+        engine=hears_tones._engine,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recognizer, "WINDOW_SECONDS", window)
+        transcript = cut.transcribe(waveform, RATE)
+    words = transcript.words
+    assert [word.word for word in words] == letters
+    for i, word in enumerate(words):
+        assert word.start == pytest.approx(lead + 2 * i * STEP, abs=0.05)
+        assert word.end == pytest.approx(word.start + TONE_SECONDS, abs=0.07)
+    assert all(a.end <= b.start for a, b in pairwise(words))
+    for segment in transcript.segments:
+        assert all(segment.start <= w.start < w.end <= segment.end for w in segment.words)
+    assert transcript.duration == len(waveform) / RATE
+
+
+def test_results_come_in_order_and_short_ones_are_empty(hears_tones: Recognizer) -> None:
+    texts = ["a", "badge", "", "cafe bad", "hill"]
+    waveforms = [tones(text) if text else silence(0.01) for text in texts]
+    assert [h.text for h in hears_tones.recognize(waveforms)] == texts
+
+
+def test_samples_in_memory(hears_tones: Recognizer) -> None:
+    waveform = tones("cage")
+    stereo = np.stack([waveform, waveform], axis=1).astype(np.float64)
+    assert hears_tones.transcribe(stereo, RATE).text == "cage"
+    doubled = np.repeat(waveform, 2)
+    assert hears_tones.transcribe(doubled, 2 * RATE).text == "cage"
+    with pytest.raises(ConfigError, match="do not tell their rate"):
+        hears_tones.transcribe(waveform)
+    with pytest.raises(ConfigError, match="knows its sample rate"):
+        hears_tones.transcribe("a.wav", RATE)
+    for wrong in (
+        waveform.astype(np.int16),
+        waveform[None, None],
+        np.full(9, np.nan),
+        waveform[:0],
+    ):
+        with pytest.raises(AudioError, match="the waveform"):
+            hears_tones.transcribe(wrong, RATE)
+
+
+def test_progress_counts_the_seconds(hears_tones: Recognizer) -> None:
+    seen: list[float] = []
+    transcript = hears_tones.transcribe(silence(25), RATE, progress=seen.append)
+    assert seen[:2] == [10, 20]
+    assert seen[-1] == transcript.duration == 25
+    assert transcript.segments == ()
+
+
+def test_memory_does_not_grow_with_the_recording(
+    hears_tones: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recognizer, "WINDOW_SECONDS", 5)
+    minute = np.concatenate([tones("bad cafe "), silence(60)])[: 60 * RATE]
+    peaks = []
+    for minutes in (4, 12):
+        with soundfile.SoundFile(tmp_path / "a.flac", "w", RATE, 1) as file:
+            for _ in range(minutes):
+                file.write(minute)
+        tracemalloc.start()
+        n_segments = sum(1 for _ in hears_tones.segments(tmp_path / "a.flac"))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert n_segments == minutes
+    assert peaks[1] < 1.2 * peaks[0] < 10e6
+
+
+def test_beam_search_agrees_on_tones(tone_bundle: Bundle) -> None:
+    beam = Recognizer(tone_bundle, vad=ENERGY, hotwords=["cafe"], threads=1)
+    assert beam.transcribe(tones("bad cafe"), RATE).text == "bad cafe"
+
+
+def test_contradictions_are_refused(tone_bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="greedy decoding knows no hot words"):
+        Recognizer(tone_bundle, decoder="greedy", hotwords=["cafe"])
+    with pytest.raises(ConfigError, match="unknown decoder 'best'"):
+        Recognizer(tone_bundle, decoder="best")  # type: ignore[arg-type]
+    config = BundleConfig("low", "en", FeatureConfig(sample_rate=8_000), 0.03)
+    files = {"model.onnx": tone_bundle.model_path}
+    low = Bundle.create(tmp_path / "low", config, tone_bundle.vocabulary, files, "")
+    with pytest.raises(BundleError, match="hears 8000 Hz"):
+        Recognizer(low, decoder="greedy")
+
+
+def test_load_takes_a_folder_and_settings(tone_bundle: Bundle) -> None:
+    loaded = asr.load(tone_bundle.folder, decoder="greedy", vad=ENERGY)
+    assert loaded.transcribe(tones("mama"), RATE).text == "mama"
+    assert isinstance(loaded, asr.Recognizer)
+    with pytest.raises(BundleError, match="no such folder"):
+        asr.load(tone_bundle.folder / "missing")
+
+
+def dev_recordings(shared: Path, count: int) -> list[tuple[str, str]]:
+    lines = (shared / "speech/commonvoice-en/dev.jsonl").read_text().splitlines()[:count]
+    entries = [json.loads(line) for line in lines]
+    return [(str(shared / "speech" / e["audio_filepath"]), e["text"]) for e in entries]
+
+
+def test_the_bundled_model_reads_real_recordings(bundled_model: Bundle, shared: Path) -> None:
+    recognizer = Recognizer(bundled_model)
+    normalize = normalizer("en")
+    words = total(
+        compare(normalize(text), recognizer.transcribe(path).text).words
+        for path, text in dev_recordings(shared, 40)
+    )
+    assert words.reference > 200
+    assert words.rate < 0.6
+
+
+def test_the_bundled_model_is_silent_without_speech(bundled_model: Bundle, shared: Path) -> None:
+    recognizer = Recognizer(bundled_model)
+    noise = np.random.default_rng(0).standard_normal(20 * RATE).astype(np.float32)
+    for waveform in (silence(20), 0.01 * noise, 0.3 * noise):
+        assert recognizer.transcribe(waveform, RATE).words == ()
+    entries = (shared / "noise/background/manifest.jsonl").read_text().splitlines()
+    names = [e["audio"] for e in map(json.loads, entries) if e["kind"] != "babble"]
+    invented = [recognizer.transcribe(shared / "noise/background" / name).words for name in names]
+    assert sum(map(len, invented)) <= 5  # in nine minutes
+
+
+def test_the_bundled_model_does_not_see_its_batch(bundled_model: Bundle, shared: Path) -> None:
+    recognizer = Recognizer(bundled_model, decoder="greedy")
+    waveforms = [audio.read(path) for path, _ in dev_recordings(shared, 8)]
+    alone = [recognizer.recognize([waveform])[0].text for waveform in waveforms]
+    assert [h.text for h in recognizer.recognize(waveforms)] == alone
