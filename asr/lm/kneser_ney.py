@@ -66,6 +66,7 @@ def estimate(counts: NGramCounts, words: WordList, prune: Sequence[int] = ()) ->
         frequencies.append(level.occurrences[kept] / total)
         node = np.where(kept, node.max() + np.cumsum(kept), -1)
     backoffs.append(np.zeros((node >= 0).sum()))
+    backoffs[0] = np.zeros(1)  # the single words are all there: nothing backs off from nothing
     return BackoffModel(
         words,
         np.concatenate(parents).astype(np.int32),

@@ -12,7 +12,7 @@ from numba import njit
 from asr.arrays import load_arrays, save_arrays
 from asr.errors import ASRError, LanguageModelError
 from asr.lm.backoff import BackoffModel
-from asr.lm.quantize import codebook, nearest
+from asr.lm.quantize import CODES, codebook, nearest
 from asr.lm.words import END_ID, START_ID, WordList
 
 KIND = "asr-ngram"
@@ -232,22 +232,21 @@ def _offsets(parents: np.ndarray, nodes: int) -> np.ndarray:
 def _check(tables: NGramTables, vocabulary: int) -> None:
     """The kernels trust offsets and ids: a damaged file must not make them read elsewhere."""
     nodes, leaves = len(tables.word), len(tables.leaf_word)
-    shapes = {
-        "word": nodes,
-        "probability": nodes,
-        "backoff": nodes,
-        "suffix": nodes,
-        "children": nodes + 1,
-        "leaves": nodes + 1,
-        "leaf_word": leaves,
-        "leaf_probability": leaves,
-        "probability_codebook": 256,
-        "backoff_codebook": 256,
+    expected = {
+        "word": (nodes, ("uint16", "uint32")),
+        "probability": (nodes, ("uint8",)),
+        "backoff": (nodes, ("uint8",)),
+        "suffix": (nodes, ("uint32",)),
+        "children": (nodes + 1, ("uint32",)),
+        "leaves": (nodes + 1, ("uint32",)),
+        "leaf_word": (leaves, ("uint16", "uint32")),
+        "leaf_probability": (leaves, ("uint8",)),
+        "probability_codebook": (CODES, ("float32",)),
+        "backoff_codebook": (CODES, ("float32",)),
     }
-    for name, length in shapes.items():
+    for name, (length, dtypes) in expected.items():
         array = getattr(tables, name)
-        kinds = "f" if "codebook" in name else "u"
-        if array.shape != (length,) or array.dtype.kind not in kinds:
+        if array.shape != (length,) or array.dtype.name not in dtypes:
             raise ValueError(f"{name}: {array.dtype} {array.shape}")
     for name, begin, end in (("children", 1, nodes), ("leaves", 0, leaves)):
         offsets = getattr(tables, name)

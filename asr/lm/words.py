@@ -66,7 +66,7 @@ class WordList:
     def __iter__(self) -> Iterator[str]:
         yield from SPECIAL
         for block in range(len(self.blocks) - 1):
-            yield from (word.decode() for word in self._decoded(block))
+            yield from (word.decode(errors="replace") for word in self._decoded(block))
 
     def __getitem__(self, word_id: int) -> str:
         if not 0 <= word_id < len(self):
@@ -74,7 +74,7 @@ class WordList:
         if word_id < len(SPECIAL):
             return SPECIAL[word_id]
         block, place = divmod(word_id - len(SPECIAL), _BLOCK)
-        return self._decoded(block)[place].decode()
+        return self._decoded(block)[place].decode(errors="replace")
 
     def index(self, word: str) -> int:
         """Id of a word; 0, that of `<unk>`, if it is not in the list."""

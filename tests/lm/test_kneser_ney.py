@@ -140,9 +140,7 @@ def test_counting_in_little_memory_gives_the_same_counts(sentences, chunk, tmp_p
     np.testing.assert_array_equal(pieces.keys, keys)
     np.testing.assert_array_equal(pieces.counts, counts)
     np.testing.assert_array_equal(pieces.offsets, once.offsets)
-    assert counts.sum() == sum(
-        len(s) + 2 + max(0, len(s) + 1) + max(0, len(s)) for s in sentences
-    )
+    assert counts.sum() == sum(len(s) + 2 + max(0, len(s) + 1) + max(0, len(s)) for s in sentences)
 
 
 def test_the_vocabulary_can_be_limited():
