@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from asr.bundle import Bundle, BundleConfig, bundled
 from asr.errors import BundleError
 from asr.features import FeatureConfig
 from asr.text.vocabulary import Vocabulary
+
+# A deadline measures how busy the machine is, not the code.
+settings.register_profile("asr", deadline=None)
+settings.load_profile("asr")
 
 TONES = dict(zip(" abcdefghijklm", range(18, 74, 4), strict=True))  # the mel band of each symbol
 TONE_SECONDS = 0.12

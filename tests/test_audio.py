@@ -117,7 +117,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(block_seconds=st.floats(0.001, 4.0), rate=st.sampled_from([8_000, 16_000, 44_100]))
 def test_block_borders_leave_no_trace(recording: Path, block_seconds: float, rate: int) -> None:
     joined = np.concatenate(list(audio.blocks(recording, rate, block_seconds)))
@@ -125,7 +125,7 @@ def test_block_borders_leave_no_trace(recording: Path, block_seconds: float, rat
     assert len(joined) == 3 * rate
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(start=st.floats(0, 2.9), duration=st.floats(0.01, 3.0))
 def test_a_part_is_a_slice(recording: Path, start: float, duration: float) -> None:
     whole = audio.read(recording, 44_100)

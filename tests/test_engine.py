@@ -63,7 +63,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> OnnxEngine:
     return OnnxEngine(blstm(tmp_path_factory.mktemp("engine") / "a.onnx"), threads=2)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(lengths=st.lists(st.integers(1, 60), max_size=9))
 def test_an_utterance_is_independent_of_the_others(network: OnnxEngine, lengths: list[int]) -> None:
     rng = np.random.default_rng(sum(lengths))

@@ -53,7 +53,7 @@ def test_a_file_of_tones(hears_tones: Recognizer, tmp_path: Path) -> None:
     assert tuple(hears_tones.segments(tmp_path / "a.flac")) == transcript.segments
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     letters=st.lists(st.sampled_from("abcdefghijklm"), min_size=1, max_size=40),
     lead=st.floats(0, 3),

@@ -61,7 +61,7 @@ def test_long_speech_is_cut_where_it_is_quietest() -> None:
     assert first[1] / RATE == pytest.approx(6.7, abs=0.1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seconds=st.lists(st.floats(0.02, 3.0), min_size=1, max_size=8),
     size=st.integers(1_000, 50_000),
@@ -82,7 +82,7 @@ def test_segments_do_not_depend_on_blocks(
     assert all(a.end <= b.start for a, b in pairwise(found))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(n=st.integers(1, 80_000), max_length=st.floats(1, 3))
 def test_without_detector_nothing_is_lost(n: int, max_length: float) -> None:
     waveform = np.random.default_rng(n).standard_normal(n).astype(np.float32)
