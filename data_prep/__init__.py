@@ -1,0 +1,1 @@
+"""Corpora: downloaded, unpacked, read, checked, and written as manifests (`asr-prepare`)."""

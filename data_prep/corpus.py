@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -39,6 +39,9 @@ class Clip:
 Splits: TypeAlias = dict[str, Iterable[Clip]]
 # The folders of the corpus, and the parts that were asked for (none: all) -> clips of each split.
 Reader: TypeAlias = Callable[[Sequence[Path], Sequence[str]], Splits]
+
+# What a recipe stumbles with over a line or a name that is not as it should be.
+_MISREAD = (ValueError, LookupError)
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,24 @@ class Corpus:
         if self.parts and not parts and roots[0].is_dir():  # those that are there
             there = {path.stem for path in roots[0].iterdir()}
             parts = [part for part in self.parts if part in there]
-        return self.read(roots, parts)
+        try:
+            splits = self.read(roots, parts)
+        except _MISREAD as error:
+            raise self._misread(roots, error) from error
+        return {name: self._guarded(clips, roots) for name, clips in splits.items()}
+
+    def _guarded(self, clips: Iterable[Clip], roots: Sequence[Path]) -> Iterator[Clip]:
+        try:
+            yield from clips
+        except _MISREAD as error:
+            raise self._misread(roots, error) from error
+
+    def _misread(self, roots: Sequence[Path], error: Exception) -> CorpusError:
+        return CorpusError(
+            f"{', '.join(map(str, roots))}: not as {self.name} should be: "
+            f"{type(error).__name__}: {error}",
+            f"compare with {self.page or 'the formats that `asr-prepare list` names'}",
+        )
 
     def check_parts(self, parts: Sequence[str]) -> None:
         if self.parts is None:

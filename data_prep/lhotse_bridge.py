@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from data_prep.corpus import Clip, Corpus, CorpusError, Splits
 from data_prep.download import BRING_IT, Archive, DownloadError
 
 MAX_JOBS = 8
+_TAGS = re.compile(r"<[^<>\s]*>|\[[^\[\]]*\]")  # <unk>, [NOISE], <COMMA>: not said
 WHOLE = 0.05  # seconds by which a supervision may miss the ends of a recording that is one
 
 
@@ -192,7 +194,7 @@ def _clip(supervision: Any, recording: Any) -> Clip:
     phones = (supervision.alignment or {}).get("phone", ())
     return Clip(
         audio=Path(str(source.source)),
-        text=supervision.text or "",
+        text=_TAGS.sub(" ", supervision.text or ""),
         speaker=supervision.speaker,
         id=supervision.id,
         start=0.0 if is_whole else supervision.start,

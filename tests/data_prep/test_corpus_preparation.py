@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.data.manifest import read_manifest
@@ -94,6 +94,7 @@ def test_languages_choose_the_normaliser(digits, korean, tmp_path):
         assert read_manifest(made.manifest)[0].text == said
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(0.5, 20)), min_size=2, max_size=40),
     st.floats(0.01, 0.5),

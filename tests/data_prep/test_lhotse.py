@@ -122,7 +122,7 @@ def test_tedlium_segments_are_cut_out_of_talks(server, pack, digits, tmp_path):
         ends = np.cumsum([len(d.waveform) / 16_000 for d in recordings])
         rows = [
             f"Speaker{split} 1 Speaker{split} {end - len(d.waveform) / 16_000:.2f} {end:.2f} "
-            f"<o,f0,male> {d.text} <unk>"
+            f"<o,f0,male> {d.text} <unk> it 's [NOISE]"
             for d, end in zip(recordings, ends, strict=True)
         ]
         rows.append(
@@ -134,6 +134,7 @@ def test_tedlium_segments_are_cut_out_of_talks(server, pack, digits, tmp_path):
     found = _read(tmp_path / "tedlium3")
     assert {name: len(us) for name, us in found.items()} == {"dev": 3, "test": 3, "train": 3}
     for utterance, recording in zip(found["dev"], digits[3:6], strict=True):
+        assert utterance.text == f"{recording.text} it's"
         cut, rate = soundfile.read(utterance.audio_filepath)
         assert rate == 16_000
         assert len(cut) == pytest.approx(len(recording.waveform), abs=400)  # times have 10 ms

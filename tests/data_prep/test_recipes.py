@@ -286,3 +286,22 @@ def test_another_folder_is_named(tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="empty"):
         list(prepare(find(name), tmp_path / "out", folders=[tmp_path / "empty"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("fsdd", {"recordings/7_jackson_x.wav": b""}),
+        ("kaldi", {"wav.scp": b"a a.wav", "text": b"u hi", "segments": b"u a 0"}),
+        ("folder", {"a.wav": b"", "a.txt": b"caf\xe9"}),
+        ("timit", {"DR1/A/X.PHN": b"0 1 h#", "DR1/A/X.TXT": b"0 1", "DR1/A/X.WAV": b""}),
+    ],
+)
+def test_what_is_not_as_it_should_be_is_told_in_one_line(tmp_path, name, files):
+    for file_name, content in files.items():
+        path = tmp_path / "odd" / file_name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    with pytest.raises(CorpusError, match=f"odd: not as {name} should be") as caught:
+        list(prepare(find(name), tmp_path / "out", folders=[tmp_path / "odd"]))
+    assert "\n" not in str(caught.value)

@@ -68,6 +68,7 @@ def test_no_such_date_or_time_is_still_said_in_words(text):
     assert not any(c.isdigit() for c in said), said
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("0123456789.,:/-$£%°stndrhapm MayJulNoDr'’½²"), max_size=40))
 def test_any_muddle_of_digits_and_signs_gives_words(text):
     said = english.normalize(text)
@@ -75,7 +76,7 @@ def test_any_muddle_of_digits_and_signs_gives_words(text):
     assert english.normalize(said) == said
 
 
-@settings(deadline=None)  # the first call imports num2words
+@settings(deadline=None)
 @given(st.integers(-(10**18) + 1, 10**18 - 1))
 def test_cardinals_agree_with_num2words(number):
     num2words = pytest.importorskip("num2words").num2words

@@ -4,7 +4,7 @@ import json
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.text import korean
@@ -22,6 +22,7 @@ def test_every_syllable_comes_back_from_its_jamo():
     assert len(korean.JAMO) == 19 + 21 + 27
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from(SYLLABLES + "ㅋㅏ aé9.")))
 def test_any_text_comes_back_from_its_jamo(text):
     assert korean.compose(korean.decompose(text)) == text
@@ -66,6 +67,7 @@ def test_spells_out_what_is_said(written, said):
     assert korean.spell_out(written) == said
 
 
+@settings(deadline=None)
 @given(st.integers(1, 99))
 def test_native_numerals_are_distinct_and_made_of_syllables(number):
     others = {korean.native(n) for n in range(1, 100) if n != number}
@@ -73,6 +75,7 @@ def test_native_numerals_are_distinct_and_made_of_syllables(number):
     assert all(unicodedata.name(c).startswith("HANGUL SYLLABLE") for c in korean.native(number))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**20 - 1))
 def test_cardinals_can_be_read_back(number):
     assert _value(korean.cardinal(number)) == number
@@ -93,6 +96,7 @@ def _value(said: str) -> int:
     return total + group + digit
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("0123456789.,~-%$ 개시월명kgKB가"), max_size=30))
 def test_any_muddle_of_digits_and_signs_gives_words(text):
     assert not any(c.isdigit() for c in korean.normalize(text))
