@@ -110,6 +110,8 @@ def search(probabilities, begin, limit, beam, grammar, lm):
         for k in range(tokens):
             row[tried[k].token] = 0.0
         best = _update(beam, grammar, found, best * rules.least)
+        if state.frames >= state.next_look_back:
+            _give_up_old_alternatives(state, nodes, slots)
         state.scale = 1.0
         if best < SMALL:
             state.scale = 1.0 / SMALL
@@ -417,6 +419,7 @@ def _make_node(state, nodes, slots, candidate):
     node.token, node.word, node.uses = candidate.token, candidate.word, 1
     node.place, node.lm_state, node.hot = candidate.place, candidate.lm_state, candidate.hot
     node.gain, node.lm, node.end_lm = candidate.gain, candidate.lm, math.nan
+    node.frame = state.frames
     nodes[parent].child = fresh
     nodes[parent].uses += 1
     return fresh
@@ -439,6 +442,37 @@ def _release(state, nodes, at):
         state.free = at
         at = parent
         nodes[at].uses -= 1
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _give_up_old_alternatives(state, nodes, slots):
+    """Drop the prefixes that part from the best one before the horizon.
+
+    No language model looks back that far: they can hardly win any more, and so what was said
+    before is settled, however long one speaks.
+    """
+    state.next_look_back = state.frames + max(1, state.horizon // 4)
+    best = 0
+    for i in range(1, state.size):
+        if slots[i].blank + slots[i].label > slots[best].blank + slots[best].label:
+            best = i
+    kept = np.int64(slots[best].node)
+    while kept != state.root and nodes[kept].frame > state.frames - state.horizon:
+        kept = np.int64(nodes[kept].parent)
+    i = 0
+    while i < state.size:
+        at = np.int64(slots[i].node)
+        while at != kept and at != state.root:
+            at = np.int64(nodes[at].parent)
+        if at == kept:
+            i += 1
+            continue
+        nodes[slots[i].node].slot = NOTHING
+        _release(state, nodes, slots[i].node)
+        state.size -= 1
+        if i != state.size:
+            slots[i] = slots[state.size]
+            nodes[slots[i].node].slot = i
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)

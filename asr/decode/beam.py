@@ -118,7 +118,8 @@ class BeamSearchStream:
         self._said: list[Word] = []  # words that are settled and let go
         self._said_gain = 0.0
         self._finished = False
-        start(self._beam, self._grammar, decoder.lm.start if decoder.lm else 0)
+        lm_start = decoder.lm.start if decoder.lm else 0
+        start(self._beam, self._grammar, lm_start, decoder.config.horizon / frame_shift)
 
     def feed(self, log_probs: np.ndarray) -> None:
         """Go on with `log_probs` (frames, classes). Raises DecodeError as `decode` does."""

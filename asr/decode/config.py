@@ -15,6 +15,8 @@ class DecoderConfig:
     beam: prefixes kept. beam_threshold: one whose log-probability is this much below the best is
     dropped. token_threshold: a symbol this much below the likeliest of its frame is not tried.
     blank_skip: frames whose blank is at least this probable are taken as blank and nothing else.
+    horizon: seconds; what parts from the best text earlier than this ago is given up, so that the
+    beginning of a text becomes stable (inf: for N-best lists of long utterances).
     lm_weight: factor of the language model's log-probabilities. word_bonus: added for every word.
     unknown_penalty: added (it is negative) for every word that the lexicon lacks. closed: spell
     words of the lexicon only. hotword_boost: added for a hot word given without a boost of its own.
@@ -25,6 +27,7 @@ class DecoderConfig:
     beam_threshold: float = 14.0
     token_threshold: float = 8.0
     blank_skip: float = 0.999
+    horizon: float = 6.0
     lm_weight: float = 0.6
     word_bonus: float = 1.0
     unknown_penalty: float = -5.0
@@ -35,7 +38,7 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         if self.beam < 1:
             raise ConfigError(f"beam is {self.beam}", "keep at least one prefix")
-        for name in ("beam_threshold", "token_threshold", "lm_weight", "hotword_boost"):
+        for name in ("beam_threshold", "token_threshold", "lm_weight", "hotword_boost", "horizon"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "it must not be negative")
         if not self.blank_skip > 0:

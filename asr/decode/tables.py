@@ -28,6 +28,8 @@ STATE = np.dtype(
         ("frames", i8),
         ("lattice", i8),  # frames and entries of the lattice
         ("entries", i8),
+        ("horizon", i8),  # alternatives older than so many frames are given up
+        ("next_look_back", i8),  # at this frame
         ("exponent", i8),  # masses are to be multiplied by scale * 2 ** exponent
         ("scale", f8),
         ("rests", np.bool_),  # no mass ends in a label: another blank changes nothing
@@ -48,7 +50,8 @@ NODE = np.dtype(  # a prefix, 64 bytes: one cache line
         ("end_state", i4),  # cache: state and log-probability if the word ended here
         ("end_lm", f4),  # NaN: not yet asked
         ("gain", f8),  # factor of everything but acoustics on the arc to this node
-        ("lm", f8),  # language-model log-probability of all words up to here
+        ("frame", i4),  # when it came into the beam
+        ("lm", f4),  # language-model log-probability of all words up to here
     ]
 )
 SLOT = np.dtype(  # a prefix of the beam
@@ -172,18 +175,22 @@ def grown(beam: Beam) -> Beam:
     return beam._replace(**bigger)
 
 
-def start(beam: Beam, grammar: Grammar, lm_state: int) -> None:
+def start(beam: Beam, grammar: Grammar, lm_state: int, horizon: float) -> None:
     """Make `beam` hold the empty prefix alone; `lm_state` is the language model's first."""
     rules = grammar.rules[0]
     beam.row[:] = 0.0
-    beam.state[0] = np.array((1, 1, NOTHING, 0, 0, 0, 0, 0, 1.0, False), STATE)
+    state = beam.state[0]
+    for name in STATE.names:
+        state[name] = 0
+    state["size"], state["used"], state["free"], state["scale"] = 1, 1, NOTHING, 1.0
+    state["horizon"] = state["next_look_back"] = min(horizon, 1 << 40)
     # Leading spaces are absorbed as if a space had gone before.
     token = rules["space"] if rules["space"] >= 0 else len(beam.row) - 1
     root = beam.nodes[0]
     root["parent"] = root["child"] = root["sibling"] = root["word"] = NOTHING
     root["token"], root["uses"], root["slot"], root["place"] = token, 1, 0, 0
     root["lm_state"], root["hot"] = lm_state, grammar.hot[0, rules["boundary"]]["next"]
-    root["end_lm"], root["gain"], root["lm"] = np.nan, 1.0, 0.0
+    root["end_lm"], root["gain"], root["lm"], root["frame"] = np.nan, 1.0, 0.0, 0
     slot = beam.slots[0]
     slot["node"], slot["token"], slot["parent"], slot["gain"] = 0, token, NOTHING, 1.0
     slot["most_inside"] = rules["most_gain"] * max(1.0, rules["fall"])

@@ -1,0 +1,77 @@
+"""Slow and obviously right: what the fast search is compared with."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable
+
+import numpy as np
+
+from asr.text.vocabulary import Vocabulary
+
+
+def texts_of_all_paths(log_probs: np.ndarray, vocabulary: Vocabulary) -> dict[str, float]:
+    """Text -> probability, by enumeration of every path through `log_probs` (frames, classes)."""
+    masses: dict[str, float] = defaultdict(float)
+    probabilities = np.exp(log_probs.astype(float))
+    for path in itertools.product(range(len(vocabulary)), repeat=len(log_probs)):
+        collapsed = [c for c, _ in itertools.groupby(path) if c != vocabulary.blank]
+        masses[vocabulary.decode(collapsed)] += float(
+            np.prod([row[c] for row, c in zip(probabilities, path, strict=True)])
+        )
+    return dict(masses)
+
+
+def ranked(
+    masses: dict[str, float], weight: Callable[[str], float] = lambda text: 0.0
+) -> list[tuple[str, float]]:
+    """(text, natural-log score) of all texts, best first; `weight` is added to the acoustics."""
+    scored = [(text, np.log(mass) + weight(text)) for text, mass in masses.items() if mass > 0]
+    return sorted(scored, key=lambda pair: -pair[1])
+
+
+def random_log_probs(
+    rng: np.random.Generator, frames: int, classes: int, peak: float = 2.0
+) -> np.ndarray:
+    """(frames, classes) float32 natural-log probabilities of random sharpness."""
+    logits = rng.normal(0, peak, (frames, classes))
+    return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
+
+
+def synthetic_log_probs(
+    text: str,
+    vocabulary: Vocabulary,
+    rng: np.random.Generator,
+    *,
+    frames_per_token: float = 2.4,
+    error: float = 0.1,
+    floor: float = 1e-4,
+) -> np.ndarray:
+    """(frames, classes) like those of a trained CTC network that reads `text`.
+
+    Tokens are spikes of one or two frames between blanks. With probability `error` a spike prefers
+    another token, and the true one comes second. `floor` is the mass of everything else.
+    """
+    tokens = vocabulary.encode(text)
+    rows: list[np.ndarray] = []
+    classes = len(vocabulary)
+
+    def row(**chances: float) -> np.ndarray:
+        values = rng.dirichlet(np.full(classes, 0.3)) * floor
+        for token, chance in chances.items():
+            values[int(token[1:])] += chance
+        return values / values.sum()
+
+    for _ in range(int(rng.integers(2, 6))):
+        rows.append(row(_0=1.0))
+    for token in tokens:
+        true, rival = float(rng.beta(8, 1)), int(rng.integers(1, classes))
+        if rng.random() < error:
+            true *= float(rng.uniform(0.05, 0.5))
+        for _ in range(1 + int(rng.random() < 0.35)):
+            rest = 1 - true
+            rows.append(row(**{f"_{token}": true, f"_{rival}": rest * 0.7, "_0": rest * 0.3}))
+        for _ in range(1 + rng.poisson(max(0.0, frames_per_token - 2.35))):
+            rows.append(row(_0=float(rng.beta(30, 1)), **{f"_{token}": 0.01}))
+    return np.log(np.array(rows)).astype(np.float32)
