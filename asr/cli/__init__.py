@@ -20,6 +20,7 @@ COMMANDS = {
     "transcribe": "Write down what is said in recordings.",
     "evaluate": "Count the errors of a model on recordings with known text.",
     "info": "Show what a model is and where it comes from.",
+    "doctor": "Check the installation.",
     "train": "Train a model, or go on training it.",
     "export": "Make a model of a training run.",
     "lm": "Train, mix, prune, convert and try n-gram language models.",
