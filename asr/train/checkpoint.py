@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -39,6 +39,18 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise TrainingError(f"{path}: not a checkpoint ({error})") from error
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of any safetensors file, of a checkpoint its averaged weights.
+
+    Raises TrainingError if it is no such file.
+    """
+    try:
+        tensors = load_file(path)
+        return select(tensors, "ema.") or tensors
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"{path}: no weights in this file ({error})") from error
 
 
 def pack_optimizer(optimizer: Optimizer) -> dict[str, Tensor]:

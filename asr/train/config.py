@@ -69,6 +69,7 @@ class OptimizerConfig:
 class TrainerConfig:
     """The course of a run.
 
+    init: weights to start from: a safetensors file of another run, or of a bundle. What has another shape, such as the head of another vocabulary, starts anew.
     precision: `bf16` runs the network in bfloat16 by autocast, on CUDA or on CPUs that have it.
     masks_from: the epoch (from 0) in which SpecAugment starts. ema: decay of the moving average of
     the weights that is evaluated and kept; 0 turns it off. average: so many of the best epochs are
@@ -78,6 +79,7 @@ class TrainerConfig:
     epochs: int = 30
     seed: int = 1
     device: str = "auto"
+    init: str | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
     masks_from: int = 2
     ema: float = 0.999

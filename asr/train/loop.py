@@ -94,6 +94,8 @@ class Trainer:
         trainer = self.config.trainer
         if (self.folder / LAST).exists():
             self.resume()
+        elif trainer.init is not None:
+            self._start_from(Path(trainer.init))
         self.log.say(
             f"{sum(p.numel() for p in self.model.parameters()):,} parameters, "
             f"{len(self._train_sampler)} steps an epoch, "
@@ -134,6 +136,22 @@ class Trainer:
         self.state = State(**metadata["state"])
         self.state.scores = [(error, epoch) for error, epoch in self.state.scores]
         self.log.say(f"resumed at epoch {self.state.epoch + 1}, step {self.state.step}")
+
+    def _start_from(self, path: Path) -> None:
+        """Take over the weights of another run or bundle, as far as their shapes fit."""
+        current = self.model.state_dict()
+        weights = checkpoint.load_weights(path)
+        fitting = {
+            name: tensor.float()
+            for name, tensor in weights.items()
+            if name in current and current[name].shape == tensor.shape
+        }
+        if not fitting:
+            raise TrainingError(f"{path}: none of its weights fits this network")
+        self.model.load_state_dict({**current, **fitting})
+        self._ema = {k: v.clone() for k, v in self.model.state_dict().items()}
+        anew = ", ".join(name for name in current if name not in fitting)
+        self.log.say(f"started from {path}" + (f"; anew: {anew}" if anew else ""))
 
     def _train_epoch(self) -> None:
         state, config = self.state, self.config

@@ -110,3 +110,27 @@ def test_steps_without_finite_gradient_are_skipped_and_end_the_run(make, monkeyp
     with pytest.raises(TrainingError, match="without a finite gradient"):
         trainer.fit()
     assert_same(before, dict(trainer.model.state_dict()))
+
+
+def test_a_run_can_start_from_the_weights_of_another(make, tmp_path):
+    make(run=str(tmp_path / "first"), trainer={"epochs": 2}).fit()
+    init = str(tmp_path / "first" / LAST)
+    other = make(
+        run=str(tmp_path / "second"),
+        trainer={"epochs": 0, "init": init},
+        heads={"characters": {"alphabet": "abcde"}},
+    )
+    other.fit()
+    known, now = weights(tmp_path / "first"), other.model.state_dict()
+    for name, tensor in now.items():
+        same_shape = known[f"ema.{name}"].shape == tensor.shape
+        assert same_shape == (not name.startswith("heads."))
+        assert not same_shape or torch.equal(known[f"ema.{name}"], tensor)
+
+
+def test_weights_that_do_not_fit_are_refused(make, tmp_path):
+    with pytest.raises(TrainingError, match="no weights in this file"):
+        make(trainer={"init": str(tmp_path / "none")}).fit()
+    checkpoint.save(tmp_path / "foreign", {"a": torch.ones(1)}, {})
+    with pytest.raises(TrainingError, match="none of its weights fits"):
+        make(trainer={"init": str(tmp_path / "foreign")}).fit()
