@@ -69,7 +69,8 @@ class OptimizerConfig:
 class TrainerConfig:
     """The course of a run.
 
-    init: weights to start from: a safetensors file of another run, or of a bundle. What has another shape, such as the head of another vocabulary, starts anew.
+    init: weights to start from: a safetensors file of another run, or of a bundle. What has another
+    shape, such as the head of another vocabulary, starts anew.
     precision: `bf16` runs the network in bfloat16 by autocast, on CUDA or on CPUs that have it.
     masks_from: the epoch (from 0) in which SpecAugment starts. ema: decay of the moving average of
     the weights that is evaluated and kept; 0 turns it off. average: so many of the best epochs are
