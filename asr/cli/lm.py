@@ -73,6 +73,13 @@ class Thresholds(click.ParamType):
 @click.option("--min-count", type=click.IntRange(1), default=1, help="Of words in the vocabulary.")
 @click.option("--vocabulary-size", type=click.IntRange(4), help="Take the most frequent words.")
 @click.option(
+    "--words",
+    type=_PATH,
+    multiple=True,
+    help="Words to know even if the texts lack them: a list, or a pronunciation dictionary.",
+)
+@click.option("--alphabet", default="", help="Know only words spelled with these characters.")
+@click.option(
     "--mix",
     "dev",
     type=_PATH,
@@ -89,11 +96,14 @@ def train(
     entropy: float | None,
     min_count: int,
     vocabulary_size: int | None,
+    words: tuple[Path, ...],
+    alphabet: str,
     dev: tuple[Path, ...],
     language: str,
     normalize: bool,
 ) -> None:
     """Estimate a model of TEXTS by interpolated modified Kneser-Ney smoothing."""
+    from asr.lm.corpus import VocabularyChoice
     from asr.lm.text import read_sentences
     from asr.lm.training import train
 
@@ -104,8 +114,9 @@ def train(
             [read_sentences(corpus, normalizer, progress) for corpus in corpora],
             order,
             prune=prune,
-            min_count=min_count,
-            vocabulary_size=vocabulary_size,
+            vocabulary=VocabularyChoice(
+                min_count, vocabulary_size, _further_words(words, normalizer), alphabet
+            ),
         )
     model = _mixed(texts, models, dev, normalizer) if dev else models[0]
     _save(output, model, entropy)
@@ -191,6 +202,14 @@ def _normalizer(language: str, normalize: bool) -> Normalizer | None:
     from asr.text.languages import normalizer
 
     return normalizer(language) if normalize else None
+
+
+def _further_words(lists: Sequence[Path], normalizer: Normalizer | None) -> list[str]:
+    """The first word of every line; what normalising would change is none that can be heard."""
+    from asr.lm.text import read_sentences
+
+    words = dict.fromkeys(line[0] for line in read_sentences(lists))
+    return [word for word in words if normalizer is None or normalizer(word) == word]
 
 
 def _mixed(

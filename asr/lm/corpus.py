@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -33,6 +33,22 @@ class Tokens:
         tokens = np.memmap(self.path, np.int32, "r")
         for begin in range(0, len(tokens), size):
             yield self.new_ids[tokens[begin : begin + size]]
+
+
+@dataclass(frozen=True)
+class VocabularyChoice:
+    """Which words a model knows; the others are `<unk>`."""
+
+    min_count: int = 1  # words of the texts that occur at least so often
+    size: int | None = None  # of these the most frequent; the three special words are counted
+    also: Collection[str] = ()  # and these, even if the texts lack them
+    alphabet: Collection[str] = ()  # all of them spelled with these characters, if any are given
+
+    def spells(self, word: str) -> bool:
+        return not self.alphabet or all(character in self.alphabet for character in word)
+
+
+ALL_WORDS = VocabularyChoice()
 
 
 class Tokenizer:
@@ -75,17 +91,15 @@ class Tokenizer:
         total[: len(SPECIAL)] = 0
         return total
 
-    def vocabulary(self, min_count: int = 1, size: int | None = None) -> WordList:
-        """The words that occur at least `min_count` times, of these the `size` most frequent.
-
-        `size` counts the three special words.
-        """
+    def vocabulary(self, choice: VocabularyChoice) -> WordList:
+        """The words of all corpora, and others, that a model is to know."""
         counts = self.counts()
-        frequent = np.argsort(-counts, kind="stable")[: (counts >= max(min_count, 1)).sum()]
-        if size is not None:
-            frequent = frequent[: max(size - len(SPECIAL), 0)]
         words = list(self._ids)
-        return WordList.build([words[i] for i in frequent.tolist()])
+        frequent = np.argsort(-counts, kind="stable")[: (counts >= choice.min_count).sum()]
+        chosen = [word for i in frequent.tolist() if choice.spells(word := words[i])]
+        if choice.size is not None:
+            chosen = chosen[: max(choice.size - len(SPECIAL), 0)]
+        return WordList.build([*chosen, *filter(choice.spells, choice.also)])
 
     def corpora(self, vocabulary: WordList) -> list[Tokens]:
         """Every corpus in the ids of this vocabulary; what it lacks is `<unk>`."""

@@ -17,15 +17,17 @@ from asr.lm.words import END_ID, START_ID, WordList
 
 KIND = "asr-ngram"
 VERSION = 1
+_MAX_LEAF_WORD = (1 << 16) - 1
 
 
 class NGramTables(NamedTuple):
     """What the scoring kernel reads. All arrays are read-only.
 
     A *node* is an n-gram that others continue (and every single word): it can be a state. A
-    *leaf* is an n-gram that none continues. Node 0 is the empty history, nodes 1 … V are the
-    words 0 … V - 1; longer nodes follow sorted by (parent, word), leaves likewise. Shapes:
-    (nodes,), (leaves,), offsets (nodes + 1,), codebooks (256,).
+    *leaf* is an n-gram that none continues, and whose last word has an id of 16 bits. Node 0 is
+    the empty history, nodes 1 … V are the words 0 … V - 1; longer nodes follow sorted by
+    (parent, word), leaves likewise. Shapes: (nodes,), (leaves,), offsets (nodes + 1,), codebooks
+    (256,).
     """
 
     word: np.ndarray  # uint16 or uint32: last word of the node
@@ -34,8 +36,8 @@ class NGramTables(NamedTuple):
     suffix: np.ndarray  # uint32: longest shorter history that is a node
     children: np.ndarray  # uint32: children of node i are the nodes children[i] … [i + 1]
     leaves: np.ndarray  # uint32: leaves of node i are leaves[i] … leaves[i + 1]
-    leaf_word: np.ndarray
-    leaf_probability: np.ndarray
+    leaf_word: np.ndarray  # uint16
+    leaf_probability: np.ndarray  # uint8 codes
     probability_codebook: np.ndarray  # float32 natural logarithms
     backoff_codebook: np.ndarray
 
@@ -128,7 +130,7 @@ class NGram:
     @classmethod
     def compile(cls, model: BackoffModel) -> NGram:
         """Quantise a full-precision model to one byte a weight and drop what leaves don't need."""
-        is_node = model.backoff != 0
+        is_node = (model.backoff != 0) | (model.word > _MAX_LEAF_WORD)
         is_node[model.parent[1:]] = True
         is_node[: 1 + len(model.words)] = True
         nodes, leaves = np.flatnonzero(is_node), np.flatnonzero(~is_node)
@@ -137,7 +139,7 @@ class NGram:
         suffix = model.suffix[nodes]
         while not is_node[suffix].all():
             suffix = np.where(is_node[suffix], suffix, model.suffix[suffix])
-        word_type = np.uint16 if len(model.words) <= 1 << 16 else np.uint32
+        word_type = np.uint16 if len(model.words) <= _MAX_LEAF_WORD + 1 else np.uint32
         probabilities = codebook(model.log_prob[1:])
         backoffs = codebook(model.backoff[nodes[1:]])
         tables = NGramTables(
@@ -147,7 +149,7 @@ class NGram:
             suffix=number[suffix].astype(np.uint32),
             children=1 + _offsets(number[model.parent[nodes[1:]]], len(nodes)),
             leaves=_offsets(number[model.parent[leaves]], len(nodes)),
-            leaf_word=model.word[leaves].astype(word_type),
+            leaf_word=model.word[leaves].astype(np.uint16),
             leaf_probability=nearest(probabilities, model.log_prob[leaves]),
             probability_codebook=probabilities,
             backoff_codebook=backoffs,
@@ -239,7 +241,7 @@ def _check(tables: NGramTables, vocabulary: int) -> None:
         "suffix": (nodes, ("uint32",)),
         "children": (nodes + 1, ("uint32",)),
         "leaves": (nodes + 1, ("uint32",)),
-        "leaf_word": (leaves, ("uint16", "uint32")),
+        "leaf_word": (leaves, ("uint16",)),
         "leaf_probability": (leaves, ("uint8",)),
         "probability_codebook": (CODES, ("float32",)),
         "backoff_codebook": (CODES, ("float32",)),

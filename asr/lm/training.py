@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from asr.lm.backoff import BackoffModel
-from asr.lm.corpus import Tokenizer
+from asr.lm.corpus import ALL_WORDS, Tokenizer, VocabularyChoice
 from asr.lm.counts import count_ngrams
 from asr.lm.kneser_ney import estimate
 
@@ -17,22 +17,20 @@ def train(
     order: int,
     *,
     prune: Sequence[int] = (),
-    min_count: int = 1,
-    vocabulary_size: int | None = None,
+    vocabulary: VocabularyChoice = ALL_WORDS,
     work_folder: Path | None = None,
 ) -> list[BackoffModel]:
     """One model for each corpus, all with the vocabulary of all corpora together.
 
-    A corpus is an iterable of sentences, each a list of words. The vocabulary is that of
-    `Tokenizer.vocabulary`. Some 5 bytes a word and 16 an n-gram go to temporary files in
-    `work_folder` (by default the system's).
+    A corpus is an iterable of sentences, each a list of words. Some 12 bytes a word and 16 an
+    n-gram go to temporary files in `work_folder` (by default the system's).
     """
     with tempfile.TemporaryDirectory(dir=work_folder) as name:
         folder = Path(name)
         tokenizer = Tokenizer()
         for i, sentences in enumerate(corpora):
             tokenizer.add(sentences, folder / f"corpus-{i}")
-        words = tokenizer.vocabulary(min_count, vocabulary_size)
+        words = tokenizer.vocabulary(vocabulary)
         return [
             estimate(count_ngrams(tokens, len(words), order, folder), words, prune)
             for tokens in tokenizer.corpora(words)

@@ -12,6 +12,9 @@ SPECIAL = (UNKNOWN, START, END)
 UNKNOWN_ID, START_ID, END_ID = range(3)
 
 _BLOCK = 16  # words that share one entry of the index
+# Two lists in one: the frequent words have ids that fit into 16 bits. Both are sorted.
+_FREQUENT_BLOCKS = (1 << 16) // _BLOCK - 1
+_FREQUENT = _FREQUENT_BLOCKS * _BLOCK
 _BIAS = 32  # keeps the byte of the shared length apart from the newline
 _MAX_SHARED = 200
 
@@ -19,9 +22,10 @@ _MAX_SHARED = 200
 class WordList:
     """Words by id and ids by word, without a dictionary in memory.
 
-    The three special words come first, the others follow in the order of their UTF-8 bytes. Each
-    is stored as the number of bytes it shares with its predecessor, and the rest; every 16th is
-    stored whole, so that a look-up is a binary search over blocks.
+    The three special words come first, then the 65,520 most frequent ones in the order of their
+    UTF-8 bytes, then all others, likewise. A word is stored as the number of bytes it shares with
+    its predecessor, and the rest; every 16th is stored whole, so that a look-up is a binary search
+    over blocks.
 
     >>> words = WordList.build(["cat", "car", "dog"])
     >>> list(words)
@@ -47,10 +51,10 @@ class WordList:
 
     @classmethod
     def build(cls, words: Iterable[str]) -> WordList:
-        """From words in any order; the special ones are left out."""
-        encoded = sorted({word.encode() for word in words} - {word.encode() for word in SPECIAL})
+        """From words in the order of their frequency, which only matters if they are many."""
+        ranked = [word.encode() for word in dict.fromkeys(words) if word not in SPECIAL]
         text, blocks, previous = bytearray(), [], b""
-        for i, word in enumerate(encoded):
+        for i, word in enumerate(sorted(ranked[:_FREQUENT]) + sorted(ranked[_FREQUENT:])):
             if i % _BLOCK == 0:
                 blocks.append(len(text))
                 previous = b""
@@ -80,16 +84,24 @@ class WordList:
         """Id of a word; 0, that of `<unk>`, if it is not in the list."""
         if word in SPECIAL:
             return SPECIAL.index(word)
-        sought = word.encode()
-        low, high = 0, len(self.blocks) - 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._decoded(middle, limit=1)[0] <= sought:
-                low = middle
+        sought, blocks = word.encode(), len(self.blocks) - 1
+        for begin, end in ((0, min(blocks, _FREQUENT_BLOCKS)), (_FREQUENT_BLOCKS, blocks)):
+            if begin < end:
+                block = self._block_of(sought, begin, end)
+                words = self._decoded(block)
+                if sought in words:
+                    return len(SPECIAL) + block * _BLOCK + words.index(sought)
+        return UNKNOWN_ID
+
+    def _block_of(self, word: bytes, begin: int, end: int) -> int:
+        """The last of some blocks that does not begin with a greater word."""
+        while end - begin > 1:
+            middle = (begin + end) // 2
+            if self._decoded(middle, limit=1)[0] <= word:
+                begin = middle
             else:
-                high = middle
-        words = self._decoded(low) if high else []
-        return len(SPECIAL) + low * _BLOCK + words.index(sought) if sought in words else UNKNOWN_ID
+                end = middle
+        return begin
 
     def _decoded(self, block: int, limit: int = _BLOCK) -> list[bytes]:
         raw = self.text[self.blocks[block] : self.blocks[block + 1]].tobytes()

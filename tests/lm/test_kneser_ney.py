@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import LanguageModelError
-from asr.lm.corpus import Tokenizer
+from asr.lm.corpus import ALL_WORDS, Tokenizer, VocabularyChoice
 from asr.lm.counts import count_ngrams
 from asr.lm.training import train
 
@@ -132,7 +132,7 @@ def test_counting_in_little_memory_gives_the_same_counts(sentences, chunk, tmp_p
     tokenizer = Tokenizer()
     folder = tmp_path_factory.mktemp("counts")
     tokenizer.add(sentences, folder / "corpus")
-    words = tokenizer.vocabulary()
+    words = tokenizer.vocabulary(ALL_WORDS)
     (tokens,) = tokenizer.corpora(words)
     once = count_ngrams(tokens, len(words), 3, folder)
     keys, counts = np.array(once.keys), np.array(once.counts)
@@ -143,18 +143,27 @@ def test_counting_in_little_memory_gives_the_same_counts(sentences, chunk, tmp_p
     assert counts.sum() == sum(len(s) + 2 + max(0, len(s) + 1) + max(0, len(s)) for s in sentences)
 
 
-def test_the_vocabulary_can_be_limited():
+def test_the_vocabulary_can_be_chosen():
     sentences = [s.split() for s in ENOUGH]
-    (by_count,) = train([sentences], 2, min_count=3)
     counts = Counter(word for words in sentences for word in words)
-    frequent = {word for word, count in counts.items() if count >= 3}
-    assert set(by_count.words) == frequent | {"<unk>", "<s>", "</s>"}
-    (by_size,) = train([sentences], 2, vocabulary_size=5)
-    top = {word for word, _ in counts.most_common(2)}
-    assert set(by_size.words) == top | {"<unk>", "<s>", "</s>"}
-    # What was left out is learnt as the unknown word.
-    unknown = by_size.score([["zebra"]])[0][0]
+
+    def vocabulary(**choice) -> set[str]:
+        (model,) = train([sentences], 2, vocabulary=VocabularyChoice(**choice))
+        return {*model.words} - {"<unk>", "<s>", "</s>"}
+
+    assert vocabulary(min_count=3) == {word for word, count in counts.items() if count >= 3}
+    assert vocabulary(size=5) == {word for word, _ in counts.most_common(2)}
+    assert vocabulary(size=5, also=["zebra", "the"]) == vocabulary(size=5) | {"zebra"}
+    assert vocabulary(alphabet="aceht") == {"the", "cat", "ate", "a"}
+
+
+def test_what_the_vocabulary_lacks_is_learnt_as_the_unknown_word():
+    choice = VocabularyChoice(size=5, also=["zebra"])
+    (model,) = train([[s.split() for s in ENOUGH]], 2, vocabulary=choice)
+    ((unknown, _),) = model.score([["quagga"]])
+    ((unseen, _),) = model.score([["zebra"]])
     assert np.exp(unknown) > 0.2
+    assert 0 < np.exp(unseen) < 0.05
 
 
 def test_several_corpora_share_a_vocabulary():
