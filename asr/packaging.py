@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from asr.bundle import LM, ONNX, WEIGHTS, Bundle, BundleConfig
+from asr.bundle import LEXICON, LM, ONNX, WEIGHTS, Bundle, BundleConfig
 from asr.config import build, to_dict
+from asr.decode.lexicon import Lexicon
 from asr.errors import TrainingError
 from asr.export import quantize, to_onnx
 from asr.features import FeatureConfig
+from asr.lm.ngram import NGram
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.encoder import EncoderConfig
+from asr.text.phones import read_lexicon
 from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
 from asr.train.loop import BEST, LAST
@@ -33,13 +37,15 @@ def package_run(
     head: str | None = None,
     int8: bool = True,
     lm: Path | None = None,
+    lexicon: Path | None = None,
     decoder: Mapping[str, Any] | None = None,
     card: str = "",
 ) -> Bundle:
     """Write the bundle of `run` into the new folder `output`.
 
     The weights are those of the finished run, or of its last checkpoint while it still goes on
-    (their moving average). `head` chooses what transcribes (default: the run's first head). The
+    (their moving average). `head` chooses what transcribes (default: the run's first head); one of
+    phones needs a `lexicon` in CMUdict's format, of which the language model's words are kept. The
     weights are kept in float16, which halves them; the graph is made from the exact ones.
 
     Raises TrainingError if the folder holds no run.
@@ -54,6 +60,8 @@ def package_run(
     }
     if lm is not None:
         files[LM] = lm
+    if lexicon is not None:
+        files[LEXICON] = _lexicon(lexicon, vocabulary, lm)
     features = build(FeatureConfig, description["features"])
     layer = model.head_configs[model.primary].layer
     config = BundleConfig(
@@ -105,6 +113,14 @@ def _weights(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     state = metadata["state"]
     facts |= {"epochs": state["epoch"], "steps": state["step"], "hours": state["seconds"] / 3600}
     return tensors, {**facts, "torch": torch.__version__}
+
+
+def _lexicon(path: Path, vocabulary: Vocabulary, lm: Path | None) -> bytes:
+    words = NGram.load(lm).words if lm else None
+    built = Lexicon.from_pronunciations(read_lexicon(path), vocabulary, words)
+    with tempfile.TemporaryDirectory() as folder:
+        built.save(Path(folder, LEXICON))
+        return Path(folder, LEXICON).read_bytes()
 
 
 def _read_description(run: Path) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from asr.cli._training import needs_training_extra
 @click.option("--int8/--float32", default=True, show_default=True, help="Weights of the network.")
 @click.option("--lm", type=click.Path(path_type=Path), help="Word n-gram model of `asr lm`.")
 @click.option(
+    "--lexicon", type=click.Path(path_type=Path), help="Pronunciations, for a head of phones."
+)
+@click.option(
     "--decoder", default="{}", help="Decoder settings as JSON; `asr tune` finds good ones."
 )
 @click.option("--card", type=click.Path(path_type=Path), help="The model card, in Markdown.")
@@ -31,6 +34,7 @@ def command(
     head: str | None,
     int8: bool,
     lm: Path | None,
+    lexicon: Path | None,
     decoder: str,
     card: Path | None,
 ) -> None:
@@ -45,6 +49,7 @@ def command(
         head=head,
         int8=int8,
         lm=lm,
+        lexicon=lexicon,
         decoder=json.loads(decoder),
         card=card.read_text(encoding="utf-8") if card else "",
     )
