@@ -36,7 +36,13 @@ CORE = {
 
 
 def sources(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    """Python files of ours: hidden folders hold environments of others."""
+    return sorted(
+        path
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    )
 
 
 def imports(path: Path, *, at_start: bool = False) -> Iterator[str]:
