@@ -103,4 +103,4 @@ def _probabilities_of_ngrams(union: BackoffModel, model: BackoffModel) -> np.nda
 def _probabilities(model: BackoffModel, sentences: Sequence[Sequence[str]]) -> np.ndarray:
     """Probability of every word and end of sentences; 0 for words the model does not know."""
     known = [model.words.index(word) != UNKNOWN_ID for words in sentences for word in (*words, END)]
-    return np.exp(np.concatenate(model.score(sentences))) * known
+    return np.exp(np.concatenate([np.zeros(0), *model.score(sentences)])) * known

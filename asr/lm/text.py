@@ -45,7 +45,7 @@ def _lines(path: Path, progress: Progress) -> Iterator[str]:
                     progress(raw.tell() - reported)
                     reported = raw.tell()
                 text = line.decode("utf-8")
-                yield json.loads(text)["text"] if ".jsonl" in path.suffixes else text
+                yield _text_of(text) if ".jsonl" in path.suffixes else text
             progress(raw.tell() - reported)
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise LanguageModelError(f"{path}: cannot be read: {error}") from error
@@ -53,3 +53,11 @@ def _lines(path: Path, progress: Progress) -> Iterator[str]:
         raise LanguageModelError(f"{path}: not UTF-8 text: {error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise LanguageModelError(f"{path}: not a manifest: {error!r}") from error
+
+
+def _text_of(line: str) -> str:
+    """What is said in an utterance of a manifest."""
+    text = json.loads(line)["text"] if line.strip() else ""
+    if not isinstance(text, str):
+        raise TypeError(f"text: {text!r}")
+    return text
