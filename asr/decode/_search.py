@@ -50,7 +50,7 @@ def search(probabilities, begin, limit, beam, grammar, lm):
         ):
             return t
         size = state.size
-        tokens = _choose_tokens(probabilities[t], rules, tried)
+        tokens, endings = _choose_tokens(probabilities[t], rules, grammar.tokens, tried)
         blank_chance = max(float(probabilities[t, rules.blank]), LEAST_BLANK)
         state.frames += 1
         if tokens == 0:
@@ -106,7 +106,7 @@ def search(probabilities, begin, limit, beam, grammar, lm):
         bar = best * rules.least
         if size == rules.beam:
             bar = max(bar, worst)
-        found, best = _extend(beam, grammar, lm, tokens, best, bar)
+        found, best = _extend(beam, grammar, lm, tokens, endings, best, bar)
         for k in range(tokens):
             row[tried[k].token] = 0.0
         best = _update(beam, grammar, found, best * rules.least)
@@ -120,52 +120,59 @@ def search(probabilities, begin, limit, beam, grammar, lm):
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def _choose_tokens(row, rules, tried):
-    """The tokens worth trying in a frame, at most MAX_TOKENS, the likeliest first."""
+def _choose_tokens(row, rules, kinds, tried):
+    """Fill `tried` with the tokens worth trying in a frame, at most MAX_TOKENS.
+
+    First those that end a word, then those inside, the likeliest of each kind first. Returns the
+    number of all, and of the first kind.
+    """
     if row[rules.blank] >= rules.blank_skip:
-        return 0
+        return 0, 0
     best = np.float32(0.0)
     for c in range(len(row)):
         best = max(best, row[c])
     least = max(best * rules.least_token, 1e-30)
-    found = 0
+    found, endings = 0, 0
     for c in range(len(row)):
         chance = row[c]
         if chance < least or c == rules.blank:
             continue
-        if found == MAX_TOKENS:
-            if chance <= tried[found - 1].chance:
-                continue
-            found -= 1
-        k = found
-        while k > 0 and tried[k - 1].chance < chance:
-            tried[k] = tried[k - 1]
+        first, k = endings, found
+        if kinds[c].ends:
+            first, k = 0, endings
+        while k > first and tried[k - 1].chance < chance:
             k -= 1
+        if k == MAX_TOKENS:
+            continue
+        found = min(found + 1, MAX_TOKENS)
+        for later in range(found - 1, k, -1):
+            tried[later] = tried[later - 1]
         tried[k].chance = chance
         tried[k].token = c
-        found += 1
-    return found
+        endings += kinds[c].ends
+    return found, min(endings, found)
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def _extend(beam, grammar, lm, tokens, best, bar):
+def _extend(beam, grammar, lm, tokens, endings, best, bar):
     """Collect the new prefixes that reach `bar`, which rises as better ones are found."""
     nodes, slots, tried, candidates = beam.nodes, beam.slots, beam.tried, beam.candidates
     rules = grammar.rules[0]
     found = 0
     for i in range(beam.state[0].size):
         slot = slots[i]
-        for k in range(tokens):
+        k = -1
+        while k + 1 < tokens:
+            k += 1
             token = tried[k].token
             repeats = token == slot.token
-            if repeats and token == rules.space:
+            mass = (slot.blank if repeats else slot.total) * tried[k].chance
+            if mass * (slot.most_ending if k < endings else slot.most_inside) < bar:
+                if not repeats:  # nor will less likely tokens do
+                    k = endings - 1 if k < endings else tokens
                 continue
             is_taken = (slot.taken >> np.uint64(k)) & np.uint64(1) != 0
-            if is_taken and not rules.unmarked:
-                continue
-            mass = (slot.blank if repeats else slot.total) * tried[k].chance
-            most = slot.most_ending if grammar.tokens[token].ends else slot.most_inside
-            if mass * most < bar:
+            if (is_taken and not rules.unmarked) or (repeats and token == rules.space):
                 continue
             # Words without a mark may end before any phone; the others where their spelling says.
             place = nodes[slot.node].place
@@ -231,17 +238,11 @@ def _step(unit, grammar, rules, to):
     to.hot = arc.next
     place = to.place
     if place >= 0:
-        low, high = tree[place].first, tree[place + 1].first
-        while low < high:
-            middle = (low + high) >> 1
-            if tree[middle].label < unit:
-                low = middle + 1
-            elif tree[middle].label > unit:
-                high = middle
-            else:
-                to.place = middle
-                to.gain *= tree[middle].enter
-                return
+        child = _child(tree, place, unit, rules.few_units)
+        if child >= 0:
+            to.place = child
+            to.gain *= tree[child].enter
+            return
         to.place = PROTECTED
         if rules.closed:
             to.gain = 0.0
@@ -252,6 +253,32 @@ def _step(unit, grammar, rules, to):
     if to.place == PROTECTED and not arc.begun:
         to.place = UNKNOWN
         to.gain *= rules.unknown
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _child(tree, place, unit, few_units):
+    """The node that a unit leads to, or NOTHING."""
+    bit = np.uint64(1) << np.uint64(unit & 63)
+    if tree[place].children & bit == 0:
+        return NOTHING
+    if few_units:  # the children are sorted: count those before
+        before = tree[place].children & (bit - np.uint64(1))
+        # This pattern compiles to the machine's population count.
+        before -= (before >> np.uint64(1)) & np.uint64(0x5555555555555555)
+        pairs = np.uint64(0x3333333333333333)
+        before = (before & pairs) + ((before >> np.uint64(2)) & pairs)
+        before = (before + (before >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+        return tree[place].first + np.int64(
+            (before * np.uint64(0x0101010101010101)) >> np.uint64(56)
+        )
+    low, high = np.int64(tree[place].first), np.int64(tree[place + 1].first)
+    while low < high:
+        middle = (low + high) >> 1
+        if tree[middle].label < unit:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < tree[place + 1].first and tree[low].label == unit else NOTHING
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
@@ -388,14 +415,17 @@ def _occupy(nodes, at, slots, i, rules, tree):
     node, slot = nodes[at], slots[i]
     node.slot = i
     slot.node, slot.token, slot.parent, slot.gain = at, node.token, node.parent, node.gain
-    slot.most_inside = rules.most_gain
+    slot.most_inside, slot.most_ending = rules.most_hot, rules.most_hot * rules.leave_unknown
     if node.place >= 0:
         leave = tree[node.place].leave
-        slot.most_ending = rules.most_gain * leave
         # Where the words below are rarer than an unknown one, to leave the lexicon is a gain.
-        slot.most_inside *= max(1.0, leave * rules.fall)
-    else:
-        slot.most_ending = rules.most_gain * rules.leave_unknown
+        slot.most_inside *= max(1.0, leave * rules.most_fall)
+        if node.place == 0:
+            slot.most_inside *= rules.most_bonus
+        slot.most_ending = rules.most_hot * leave
+        if word_at(node.place, tree) == NOTHING:
+            slot.most_ending *= rules.most_unknown
+    slot.most_ending *= rules.most_bonus
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)

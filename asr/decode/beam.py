@@ -118,8 +118,7 @@ class BeamSearchStream:
         self._said: list[Word] = []  # words that are settled and let go
         self._said_gain = 0.0
         self._finished = False
-        lm_start = decoder.lm.start if decoder.lm else 0
-        start(self._beam, self._grammar, lm_start, decoder.config.horizon / frame_shift)
+        start(self._beam, self._grammar, decoder.config.horizon / frame_shift)
 
     def feed(self, log_probs: np.ndarray) -> None:
         """Go on with `log_probs` (frames, classes). Raises DecodeError as `decode` does."""
@@ -256,9 +255,7 @@ class BeamSearchStream:
         return places
 
     def _to_words(self, spans: list[Span], places: np.ndarray) -> tuple[Word, ...]:
-        starts, ends, chances = places["start"], places["end"], places["chance"]
-        calibration = self._decoder.config.confidence
-        return to_words(spans, starts, ends, chances, self._frame_shift, calibration)
+        return to_words(spans, places, self._frame_shift, self._decoder.config.confidence)
 
 
 def _lexicon_of(lm: NGram, vocabulary: Vocabulary) -> Lexicon:

@@ -10,7 +10,7 @@ import numpy as np
 from asr.decode.config import DecoderConfig
 from asr.decode.hotwords import build_automaton
 from asr.decode.lexicon import Lexicon, unit_labels
-from asr.decode.tables import NOTHING, RULES, TOKEN, TREE, WORD, Grammar
+from asr.decode.tables import NOTHING, RULES, TOKEN, TREE, WORD, Grammar, first_prefix
 from asr.errors import DecodeError
 from asr.lm.ngram import NGram
 from asr.lm.words import SPECIAL, UNKNOWN_ID
@@ -49,6 +49,8 @@ def build_grammar(
     tokens["ends"] = [unmarked or boundary in spelling for spelling in spellings]
     tree, words, unknown_ahead = _tree(lexicon, lm, config)
     space = vocabulary.symbols.index(" ") if " " in vocabulary.symbols else NOTHING
+    unknown = math.exp(config.unknown_penalty) if lexicon else 1.0
+    fall = math.exp(config.lm_weight * unknown_ahead)
     rules = {
         "beam": config.beam,
         "least": math.exp(-config.beam_threshold),
@@ -57,26 +59,27 @@ def build_grammar(
         "blank": vocabulary.blank,
         "space": space if vocabulary.kind == "characters" else NOTHING,
         "boundary": boundary,
+        "few_units": len(labels) <= 64,
         "unmarked": unmarked,
         "closed": closed,
-        "unknown": math.exp(config.unknown_penalty) if lexicon else 1.0,
-        "fall": math.exp(config.lm_weight * unknown_ahead),
+        "unknown": unknown,
+        "fall": fall,
         "leave_unknown": math.exp(-config.lm_weight * unknown_ahead),
         "bonus": math.exp(config.word_bonus),
         "lm_weight": config.lm_weight if lm else 0.0,
         "lm_unknown": UNKNOWN_ID,
         "lm_end": lm.end if lm else NOTHING,
-        "most_gain": max(1.0, math.exp(config.word_bonus))
-        * float(automaton["gain"].max()) ** max(map(len, spellings)),
+        "most_hot": float(automaton["gain"].max()) ** max(map(len, spellings)),
+        "most_bonus": max(1.0, math.exp(config.word_bonus)),
+        # Hot words may vouch for unknown ones.
+        "most_unknown": 1.0 if hotwords else unknown,
+        "most_fall": fall * (1.0 if hotwords else unknown),
     }
-    grammar = Grammar(
-        np.array([tuple(rules[name] for name in RULES.names)], RULES),
-        tokens,
-        np.array([unit for spelling in spellings for unit in spelling], np.int32),
-        tree,
-        words,
-        automaton,
-    )
+    records = np.array([tuple(rules[name] for name in RULES.names)], RULES)
+    lm_start = lm.start if lm else 0
+    root, first = first_prefix(records[0], automaton, len(vocabulary), lm_start)
+    units = np.array([unit for spelling in spellings for unit in spelling], np.int32)
+    grammar = Grammar(records, tokens, units, tree, words, automaton, root, first)
     for array in grammar:
         array.flags.writeable = False  # the search is compiled for read-only tables
     return grammar
@@ -114,7 +117,7 @@ def _tree(
     """
     if lexicon is None:
         tree, words = np.ones(2, TREE), np.zeros(0, WORD)
-        tree["word_first"] = 0
+        tree["children"] = tree["word_first"] = 0
         return tree, words, 0.0
     tree, words = np.zeros(lexicon.nodes + 1, TREE), np.zeros(len(lexicon.word), WORD)
     tree["label"][:-1] = lexicon.label
@@ -129,6 +132,9 @@ def _tree(
         ahead, unknown_ahead = lexicon.best_below(unigrams[lm_words]), float(unigrams[UNKNOWN_ID])
         ahead[0] = 0.0  # before a word nothing is promised
     parents = np.repeat(np.arange(lexicon.nodes), np.diff(lexicon.first))
+    np.bitwise_or.at(
+        tree["children"], parents, np.uint64(1) << (lexicon.label[1:] & 63).astype(np.uint64)
+    )
     tree["enter"][1:-1] = np.exp(config.lm_weight * (ahead[1:] - ahead[parents]))
     tree["enter"][1 : lexicon.first[1]] *= math.exp(config.word_bonus)
     tree["leave"][:-1] = np.exp(-config.lm_weight * ahead)

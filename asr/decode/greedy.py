@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from asr.decode.checks import to_probabilities
+from asr.decode.tables import PLACE
 from asr.decode.words import group, to_words
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis
@@ -40,8 +41,10 @@ class GreedyDecoder:
         best = np.maximum.reduceat(chances, begins)
         heard = path[begins] != self.vocabulary.blank
         tokens = path[begins][heard]
-        spans = group(tokens, self.vocabulary)
-        words = to_words(spans, begins[heard], ends[heard] - 1, best[heard], frame_shift)
+        places = np.zeros(len(tokens), PLACE)
+        places["start"], places["end"] = begins[heard], ends[heard] - 1
+        places["chance"] = best[heard]
+        words = to_words(group(tokens, self.vocabulary), places, frame_shift)
         score = float(np.log(np.maximum(chances, np.finfo(np.float32).tiny)).sum())
         text = " ".join(word.word for word in words)
         return [Hypothesis(text, words, score=score, acoustic_score=score)]

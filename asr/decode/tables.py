@@ -98,6 +98,7 @@ RULES = np.dtype(
         ("blank", i8),
         ("space", i8),  # token that is nothing but a boundary, or NOTHING
         ("boundary", i8),  # unit that ends a word
+        ("few_units", np.bool_),  # one bit each
         ("unmarked", np.bool_),  # words end without a mark: phones
         ("closed", np.bool_),
         ("unknown", f8),  # factor of a word that the lexicon lacks
@@ -107,13 +108,21 @@ RULES = np.dtype(
         ("lm_weight", f8),
         ("lm_unknown", i8),  # ids in the language model
         ("lm_end", i8),
-        ("most_gain", f8),  # upper bound of the factor of any token, `leave` and `fall` apart
+        ("most_hot", f8),  # upper bounds: of what hot words may add for a token,
+        ("most_bonus", f8),  # of what the beginning of a word may,
+        ("most_unknown", f8),  # and of the factors of unknown words
+        ("most_fall", f8),
     ]
 )
+_FIRST_STATE = np.zeros(1, STATE)
+_FIRST_STATE["size"] = _FIRST_STATE["used"] = _FIRST_STATE["scale"] = 1
+_FIRST_STATE["free"] = NOTHING
+
 # Units are labels of the lexicon, then `boundary`, then one for all that is foreign to it.
 TOKEN = np.dtype([("first", i4), ("last", i4), ("ends", np.bool_)])
 TREE = np.dtype(  # see Lexicon
     [
+        ("children", np.uint64),  # bit (unit % 64) of each
         ("label", i4),
         ("first", i4),
         ("word_first", i4),
@@ -148,6 +157,8 @@ class Grammar(NamedTuple):
     tree: np.ndarray  # (nodes + 1,) TREE
     words: np.ndarray  # (spellings,) WORD
     hot: np.ndarray  # (states, units + 1) HOT; the last column takes partial credit back
+    root: np.ndarray  # (1,) NODE and (1,) SLOT of the empty prefix
+    first: np.ndarray
 
 
 def new_beam(width: int, classes: int) -> Beam:
@@ -175,24 +186,28 @@ def grown(beam: Beam) -> Beam:
     return beam._replace(**bigger)
 
 
-def start(beam: Beam, grammar: Grammar, lm_state: int, horizon: float) -> None:
-    """Make `beam` hold the empty prefix alone; `lm_state` is the language model's first."""
-    rules = grammar.rules[0]
+def start(beam: Beam, grammar: Grammar, horizon: float) -> None:
+    """Make `beam` hold the empty prefix alone. `horizon`: frames, see DecoderConfig."""
+    beam.state[:] = _FIRST_STATE
+    beam.state["horizon"] = beam.state["next_look_back"] = min(horizon, 1 << 40)
     beam.row[:] = 0.0
-    state = beam.state[0]
-    for name in STATE.names:
-        state[name] = 0
-    state["size"], state["used"], state["free"], state["scale"] = 1, 1, NOTHING, 1.0
-    state["horizon"] = state["next_look_back"] = min(horizon, 1 << 40)
+    beam.nodes[0] = grammar.root[0]
+    beam.slots[0] = grammar.first[0]
+
+
+def first_prefix(
+    rules: np.void, hot: np.ndarray, classes: int, lm_state: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The empty prefix as (1,) NODE and (1,) SLOT; `lm_state` is the model's first."""
+    root, slot = np.zeros(1, NODE), np.zeros(1, SLOT)
+    for name in ("parent", "child", "sibling", "word"):
+        root[name] = NOTHING
     # Leading spaces are absorbed as if a space had gone before.
-    token = rules["space"] if rules["space"] >= 0 else len(beam.row) - 1
-    root = beam.nodes[0]
-    root["parent"] = root["child"] = root["sibling"] = root["word"] = NOTHING
-    root["token"], root["uses"], root["slot"], root["place"] = token, 1, 0, 0
-    root["lm_state"], root["hot"] = lm_state, grammar.hot[0, rules["boundary"]]["next"]
-    root["end_lm"], root["gain"], root["lm"], root["frame"] = np.nan, 1.0, 0.0, 0
-    slot = beam.slots[0]
-    slot["node"], slot["token"], slot["parent"], slot["gain"] = 0, token, NOTHING, 1.0
-    slot["most_inside"] = rules["most_gain"] * max(1.0, rules["fall"])
-    slot["most_ending"] = rules["most_gain"]
-    slot["blank"], slot["label"] = 1.0, 0.0
+    root["token"] = rules["space"] if rules["space"] >= 0 else classes
+    root["uses"], root["lm_state"] = 1, lm_state
+    root["hot"] = hot[0, rules["boundary"]]["next"]
+    root["end_lm"], root["gain"] = np.nan, 1.0
+    slot["token"], slot["parent"] = root["token"], NOTHING
+    slot["gain"] = slot["blank"] = 1.0
+    slot["most_inside"] = slot["most_ending"] = rules["most_hot"] * rules["most_bonus"]
+    return root, slot

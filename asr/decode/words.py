@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.decode.confidence import word_confidence
+from asr.decode.confidence import word_confidences
 from asr.text.vocabulary import WORD_START, Vocabulary
 from asr.types import Word
 
@@ -46,23 +46,19 @@ def group(tokens: Sequence[int] | np.ndarray, vocabulary: Vocabulary) -> list[Sp
 
 def to_words(
     spans: Sequence[Span],
-    starts: np.ndarray,
-    ends: np.ndarray,
-    chances: np.ndarray,
+    places: np.ndarray,
     frame_shift: float,
     calibration: Sequence[float] = (),
 ) -> tuple[Word, ...]:
-    """Words with times in seconds.
-
-    `starts`, `ends` (tokens,): first and last frame of every token; `chances` (tokens,): its
-    greatest probability there.
-    """
+    """Words with times in seconds; `places` (tokens,) PLACE: where every token was heard."""
+    starts, ends = places["start"].tolist(), places["end"].tolist()
+    confidences = word_confidences(places["chance"].tolist(), spans, calibration)
     return tuple(
         Word(
-            span.word,
-            start=round(float(starts[span.first] * frame_shift), 3),
-            end=round(float((ends[span.last] + 1) * frame_shift), 3),
-            confidence=word_confidence(chances[span.first : span.last + 1], calibration),
+            word,
+            round(starts[first] * frame_shift, 3),
+            round((ends[last] + 1) * frame_shift, 3),
+            confidence,
         )
-        for span in spans
+        for (word, first, last), confidence in zip(spans, confidences, strict=True)
     )
