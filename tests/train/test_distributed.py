@@ -1,0 +1,123 @@
+"""Two processes on halves of a batch are one process on the whole of it.
+
+Run by itself under torchrun, this file is the worker: it writes what it computed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from asr.train.distributed import Processes  # noqa: E402
+
+
+def example(rank: int | None) -> tuple[torch.nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    layer, inputs = torch.nn.Linear(3, 2), torch.randn(6, 3)
+    halves = {None: inputs, 0: inputs[:4], 1: inputs[4:]}
+    return layer, halves[rank]
+
+
+def gradients(layer: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    if len(inputs):
+        layer(inputs).pow(2).sum().backward()
+    return torch.tensor([float(len(inputs))])
+
+
+def worker(output: Path) -> None:
+    processes = Processes(torch.device("cpu"))
+    layer, inputs = example(processes.rank)
+    extra = processes.sum_gradients(layer.parameters(), gradients(layer, inputs))
+    lonely, _ = example(processes.rank)  # one process without a batch
+    count = gradients(lonely, inputs if processes.is_main else inputs[:0])
+    processes.sum_gradients(lonely.parameters(), count)
+    result = {
+        "gradients": [p.grad.tolist() for p in layer.parameters()],
+        "extra": extra.tolist(),
+        "lonely": [p.grad.tolist() for p in lonely.parameters()],
+    }
+    (output / f"{processes.rank}.json").write_text(json.dumps(result))
+    processes.wait()
+    processes.close()
+
+
+def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return subprocess.run(
+        [*command, "--nproc-per-node", "2", *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.slow
+def test_gradients_add_up(tmp_path):
+    done = torchrun(__file__, tmp_path)
+    assert done.returncode == 0, done.stderr
+    layer, inputs = example(None)
+    gradients(layer, inputs)
+    _, first_half = example(0)
+    lonely, _ = example(0)
+    gradients(lonely, first_half)
+    for rank in range(2):
+        result = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert result["extra"] == [6.0]
+        for name, module in (("gradients", layer), ("lonely", lonely)):
+            for found, parameter in zip(result[name], module.parameters(), strict=True):
+                torch.testing.assert_close(torch.tensor(found), parameter.grad)
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_learns_and_sees_every_utterance(tones, tmp_path):
+    run = tmp_path / "run"
+    done = torchrun(
+        "-m",
+        "asr",
+        "train",
+        f"run={run}",
+        f"data.train=[{tones}]",
+        f"data.dev=[{tones}]",
+        "data.batch_frames=60",
+        "features.n_mels=20",
+        "model.hidden_size=24",
+        "model.layers=1",
+        "trainer.epochs=12",
+        "trainer.masks_from=99",
+        "trainer.ema=0.9",
+        "trainer.log_steps=1",
+        "trainer.device=cpu",
+        "optimizer.learning_rate=0.02",
+        "optimizer.warmup_steps=5",
+        "augment=none",
+    )
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    dev = [record["cer"] for record in records if record["kind"] == "dev"]
+    assert len(dev) == 12
+    assert dev[-1] < 0.5 * dev[0]
+    assert (run / "best.safetensors").exists()
+    assert (run / "curves.png").exists()
+
+
+def test_alone_nothing_is_sent(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    processes = Processes(torch.device("cpu"))
+    layer, inputs = example(None)
+    count = gradients(layer, inputs)
+    before = [p.grad.clone() for p in layer.parameters()]
+    assert processes.is_main
+    assert torch.equal(processes.sum_gradients(layer.parameters(), count), count)
+    assert all(torch.equal(b, p.grad) for b, p in zip(before, layer.parameters(), strict=True))
+
+
+if __name__ == "__main__":
+    worker(Path(sys.argv[1]))
