@@ -3,16 +3,23 @@ import pytest
 import torch
 
 from asr.models.acoustic import AcousticModel, HeadConfig
+from asr.models.cells import CELLS
 from asr.models.encoder import EncoderConfig
 
 onnxruntime = pytest.importorskip("onnxruntime")
 export = pytest.importorskip("asr.export")
 
 CONFIGS = {
+    **{f"bidirectional {cell}": EncoderConfig(8, 2, cell=cell) for cell in CELLS},
+    **{
+        f"unidirectional {cell}": EncoderConfig(8, 2, cell=cell, bidirectional=False)
+        for cell in CELLS
+    },
     "bidirectional": EncoderConfig(hidden_size=16, layers=2),
     "unidirectional": EncoderConfig(hidden_size=16, layers=2, bidirectional=False),
     "subsampled": EncoderConfig(hidden_size=16, layers=3, subsampling=(1, 2, 3)),
     "without layer norm": EncoderConfig(hidden_size=16, layers=1, layer_norm=False),
+    "projected": EncoderConfig(hidden_size=8, layers=3, projection=6, residual=True),
 }
 
 
@@ -21,11 +28,19 @@ def run(graph, features, lengths):
     return session.run(None, {"features": features.numpy(), "lengths": lengths.numpy()})
 
 
+def randomize(model):
+    """Also what starts at 0 or 1 counts."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+
+
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize("n_frames", [1, 29, 30])
 def test_the_graph_equals_the_network(config, n_frames):
     torch.manual_seed(0)
     model = AcousticModel(12, config, {"characters": HeadConfig(7, config.layers)}).eval()
+    randomize(model)
     features = torch.randn(3, n_frames, 12)
     lengths = torch.tensor([n_frames, max(1, n_frames // 2), 1])
     with torch.inference_mode():

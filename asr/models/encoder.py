@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
-from asr.models.layers import LSTM, VariationalDropout, subsample
+from asr.models.cells import CELLS
+from asr.models.layers import Recurrent, VariationalDropout, subsample
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
     """Size and shape of an encoder.
 
+    cell: one of `asr.models.cells.CELLS`, in layers of `hidden_size` cells for each direction.
+    projection: a linear layer to so many columns after each recurrent one; None leaves it out.
+    residual: what goes into a layer is added to what comes out, where both are of one size.
     subsampling: how many neighbouring frames are joined in front of each layer ((1, 1, 2, 1) halves
     the rate before the third of four layers); missing entries are 1.
     dropout: between layers, with one mask for all frames.
@@ -28,10 +32,17 @@ class EncoderConfig:
     dropout: float = 0.0
     subsampling: tuple[int, ...] = field(default=())
     init_range: float | None = None
+    cell: str = "lstm"
+    projection: int | None = None
+    residual: bool = False
 
     def __post_init__(self) -> None:
         if self.hidden_size < 1 or self.layers < 1 or not 0 <= self.dropout < 1:
             raise ConfigError("model: hidden_size and layers are at least 1, dropout is in [0, 1)")
+        if self.cell not in CELLS:
+            raise ConfigError(f"model.cell is {self.cell!r}", f"one of {', '.join(CELLS)}")
+        if self.projection is not None and self.projection < 1:
+            raise ConfigError(f"model.projection is {self.projection}", "at least 1, or null")
         if len(self.subsampling) > self.layers or any(f < 1 for f in self.subsampling):
             raise ConfigError(
                 f"model.subsampling {self.subsampling} does not fit {self.layers} layers",
@@ -49,7 +60,9 @@ class EncoderConfig:
 
 
 class Encoder(nn.Module):
-    """Stacked (bidirectional) LSTM layers, each followed by layer normalisation and dropout.
+    """Stacked (bidirectional) recurrent layers.
+
+    Each is followed by its projection, layer normalisation and dropout, as far as there are any.
 
     Graves, Mohamed & Hinton, "Speech recognition with deep recurrent neural networks", ICASSP 2013.
     """
@@ -57,25 +70,37 @@ class Encoder(nn.Module):
     def __init__(self, input_size: int, config: EncoderConfig):
         super().__init__()
         self.config = config
-        self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
+        self.layers, self.norms, self.projections = (nn.ModuleList() for _ in range(3))
+        self.residual: list[bool] = []
         size = input_size
         for factor in config.subsampling:
-            layer = LSTM(size * factor, config.hidden_size, config.bidirectional)
-            size = layer.output_size
+            before = size * factor
+            layer = Recurrent(config.cell, before, config.hidden_size, config.bidirectional)
+            size = config.projection or layer.output_size
             self.layers.append(layer)
+            self.projections.append(
+                nn.Linear(layer.output_size, size) if config.projection else nn.Identity()
+            )
+            self.residual.append(config.residual and size == before)
             self.norms.append(nn.LayerNorm(size) if config.layer_norm else nn.Identity())
         self.dropout = VariationalDropout(config.dropout)
         self.output_size = size
         if config.init_range is not None:
-            for parameter in self.layers.parameters():
+            for parameter in (*self.layers.parameters(), *self.projections.parameters()):
                 nn.init.uniform_(parameter, -config.init_range, config.init_range)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Features (B, T, input_size), lengths (B,) -> after each layer (T', B, C), (B,)."""
         hidden = features.transpose(0, 1)
-        for layer, norm, factor in zip(
-            self.layers, self.norms, self.config.subsampling, strict=True
+        for layer, projection, norm, factor, residual in zip(
+            self.layers,
+            self.projections,
+            self.norms,
+            self.config.subsampling,
+            self.residual,
+            strict=True,
         ):
             hidden, lengths = subsample(hidden, lengths, factor)
-            hidden = self.dropout(norm(layer(hidden, lengths)))
+            output = self.dropout(norm(projection(layer(hidden, lengths))))
+            hidden = hidden + output if residual else output
             yield hidden, lengths

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from asr.models.cells import CELLS
+
 
 def reverse(sequences: Tensor, lengths: Tensor) -> Tensor:
     """Reverse each sequence of (T, B, C) within its own length; padding stays at the end."""
@@ -14,32 +16,28 @@ def reverse(sequences: Tensor, lengths: Tensor) -> Tensor:
     return sequences[index, torch.arange(sequences.shape[1], device=sequences.device)]
 
 
-class LSTM(nn.Module):
-    """One LSTM layer, uni- or bidirectional, whose output does not depend on the padding.
+class Recurrent(nn.Module):
+    """One layer of a cell of `asr.models.cells`, uni- or bidirectional, blind to the padding.
 
-    The backward direction is a second forward LSTM over sequences that are reversed within their
-    own lengths. That equals `pack_padded_sequence`, but keeps whole batches of equal shape, for
-    which torch has its fast CPU kernels (oneDNN): three times as fast as packed in training.
+    The backward direction is a second forward cell over sequences that are reversed within their
+    own lengths. For LSTMs that equals `pack_padded_sequence`, but keeps whole batches of equal
+    shape, for which torch has its fast CPU kernels (oneDNN): three times as fast in training.
+    Parameters are named after direction and cell: `forward_lstm.weight_ih_l0`.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, bidirectional: bool = True):
+    def __init__(self, cell: str, input_size: int, hidden_size: int, bidirectional: bool = True):
         super().__init__()
         self.output_size = hidden_size * (2 if bidirectional else 1)
-        self.forward_lstm = nn.LSTM(input_size, hidden_size)
-        self.backward_lstm = nn.LSTM(input_size, hidden_size) if bidirectional else None
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if "bias_ih" in name:  # forget gate open at first: Jozefowicz et al. 2015
-                    parameter[hidden_size : 2 * hidden_size] = 1.0
-                elif "bias_hh" in name:
-                    parameter.zero_()
+        for direction in ("forward", "backward") if bidirectional else ("forward",):
+            self.add_module(f"{direction}_{cell}", CELLS[cell](input_size, hidden_size))
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """(T, B, input_size), (B,) -> (T, B, output_size)."""
-        forward, _ = self.forward_lstm(inputs)
-        if self.backward_lstm is None:
+        forward_cell, *backward_cell = self.children()
+        forward, _ = forward_cell(inputs)
+        if not backward_cell:
             return forward
-        backward, _ = self.backward_lstm(reverse(inputs, lengths))
+        backward, _ = backward_cell[0](reverse(inputs, lengths))
         return torch.cat([forward, reverse(backward, lengths)], dim=-1)
 
 

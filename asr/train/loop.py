@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from asr.config import differences, to_dict
+from asr.config import build, differences, to_dict
 from asr.data.dataset import Batch, SpeechDataset, collate
 from asr.data.sampler import BucketSampler
 from asr.errors import TrainingError
@@ -118,9 +118,11 @@ class Trainer:
     def resume(self) -> None:
         """Go on from the last checkpoint; refuse one that another configuration wrote."""
         tensors, metadata = checkpoint.load(self.folder / LAST)
+        # A setting that did not exist when the run began has had its default value all along.
+        began = to_dict(build(TrainingConfig, metadata["config"]))
         changed = [
             f"{name}: {old!r} -> {new!r}"
-            for name, old, new in differences(metadata["config"], to_dict(self.config))
+            for name, old, new in differences(began, to_dict(self.config))
             if name not in _MAY_CHANGE
         ]
         if metadata["vocabulary"] != list(self.vocabulary.symbols):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from asr.models.layers import LSTM, VariationalDropout, reverse, subsample
+from asr.models.layers import Recurrent, VariationalDropout, reverse, subsample
 
 LENGTHS = torch.tensor([9, 4, 1])
 
@@ -18,7 +18,7 @@ def test_reverse_within_lengths():
 def test_lstm_equals_torchs_packed_one():
     """The independent reference: torch's own bidirectional LSTM over packed sequences."""
     torch.manual_seed(0)
-    ours, theirs = LSTM(5, 7), nn.LSTM(5, 7, bidirectional=True)
+    ours, theirs = Recurrent("lstm", 5, 7), nn.LSTM(5, 7, bidirectional=True)
     with torch.no_grad():
         for name, parameter in ours.forward_lstm.named_parameters():
             getattr(theirs, name).copy_(parameter)
@@ -36,7 +36,7 @@ def test_lstm_equals_torchs_packed_one():
 
 
 def test_forget_gate_starts_open():
-    layer = LSTM(3, 4)
+    layer = Recurrent("lstm", 3, 4)
     for lstm in (layer.forward_lstm, layer.backward_lstm):
         total = lstm.bias_ih_l0 + lstm.bias_hh_l0
         assert total[4:8].tolist() == [1.0] * 4

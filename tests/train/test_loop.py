@@ -67,6 +67,15 @@ def test_other_settings_are_refused_on_resume(make):
         make(heads={"characters": {"alphabet": "abcde"}}).fit()
 
 
+def test_a_run_goes_on_though_settings_were_added_since_it_began(make, settings):
+    make(trainer={"epochs": 1}).fit()
+    path = Path(settings["run"]) / LAST
+    tensors, metadata = checkpoint.load(path)
+    del metadata["config"]["model"]["cell"], metadata["config"]["trainer"]["init"]
+    checkpoint.save(path, tensors, metadata)
+    assert make(trainer={"epochs": 2}).fit().epoch == 2
+
+
 def test_a_tiny_corpus_is_learnt_by_heart(make, settings):
     make(
         trainer={"epochs": 40, "masks_from": 99},

@@ -1,0 +1,198 @@
+"""Recurrent cells by name: torch's own where it has them, the others from their papers.
+
+Each is built as `cell(input_size, hidden_size)` and called as torch's are: `cell(inputs, state)`
+takes (T, B, input_size) and the state before the first frame (None: zeros), and returns the outputs
+(T, B, hidden_size) and the state after the last one. Inputs are projected for all frames in one
+matrix product; what is left in the loop over time is the recurrence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from asr.models.peephole import peephole_recurrence
+
+
+class LSTM(nn.LSTM):
+    """torch's LSTM with the forget gate open at first (Jozefowicz et al. 2015)."""
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__(input_size, hidden_size)
+        with torch.no_grad():
+            self.get_parameter("bias_ih_l0")[hidden_size : 2 * hidden_size] = 1.0
+            self.get_parameter("bias_hh_l0").zero_()
+
+
+class _Cell(nn.Module):
+    """Weights W (gates * H, input_size) of the input, and one bias for each gate."""
+
+    gates: int
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.weight = nn.Parameter(torch.empty(self.gates * hidden_size, input_size))
+        self.bias = nn.Parameter(torch.zeros(self.gates * hidden_size))
+        nn.init.xavier_uniform_(self.weight)
+
+    def project(self, inputs: Tensor) -> Tensor:
+        """(T, B, input_size) -> (T, B, gates * H), in full precision also under autocast."""
+        projected = functional.linear(inputs, self.weight, self.bias)
+        return projected.to(self.weight.dtype)  # errors of a recurrence add up over time
+
+    def zeros(self, inputs: Tensor) -> Tensor:
+        """The state (B, H) before anything was heard."""
+        return inputs.new_zeros(inputs.shape[1], self.hidden_size)
+
+
+class PeepholeLSTM(_Cell):
+    """LSTM whose gates see the cell (Gers et al. 2002; Graves et al. 2013, equations 3 to 7).
+
+    i = s(W_i x + U_i h + p_i c), f = s(W_f x + U_f h + p_f c), c' = f c + i tanh(W_c x + U_c h),
+    o = s(W_o x + U_o h + p_o c'), h' = o tanh(c'), with biases, and diagonal peepholes p.
+    Rows of the weights: i, f, c, o; the state is (h, c).
+    """
+
+    gates = 4
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__(input_size, hidden_size)
+        self.recurrent_weight = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
+        self.peepholes = nn.Parameter(torch.zeros(3, hidden_size))  # i, f, o
+        nn.init.xavier_uniform_(self.recurrent_weight)
+        with torch.no_grad():
+            self.bias[hidden_size : 2 * hidden_size] = 1.0
+
+    def forward(
+        self, inputs: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        hidden, cell = state or (self.zeros(inputs), self.zeros(inputs))
+        outputs, cell = peephole_recurrence(
+            self.project(inputs), self.recurrent_weight, self.peepholes, hidden, cell
+        )
+        return outputs, (outputs[-1], cell)
+
+
+class LiGRU(_Cell):
+    """GRU without reset gate, with ReLU (Ravanelli et al. 2018).
+
+    z = s(N(W_z x) + U_z h), h' = z h + (1 - z) relu(N(W_h x) + U_h h); rows: z, h. The paper's N is
+    batch normalisation; here it is layer normalisation of each gate's projection, because an
+    utterance must not depend on its batch.
+    """
+
+    gates = 2
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__(input_size, hidden_size)
+        self.recurrent_weight = nn.Parameter(torch.empty(2 * hidden_size, hidden_size))
+        self.gain = nn.Parameter(torch.ones(2, hidden_size))
+        nn.init.orthogonal_(self.recurrent_weight[:hidden_size])
+        nn.init.orthogonal_(self.recurrent_weight[hidden_size:])
+
+    def project(self, inputs: Tensor) -> Tensor:
+        projected = functional.linear(inputs, self.weight).unflatten(-1, (2, self.hidden_size))
+        normalised = functional.layer_norm(projected, (self.hidden_size,)) * self.gain
+        return normalised.flatten(-2).to(self.weight.dtype) + self.bias
+
+    def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        hidden = self.zeros(inputs) if state is None else state
+        outputs = []
+        transposed = self.recurrent_weight.T
+        for projected in self.project(inputs).unbind():
+            update, candidate = (projected + hidden @ transposed).chunk(2, dim=1)
+            hidden = torch.lerp(torch.relu(candidate), hidden, torch.sigmoid(update))
+            outputs.append(hidden)
+        return torch.stack(outputs), hidden
+
+
+class IndRNN(_Cell):
+    """Neurons that see only their own past: h' = relu(W x + u h + b) (Li et al. 2018)."""
+
+    gates = 1
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__(input_size, hidden_size)
+        self.recurrent_weight = nn.Parameter(torch.rand(hidden_size))
+
+    def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        hidden = self.zeros(inputs) if state is None else state
+        outputs = []
+        for projected in self.project(inputs).unbind():
+            hidden = torch.relu(torch.addcmul(projected, self.recurrent_weight, hidden))
+            outputs.append(hidden)
+        return torch.stack(outputs), hidden
+
+
+class SRU(_Cell):
+    """Simple recurrent unit (Lei et al. 2018, equations 1 to 4): no matrix product over time.
+
+    f = s(W_f x + v_f c + b_f), r = s(W_r x + v_r c + b_r), c' = f c + (1 - f) W x,
+    h = r c' + (1 - r) W_h x; rows: W, f, r, W_h. (The paper's highway is x itself where the sizes
+    agree; W_h makes them agree.) The state is c.
+    """
+
+    gates = 4
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__(input_size, hidden_size)
+        self.recurrent_weight = nn.Parameter(torch.zeros(2, hidden_size))  # v_f, v_r
+
+    def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        cell = self.zeros(inputs) if state is None else state
+        candidate, forget, reset, highway = self.project(inputs).chunk(4, dim=-1)
+        by_forget, by_reset = self.recurrent_weight
+        before, cells = [], []
+        for z, f in zip(candidate.unbind(), forget.unbind(), strict=True):
+            before.append(cell)
+            gate = torch.sigmoid(torch.addcmul(f, by_forget, cell))
+            cell = torch.lerp(z, cell, gate)
+            cells.append(cell)
+        gate = torch.sigmoid(torch.addcmul(reset, by_reset, torch.stack(before)))
+        return torch.lerp(highway, torch.stack(cells), gate), cell
+
+
+class QRNN(_Cell):
+    """Quasi-recurrent network with fo-pooling and a window of two frames (Bradbury et al. 2017).
+
+    z = tanh(W_z [x_{t-1}, x_t]), f = s(W_f [x_{t-1}, x_t]), o = s(W_o [x_{t-1}, x_t]),
+    c' = f c + (1 - f) z, h = o c'; rows: z, f, o. The state is (c, last input).
+    """
+
+    gates = 3
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__(2 * input_size, hidden_size)
+
+    def forward(
+        self, inputs: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        cell, last = state or (self.zeros(inputs), torch.zeros_like(inputs[0]))
+        shifted = torch.cat([last[None], inputs[:-1]])
+        candidate, forget, output = self.project(torch.cat([shifted, inputs], -1)).chunk(3, dim=-1)
+        cells = []
+        for z, f in zip(
+            torch.tanh(candidate).unbind(), torch.sigmoid(forget).unbind(), strict=True
+        ):
+            cell = torch.lerp(z, cell, f)
+            cells.append(cell)
+        return torch.sigmoid(output) * torch.stack(cells), (cell, inputs[-1])
+
+
+CELLS: dict[str, Callable[[int, int], nn.Module]] = {
+    "lstm": LSTM,
+    "peephole_lstm": PeepholeLSTM,
+    "rnn_tanh": nn.RNN,
+    "rnn_relu": lambda input_size, hidden_size: nn.RNN(
+        input_size, hidden_size, nonlinearity="relu"
+    ),
+    "gru": nn.GRU,
+    "ligru": LiGRU,
+    "indrnn": IndRNN,
+    "sru": SRU,
+    "qrnn": QRNN,
+}
