@@ -12,7 +12,6 @@ from asr.decode.tables import NOTHING
 from asr.lm.ngram import ngram_score
 
 CONTINUES = -2
-UNFINISHED = -2  # in place of a word: the last one is incomplete and left out
 LEAST_CHANCE = 1e-10  # floor of a blank's probability in an alignment
 
 
@@ -20,7 +19,7 @@ LEAST_CHANCE = 1e-10  # floor of a blank's probability in an alignment
 def finish(beam, grammar, lm, results):
     """Fill `results` (RESULT) with the ways in which the utterance may end; returns how many.
 
-    In a closed vocabulary unfinished words count only if there is nothing else.
+    In a closed vocabulary unfinished words count only if there is nothing else; they are cut.
     """
     nodes, slots, rules, to = beam.nodes, beam.slots, grammar.rules[0], beam.candidates[0]
     found, complete = 0, 0
@@ -30,38 +29,33 @@ def finish(beam, grammar, lm, results):
         is_spaced = node.token == rules.space and node.parent >= 0
         if is_spaced and nodes[node.parent].slot >= 0:
             continue  # the same text as its parent's, which takes its mass
-        first = word_at(node.place, grammar.tree)
-        last = first + 1
-        if rules.unmarked and first >= 0:
-            last = grammar.tree[node.place + 1].word_first
-        for word in range(first, last):
-            if found == len(results):
-                break
-            result = results[found]
-            to.place, to.lm_state, to.hot = node.place, node.lm_state, node.hot
-            to.lm, to.gain = node.lm, 1.0
-            if node.place != 0:
-                end_word(node, word, grammar, lm, to)
-                if to.gain == 0.0:
-                    word = UNFINISHED
-                    to.gain = grammar.tree[node.place].leave
-            result.mass = (slots[i].blank + slots[i].label) * to.gain
-            result.mass += _mass_of_spaced(nodes, slots, at, rules.space)
-            last_gain = float(grammar.hot[to.hot, grammar.hot.shape[1] - 1].gain)
-            if lm is not None:
-                log_prob, _ = ngram_score(lm, to.lm_state, rules.lm_end)
-                last_gain *= math.exp(rules.lm_weight * log_prob)
-                to.lm += log_prob
-            result.node, result.word, result.lm = at, word, to.lm
-            result.mass *= last_gain
-            result.gain = to.gain * last_gain
-            complete += word != UNFINISHED
-            found += 1
+        result = results[found]
+        to.place, to.lm_state, to.hot, to.lm = node.place, node.lm_state, node.hot, node.lm
+        to.gain = 1.0
+        result.node, result.is_cut = at, False
+        if node.place != 0:
+            word = NOTHING if rules.unmarked else word_at(node.place, grammar.tree)
+            end_word(node, word, grammar, lm, to)
+            if to.gain == 0.0:
+                result.is_cut = True
+                to.gain = grammar.tree[node.place].leave
+        result.mass = (slots[i].blank + slots[i].label) * to.gain
+        result.mass += _mass_of_spaced(nodes, slots, at, rules.space)
+        last_gain = float(grammar.hot[to.hot, grammar.hot.shape[1] - 1].gain)
+        if lm is not None:
+            log_prob, _ = ngram_score(lm, to.lm_state, rules.lm_end)
+            last_gain *= math.exp(rules.lm_weight * log_prob)
+            to.lm += log_prob
+        result.mass *= last_gain
+        result.gain = to.gain * last_gain
+        result.lm = to.lm
+        complete += not result.is_cut
+        found += 1
     if not 0 < complete < found:
         return found
     kept = 0
     for e in range(found):
-        if results[e].word != UNFINISHED:
+        if not results[e].is_cut:
             results[kept] = results[e]
             kept += 1
     return kept

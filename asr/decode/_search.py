@@ -174,13 +174,20 @@ def _extend(beam, grammar, lm, tokens, endings, best, bar):
             is_taken = (slot.taken >> np.uint64(k)) & np.uint64(1) != 0
             if (is_taken and not rules.unmarked) or (repeats and token == rules.space):
                 continue
-            # Words without a mark may end before any phone; the others where their spelling says.
-            place = nodes[slot.node].place
-            first, last = 0, 0
-            if rules.unmarked and place > 0:
+            first, last, may_go_on = 0, 0, True
+            if rules.unmarked:  # words may end with any phone; others where their spelling says
+                unit = grammar.units[grammar.tokens[token].first]
+                place = _child(grammar.tree, nodes[slot.node].place, unit, rules.few_units)
+                if place == NOTHING:
+                    continue
                 first, last = grammar.tree[place].word_first, grammar.tree[place + 1].word_first
-            for ending in range(first - 1, last):
-                word = ending if ending >= first else NOTHING
+                may_go_on = grammar.tree[place].children != 0
+            for ending in range(first - may_go_on, last):
+                word = NOTHING
+                if ending >= first and rules.unmarked:
+                    word = ending
+                    if mass * slot.most_inside * grammar.words[word].most < bar:
+                        continue
                 if is_taken and _is_in_beam(nodes, slot.node, token, word):
                     continue
                 candidate = candidates[found]
@@ -212,14 +219,12 @@ def _is_in_beam(nodes, parent, token, word):
 def _walk(origin, token, word, grammar, lm, to):
     """Set `to` to where a token leads from the node `origin`; a gain of 0 is nowhere.
 
-    `word`: what ends before the token where words have no mark, or NOTHING.
+    `word`: what ends with the token where words have no mark, or NOTHING.
     """
     to.token, to.word = token, word
     to.place, to.lm_state, to.hot, to.lm = origin.place, origin.lm_state, origin.hot, origin.lm
     to.gain = 1.0
     rules = grammar.rules[0]
-    if word != NOTHING:
-        end_word(origin, word, grammar, lm, to)
     for u in range(grammar.tokens[token].first, grammar.tokens[token].last):
         unit = grammar.units[u]
         if unit != rules.boundary:
@@ -228,6 +233,8 @@ def _walk(origin, token, word, grammar, lm, to):
             end_word(origin, word_at(to.place, grammar.tree), grammar, lm, to)
         if to.gain == 0.0:
             return
+    if word != NOTHING:
+        end_word(origin, word, grammar, lm, to)
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
@@ -395,14 +402,14 @@ def _update(beam, grammar, found, bar):
             to = np.int64(slots[n].vacant)
         else:
             size += 1
-        _occupy(nodes, candidates[n].slot, slots, to, rules, grammar.tree)
+        _occupy(nodes, candidates[n].slot, slots, to, rules, grammar.tree, grammar.words)
         slots[to].blank = 0.0
         slots[to].label = candidates[n].mass
     for v in range(vacancies - 1, made - 1, -1):  # close the gaps with the last ones
         to = np.int64(slots[v].vacant)
         size -= 1
         if to != size:
-            _occupy(nodes, slots[size].node, slots, to, rules, grammar.tree)
+            _occupy(nodes, slots[size].node, slots, to, rules, grammar.tree, grammar.words)
             slots[to].blank = slots[size].blank
             slots[to].label = slots[size].label
     state.size = size
@@ -410,12 +417,13 @@ def _update(beam, grammar, found, bar):
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def _occupy(nodes, at, slots, i, rules, tree):
+def _occupy(nodes, at, slots, i, rules, tree, words):
     """Put the prefix of node `at` into slot i of the beam."""
     node, slot = nodes[at], slots[i]
     node.slot = i
     slot.node, slot.token, slot.parent, slot.gain = at, node.token, node.parent, node.gain
     slot.most_inside, slot.most_ending = rules.most_hot, rules.most_hot * rules.leave_unknown
+    leave = 1.0
     if node.place >= 0:
         leave = tree[node.place].leave
         # Where the words below are rarer than an unknown one, to leave the lexicon is a gain.
@@ -423,9 +431,11 @@ def _occupy(nodes, at, slots, i, rules, tree):
         if node.place == 0:
             slot.most_inside *= rules.most_bonus
         slot.most_ending = rules.most_hot * leave
-        if word_at(node.place, tree) == NOTHING:
-            slot.most_ending *= rules.most_unknown
+        word = word_at(node.place, tree)
+        slot.most_ending *= words[word].most if word >= 0 else rules.most_unknown
     slot.most_ending *= rules.most_bonus
+    if rules.unmarked:
+        slot.most_inside *= leave
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)

@@ -137,7 +137,7 @@ class BeamSearchStream:
         best = self._spans(self._trace(slots["node"][np.argmax(slots["blank"] + slots["label"])]))
         settled = self._settled()
         boundary = max(self._boundaries(settled), default=0)
-        stable = [span for span in self._spans(settled[: boundary + 1]) if span.last < boundary]
+        stable = self._spans(settled[:boundary])
         said = [word.word for word in self._said]
         return Partial(
             " ".join([*said, *(span.word for span in best)]),
@@ -148,7 +148,7 @@ class BeamSearchStream:
         """The best `nbest` texts of all that was fed, the best first; the stream is over then."""
         self._check_open()
         self._finished = True
-        results = np.zeros(2 * len(self._beam.slots), RESULT)
+        results = np.zeros(len(self._beam.slots), RESULT)
         found = _paths.finish(self._beam, self._grammar, self._tables, results)
         results = results[:found]
         scale = math.log(self._state["scale"]) + int(self._state["exponent"]) * math.log(2)
@@ -156,7 +156,7 @@ class BeamSearchStream:
         hypotheses: dict[str, Hypothesis] = {}
         for result in results[np.argsort(-results["mass"], kind="stable")]:
             path = self._trace(result["node"])
-            spans = self._spans(path, last_word=result["word"])
+            spans = self._spans(path, bool(result["is_cut"]))
             text = " ".join([*said, *(span.word for span in spans)])
             if text in hypotheses:
                 continue
@@ -198,12 +198,15 @@ class BeamSearchStream:
         places = self._align(best["token"])
         settled = self._settled()
         horizon = self._beam.lattice["number"][self._state["lattice"] - _MARGIN]
-        cuts = [k for k in self._boundaries(settled) if k and places["end"][k - 1] < horizon]
+        cuts = [
+            k
+            for k in self._boundaries(settled)
+            if 0 < k < len(settled) and places["end"][k - 1] < horizon
+        ]
         if not cuts:
             return
         cut = cuts[-1]
-        spans = [span for span in self._spans(settled[: cut + 1]) if span.last < cut]
-        self._said += self._to_words(spans, places)
+        self._said += self._to_words(self._spans(settled[:cut]), places)
         self._said_gain += float(np.log(settled["gain"][:cut]).sum())
         _paths.advance_root(self._beam, settled["parent"][cut], places["end"][cut - 1] + 1)
 
@@ -222,26 +225,22 @@ class BeamSearchStream:
         return nodes[path[:length][::-1]]
 
     def _boundaries(self, path: np.ndarray) -> list[int]:
-        """Where in a path a word has just ended."""
+        """After how many tokens of a path a word is complete."""
         if self._decoder.says_words:
-            return np.flatnonzero(path["word"] != NOTHING).tolist()
+            return (np.flatnonzero(path["word"] != NOTHING) + 1).tolist()
         return np.flatnonzero(self._grammar.tokens["ends"][path["token"]]).tolist()
 
-    def _spans(self, path: np.ndarray, last_word: int = NOTHING) -> list[Span]:
-        """The words of a path; `last_word` ends with it where words have no mark."""
+    def _spans(self, path: np.ndarray, is_cut: bool = False) -> list[Span]:
+        """The words of a path, without an unfinished last one if it is cut."""
         if not self._decoder.says_words:
             spans = group(path["token"], self._decoder.vocabulary)
-            return spans[:-1] if last_word == _paths.UNFINISHED else spans
+            return spans[:-1] if is_cut else spans
         assert self._decoder.lexicon is not None
-        ends = [k for k in self._boundaries(path) if k]
-        entries = path["word"][ends].tolist()
-        if last_word >= 0:
-            ends.append(len(path))
-            entries.append(last_word)
+        ends = self._boundaries(path)
         names, words = self._decoder.lexicon.words, self._grammar.words["word"]
         return [
-            Span(names[words[entry]], begin, end - 1)
-            for entry, begin, end in zip(entries, [0, *ends], ends, strict=False)
+            Span(names[words[path["word"][end - 1]]], begin, end - 1)
+            for begin, end in zip([0, *ends], ends, strict=False)
         ]
 
     def _align(self, tokens: np.ndarray) -> np.ndarray:

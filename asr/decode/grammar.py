@@ -46,7 +46,7 @@ def build_grammar(
     tokens = np.zeros(len(vocabulary), TOKEN)
     tokens["last"] = np.cumsum([len(spelling) for spelling in spellings])
     tokens["first"][1:] = tokens["last"][:-1]
-    tokens["ends"] = [unmarked or boundary in spelling for spelling in spellings]
+    tokens["ends"] = [boundary in spelling for spelling in spellings]
     tree, words, unknown_ahead = _tree(lexicon, lm, config)
     space = vocabulary.symbols.index(" ") if " " in vocabulary.symbols else NOTHING
     unknown = math.exp(config.unknown_penalty) if lexicon else 1.0
@@ -122,13 +122,14 @@ def _tree(
     tree, words = np.zeros(lexicon.nodes + 1, TREE), np.zeros(len(lexicon.word), WORD)
     tree["label"][:-1] = lexicon.label
     tree["first"], tree["word_first"] = lexicon.first, lexicon.word_first
-    words["word"] = lexicon.word
+    words["word"], words["most"] = lexicon.word, 1.0
     ahead, unknown_ahead = np.zeros(lexicon.nodes), 0.0
     if lm is not None:
         lm_words = _language_model_words(lexicon, lm)
         tables = lm.tables
         unigrams = tables.probability_codebook[tables.probability[1 : 1 + len(lm.words)]]
         words["lm_word"] = lm_words[lexicon.word]
+        words["most"] = np.exp(config.lm_weight * _most(lm)[words["lm_word"]])
         ahead, unknown_ahead = lexicon.best_below(unigrams[lm_words]), float(unigrams[UNKNOWN_ID])
         ahead[0] = 0.0  # before a word nothing is promised
     parents = np.repeat(np.arange(lexicon.nodes), np.diff(lexicon.first))
@@ -139,6 +140,16 @@ def _tree(
     tree["enter"][1 : lexicon.first[1]] *= math.exp(config.word_bonus)
     tree["leave"][:-1] = np.exp(-config.lm_weight * ahead)
     return tree, words, unknown_ahead
+
+
+def _most(lm: NGram) -> np.ndarray:
+    """Upper bounds (words,) of every word's log-probability in any context."""
+    tables = lm.tables
+    most = np.full(len(lm.words), -np.inf, np.float32)
+    codes = tables.probability_codebook
+    np.maximum.at(most, tables.word[1:], codes[tables.probability[1:]])
+    np.maximum.at(most, tables.leaf_word, codes[tables.leaf_probability])
+    return most + (lm.order - 1) * max(0.0, float(tables.backoff_codebook.max()))
 
 
 def _language_model_words(lexicon: Lexicon, lm: NGram) -> np.ndarray:

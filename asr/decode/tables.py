@@ -46,7 +46,7 @@ NODE = np.dtype(  # a prefix, 64 bytes: one cache line
         ("place", i4),  # node of the lexicon, or UNKNOWN or PROTECTED
         ("lm_state", i4),
         ("hot", i4),  # state of the hot-word automaton
-        ("word", i4),  # entry of the lexicon that ended before this token, if not marked by tokens
+        ("word", i4),  # entry of the lexicon that ended with this token, if tokens do not tell
         ("end_state", i4),  # cache: state and log-probability if the word ended here
         ("end_lm", f4),  # NaN: not yet asked
         ("gain", f8),  # factor of everything but acoustics on the arc to this node
@@ -86,7 +86,7 @@ CANDIDATE = np.dtype(
 )
 TRIED = np.dtype([("token", i4), ("chance", f8)])
 FRAME = np.dtype([("number", i8), ("first", i4), ("last", i4), ("blank", f8)])
-RESULT = np.dtype([("node", i4), ("word", i4), ("mass", f8), ("gain", f8), ("lm", f8)])
+RESULT = np.dtype([("node", i4), ("is_cut", np.bool_), ("mass", f8), ("gain", f8), ("lm", f8)])
 PLACE = np.dtype([("start", i8), ("end", i8), ("chance", f8)])  # of a token in time
 
 RULES = np.dtype(
@@ -130,7 +130,13 @@ TREE = np.dtype(  # see Lexicon
         ("leave", f4),  # undoes the look-ahead of the way to it
     ]
 )
-WORD = np.dtype([("word", i4), ("lm_word", i4)])  # ids in the lexicon and in the model
+WORD = np.dtype(
+    [
+        ("word", i4),  # ids in the lexicon and in the language model
+        ("lm_word", i4),
+        ("most", f4),  # upper bound of the model's factor in any context
+    ]
+)
 HOT = np.dtype([("next", i4), ("gain", f4), ("begun", np.bool_)])  # `begun`: inside a phrase
 
 
