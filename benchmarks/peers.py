@@ -89,7 +89,8 @@ def _measure(
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )
-    assert process.stdin and process.stdout
+    assert process.stdin
+    assert process.stdout
     loaded = json.loads(process.stdout.readline())
     start = time.monotonic() - began
     results = []

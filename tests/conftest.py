@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from tone_speech import TONES
 
 from asr.bundle import Bundle, BundleConfig, bundled
 from asr.errors import BundleError
@@ -18,10 +19,6 @@ from asr.text.vocabulary import Vocabulary
 settings.register_profile("asr", deadline=None)
 settings.load_profile("asr")
 
-TONES = dict(zip(" abcdefghijklm", range(18, 74, 4), strict=True))  # the mel band of each symbol
-TONE_SECONDS = 0.12
-PAUSE_SECONDS = 0.12  # after each tone: parts equal letters that follow each other
-
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -30,20 +27,6 @@ def shared() -> Path:
     if not (folder / "speech").is_dir():
         pytest.skip(f"no shared recordings in {folder} (set ASR_SHARED)")
     return folder
-
-
-def tones(text: str) -> np.ndarray:
-    """A waveform that the `tone_bundle` hears as `text`: a pure tone for each symbol."""
-    edges_mel = np.linspace(*(1127 * np.log(1 + np.array([20, 8000]) / 700)), 82)
-    centres = 700 * (np.exp(edges_mel[1:-1] / 1127) - 1)
-    time = np.arange(round(TONE_SECONDS * 16_000)) / 16_000
-    ramp = np.minimum(1, np.minimum(time, time[::-1]) / 0.01)
-    pause = np.zeros(round(PAUSE_SECONDS * 16_000))
-    parts = [
-        np.concatenate([0.3 * ramp * np.sin(2 * np.pi * centres[TONES[symbol]] * time), pause])
-        for symbol in text
-    ]
-    return np.concatenate(parts).astype(np.float32)
 
 
 @pytest.fixture(scope="session")

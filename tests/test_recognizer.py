@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import PAUSE_SECONDS, TONE_SECONDS, tones
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tone_speech import PAUSE_SECONDS, TONE_SECONDS, tones
 
 import asr
 from asr import audio, recognizer

@@ -34,9 +34,7 @@ def curves(run: Path, output: Path | None) -> None:
 @click.option("--start", default=0.0, show_default=True, help="Seconds into the recording.")
 @click.option("--duration", default=10.0, show_default=True, help="Seconds to draw.")
 @needs_training_extra
-def spikes(
-    recording: Path, model: str | None, output: Path, start: float, duration: float
-) -> None:
+def spikes(recording: Path, model: str | None, output: Path, start: float, duration: float) -> None:
     """The spectrogram of RECORDING above the probabilities that the network gives each symbol."""
     from asr import audio, plots
     from asr.bundle import Bundle, bundled

@@ -14,7 +14,7 @@ from datetime import date
 from asr.text import normalize as plain
 
 _ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
-    fifteen sixteen seventeen eighteen nineteen""".split()  # noqa: SIM905
+    fifteen sixteen seventeen eighteen nineteen""".split()
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _SCALES = {
     10**15: "quadrillion",
@@ -34,7 +34,7 @@ _ORDINALS = {
     "twelve": "twelfth",
 }
 _MONTHS = """january february march april may june july august september october november
-    december""".split()  # noqa: SIM905
+    december""".split()
 
 # One name for one unit, and for several; of money also of its hundredth part.
 _MONEY = {

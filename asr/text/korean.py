@@ -52,7 +52,7 @@ _UNITS = {
     "¥": "엔",
 }
 _LETTER_NAMES = """에이 비 시 디 이 에프 지 에이치 아이 제이 케이 엘 엠 엔 오 피 큐 아르 에스 티 유
-    브이 더블유 엑스 와이 제트""".split()  # noqa: SIM905
+    브이 더블유 엑스 와이 제트""".split()
 _LETTERS = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", _LETTER_NAMES, strict=True))
 
 

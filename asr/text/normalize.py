@@ -31,7 +31,7 @@ _VARIANTS = str.maketrans(
         "\u0111": "d",
     }
 )
-# An apostrophe belongs to a word only beside a letter of it: 'quoted' loses them, don't keeps its own.
+# An apostrophe is part of a word between its letters only: 'quoted' loses them, don't keeps its own.
 _LONE_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
 _SPACES = re.compile(r"\s+")
 

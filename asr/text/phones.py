@@ -15,7 +15,7 @@ from asr.errors import VocabularyError
 # The labels of TIMIT's .phn files (Garofolo et al. 1993, doc/phoncode.doc).
 TIMIT_61 = tuple(
     """aa ae ah ao aw ax ax-h axr ay b bcl ch d dcl dh dx eh el em en eng epi er ey f g gcl h# hh hv
-    ih ix iy jh k kcl l m n ng nx ow oy p pau pcl q r s sh t tcl th uh uw ux v w y z zh""".split()  # noqa: SIM905
+    ih ix iy jh k kcl l m n ng nx ow oy p pau pcl q r s sh t tcl th uh uw ux v w y z zh""".split()
 )
 # Lee and Hon 1989, "Speaker-independent phone recognition using hidden Markov models", table 1:
 # 48 are modelled, and within groups of these confusions are not counted, which leaves 39.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import tones
+from tone_speech import tones
 
 from asr.bundle import Bundle
 from asr.cli import main

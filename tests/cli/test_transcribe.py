@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import tones
 from hypothesis import given
 from hypothesis import strategies as st
+from tone_speech import tones
 
 from asr.bundle import Bundle
 from asr.cli import main

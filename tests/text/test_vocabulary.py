@@ -49,9 +49,14 @@ def test_file_round_trip(vocabulary, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", '{"kind": "runes", "blank": 0, "symbols": ["<blank>"]}', '{"kind": "characters"}']
-    + ['{"kind": "characters", "blank": 0, "symbols": ["a", "<blank>"]}']
-    + ['{"kind": "characters", "blank": 0, "symbols": ["<blank>", "a", "a"]}'],
+    [
+        "",
+        "[]",
+        '{"kind": "runes", "blank": 0, "symbols": ["<blank>"]}',
+        '{"kind": "characters"}',
+        '{"kind": "characters", "blank": 0, "symbols": ["a", "<blank>"]}',
+        '{"kind": "characters", "blank": 0, "symbols": ["<blank>", "a", "a"]}',
+    ],
 )
 def test_damaged_files_are_refused(content, tmp_path):
     (tmp_path / "vocabulary.json").write_text(content)
