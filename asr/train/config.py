@@ -14,11 +14,13 @@ from asr.models.encoder import EncoderConfig
 class HeadSettings:
     """What one head is trained to spell.
 
-    units: `characters` of `alphabet`, or `phones` by the pronunciation dictionary `lexicon`.
+    units: `characters` of `alphabet`, `phones` by the pronunciation dictionary `lexicon`, or
+    `timit`: the 61 phone labels that stand in a manifest in place of the words (as
+    `asr-prepare timit` writes them beside the words), scored as the usual 39.
     layer: the encoder layer it sits on, from 1; None is the last. weight: of its loss.
     """
 
-    units: Literal["characters", "phones"] = "characters"
+    units: Literal["characters", "phones", "timit"] = "characters"
     layer: int | None = None
     weight: float = 1.0
     alphabet: str = "abcdefghijklmnopqrstuvwxyz'"
@@ -52,7 +54,8 @@ class OptimizerConfig:
     """Adam (Kingma & Ba 2015, with decoupled weight decay) or SGD with momentum.
 
     The learning rate rises over `warmup_steps`, stays, and falls linearly over the last `decay`
-    share of all steps to `final` times its height. gradients are clipped to the norm `clip`.
+    share of all steps to `final` times its height. Gradients are averaged over the target symbols
+    or over the utterances of a batch, and clipped to the norm `clip`.
     """
 
     name: Literal["adam", "sgd"] = "adam"
@@ -63,6 +66,7 @@ class OptimizerConfig:
     decay: float = 0.3
     final: float = 0.02
     clip: float = 5.0
+    average_over: Literal["symbols", "utterances"] = "symbols"
 
 
 @dataclass(frozen=True)

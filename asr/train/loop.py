@@ -184,28 +184,31 @@ class Trainer:
         self.log.end_epoch()
 
     def _step(self, batch: Batch | None, rate: float) -> dict[str, float]:
-        """One update. All processes add up gradients and symbols, so that the update is that of
+        """One update. All processes add up gradients and counts, so that the update is that of
         one process on the joined batch."""
         state, config = self.state, self.config
         started = time.monotonic()
         torch.manual_seed(hash((config.trainer.seed, state.step, self.processes.rank)))
         self.optimizer.zero_grad(set_to_none=True)
         loss, blanks = torch.zeros(()), torch.zeros(())
-        symbols = 0
+        count = 0  # of what the gradient is averaged over
         if batch is not None:
             batch = batch.to(self.device)
             weights = {name: head.weight for name, head in config.heads.items()}
             with self._autocast():
                 loss, blanks = ctc_losses(self.model, batch, weights)
             loss.backward()
-            symbols = int(batch.target_lengths[self.model.primary].clamp(min=1).sum())
-        extra = torch.tensor([float(loss.detach()), symbols, float(self._stop)])
+            if config.optimizer.average_over == "symbols":
+                count = int(batch.target_lengths[self.model.primary].clamp(min=1).sum())
+            else:
+                count = len(batch.texts)
+        extra = torch.tensor([float(loss.detach()), count, float(self._stop)])
         parameters = list(self.model.parameters())
-        loss_sum, n_symbols, stop = self.processes.sum_gradients(parameters, extra).tolist()
+        loss_sum, total, stop = self.processes.sum_gradients(parameters, extra).tolist()
         self._stop = stop > 0
         for parameter in parameters:
             if parameter.grad is not None:
-                parameter.grad.div_(max(n_symbols, 1.0))
+                parameter.grad.div_(max(total, 1.0))
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip))
         if math.isfinite(norm):
             for group in self.optimizer.param_groups:
@@ -219,7 +222,7 @@ class Trainer:
         state.step_in_epoch += 1
         state.seconds += time.monotonic() - started
         return {
-            "loss": loss_sum / max(n_symbols, 1.0),
+            "loss": loss_sum / max(total, 1.0),
             "gradient_norm": norm,
             "blank_ratio": float(blanks),
         }

@@ -17,7 +17,7 @@ from asr.data.manifest import read_manifest
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
 from asr.models.acoustic import AcousticModel, HeadConfig
-from asr.text.phones import read_lexicon
+from asr.text.phones import TIMIT_61, read_lexicon
 from asr.text.targets import Pronunciation, Spelling, Targets
 from asr.text.vocabulary import Vocabulary
 from asr.train.config import HeadSettings, TrainingConfig
@@ -69,6 +69,8 @@ def make_targets(head: HeadSettings) -> Spelling | Pronunciation:
     """How the transcripts are spelled for one head, with its vocabulary."""
     if head.units == "characters":
         return Spelling(Vocabulary.characters(head.alphabet))
+    if head.units == "timit":
+        return Spelling(Vocabulary.phones(TIMIT_61), normalizer=str)  # labels are no words
     if head.lexicon is None:
         raise ConfigError(
             "a head of phones needs a pronunciation dictionary", "set its lexicon=FILE"

@@ -6,6 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from asr.data.manifest import read_manifest  # noqa: E402
 from asr.errors import TrainingError  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
 from asr.train.loop import BEST, LAST  # noqa: E402
@@ -104,6 +105,22 @@ def test_the_log_tells_what_a_healthy_run_needs(make, settings):
     assert records
     for key in ("loss", "gradient_norm", "blank_ratio", "rate", "frames_per_second", "waiting"):
         assert all(key in record for record in records)
+
+
+def test_gradients_are_averaged_over_symbols_or_utterances(make, tones, tmp_path):
+    first = {}
+    for over in ("symbols", "utterances"):
+        make(
+            run=str(tmp_path / over),
+            data={"batch_frames": 10_000},
+            optimizer={"average_over": over, "clip": 1e9},
+            trainer={"epochs": 1, "log_steps": 1},
+        ).fit()
+        first[over] = log(tmp_path / over, "train")[0]
+    n_symbols = sum(len(u.text) for u in read_manifest(tones))
+    for quantity in ("loss", "gradient_norm"):
+        symbol, utterance = (first[over][quantity] for over in ("symbols", "utterances"))
+        assert symbol * n_symbols == pytest.approx(utterance * 12, rel=1e-4)
 
 
 def test_steps_without_finite_gradient_are_skipped_and_end_the_run(make, monkeypatch):
