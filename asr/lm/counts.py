@@ -99,22 +99,18 @@ def _write_run(keys: np.ndarray, path: Path) -> Path:
 
 
 def _merge(runs: list[Path], chunk: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Ascending keys and their summed counts, in pieces made of about `chunk` rows of the runs."""
+    """Ascending keys and their summed counts, made of at most `chunk` rows of the runs at a time."""
     mapped = [np.memmap(run, np.int64, "r").reshape(2, -1) for run in runs if run.stat().st_size]
     if not mapped:
         return
-    # Equally spaced keys of every run split all of them into ranges of about the same size.
-    total = sum(run.shape[1] for run in mapped)
-    step = max(1, chunk // (2 * len(mapped)))
-    splitters = np.sort(np.concatenate([run[0, ::step] for run in mapped]))
-    splitters = splitters[:: max(1, chunk // (2 * step))] if total > chunk else splitters[:1]
-    places = [np.append(np.searchsorted(run[0], splitters), run.shape[1]) for run in mapped]
-    for i in range(len(splitters)):
+    # Between two neighbours among every step-th key of all runs, no run has more than step rows.
+    step = max(1, chunk // len(mapped))
+    bounds = np.unique(np.concatenate([run[0, ::step] for run in mapped]))
+    places = [np.append(np.searchsorted(run[0], bounds), run.shape[1]) for run in mapped]
+    for i in range(len(bounds)):
         pieces = [run[:, at[i] : at[i + 1]] for run, at in zip(mapped, places, strict=True)]
         keys, counts = np.concatenate(pieces, axis=1)
-        if len(pieces) > 1:
-            order = np.argsort(keys, kind="stable")
-            keys, counts = keys[order], counts[order]
-            first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
-            keys, counts = keys[first], np.add.reduceat(counts, first) if len(first) else counts
-        yield keys, counts
+        order = np.argsort(keys, kind="stable")
+        keys, counts = keys[order], counts[order]
+        first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+        yield keys[first], np.add.reduceat(counts, first)

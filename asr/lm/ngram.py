@@ -256,7 +256,7 @@ def _check(tables: NGramTables, vocabulary: int) -> None:
             raise ValueError(name)
     if tables.children[1] != 1 + vocabulary or tables.leaves[1] != 0:
         raise ValueError("vocabulary")
-    if (tables.suffix > np.arange(-1, nodes - 1).clip(0)).any():
+    if tables.suffix[0] != 0 or (tables.suffix[1:] >= np.arange(1, nodes, dtype=np.uint32)).any():
         raise ValueError("suffix")
     if tables.word.max() >= vocabulary or tables.leaf_word.max(initial=0) >= vocabulary:
         raise ValueError("word")
