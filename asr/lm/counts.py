@@ -99,7 +99,7 @@ def _write_run(keys: np.ndarray, path: Path) -> Path:
 
 
 def _merge(runs: list[Path], chunk: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Ascending keys and their summed counts, made of at most `chunk` rows of the runs at a time."""
+    """Ascending keys and their summed counts, from at most `chunk` rows of the runs at a time."""
     mapped = [np.memmap(run, np.int64, "r").reshape(2, -1) for run in runs if run.stat().st_size]
     if not mapped:
         return
