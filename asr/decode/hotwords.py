@@ -16,6 +16,7 @@ import numpy as np
 
 from asr.decode.tables import HOT
 from asr.errors import DecodeError
+from asr.text.normalize import normalize
 
 _MOST_PRONUNCIATIONS = 16  # of a phrase: the combinations of its words'
 
@@ -37,7 +38,9 @@ def build_automaton(
     """
     children: list[dict[int, int]] = [{}]
     credit, bank, depth = [0.0], [0.0], [0]
-    for phrase, boost in phrases.items():
+    # Words of a phrase are known words wherever they stand; alone they earn nothing.
+    words = dict.fromkeys((word for phrase in phrases for word in phrase.split()), 0.0)
+    for phrase, boost in (words | dict(phrases)).items():
         spellings = [spell[word] for word in phrase.split()]
         for chosen in itertools.islice(itertools.product(*spellings), _MOST_PRONUNCIATIONS):
             sequence = [boundary]
@@ -83,7 +86,7 @@ def build_automaton(
 
 
 def read_hotwords(path: str | Path, boost: float) -> dict[str, float]:
-    """Phrases of a file, one a line, each with a boost of its own after a tab or with `boost`.
+    """Normalised phrases of a file, one a line, with a boost of its own after a tab or `boost`.
 
     Raises DecodeError if the file cannot be read or a boost is no number.
     """
@@ -94,10 +97,10 @@ def read_hotwords(path: str | Path, boost: float) -> dict[str, float]:
         raise DecodeError(f"{path}: cannot be read ({error})") from error
     for number, line in enumerate(lines, 1):
         phrase, tab, own = line.partition("\t")
-        if not phrase.strip() or phrase.startswith("#"):
+        if not normalize(phrase) or phrase.startswith("#"):
             continue
         try:
-            phrases[phrase.strip()] = float(own) if tab else boost
+            phrases[normalize(phrase)] = float(own) if tab else boost
         except ValueError as error:
             raise DecodeError(f"{path}: line {number}: {own!r} is no boost") from error
     return phrases

@@ -214,7 +214,7 @@ class Lexicon:
             raise DecodeError(error.cause, error.remedy) from error
         try:
             if metadata["kind"] != "lexicon":
-                raise ValueError(f"this is a {metadata['kind']}")
+                raise ValueError(f"a file of kind {metadata['kind']!r}")
             words = WordList(arrays.pop("text"), arrays.pop("blocks"))
             lexicon = cls(tuple(metadata["labels"]), words, **arrays)
             lexicon._check()

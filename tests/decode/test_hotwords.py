@@ -1,0 +1,115 @@
+"""Hot words: what they earn, what they do not, and that nothing else changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr.decode import BeamSearchDecoder, Lexicon
+from asr.decode.hotwords import read_hotwords
+from asr.errors import DecodeError
+from asr.lm.ngram import NGram
+from asr.text.vocabulary import Vocabulary
+from tests.decode.reference import random_log_probs, ranked, synthetic_log_probs, texts_of_all_paths
+from tests.decode.test_beam import FRAME_SHIFT, LETTERS, UNPRUNED, assert_same_ranking
+
+
+def occurrences(phrase: str, text: str) -> int:
+    sought, words = phrase.split(), text.split()
+    return sum(words[i : i + len(sought)] == sought for i in range(len(words)))
+
+
+@pytest.mark.parametrize(
+    "hotwords",
+    [{"ba": 2.0}, {"a b": 1.5, "b": 0.5}, {"b b": 1.0, "b": 0.7, "ab": 3.0, "b b a": 2.5}],
+)
+def test_every_whole_occurrence_earns_its_boost(
+    ab: Vocabulary, tiny_lm: NGram, hotwords: dict[str, float]
+) -> None:
+    penalty = -1.7
+    decoder = BeamSearchDecoder(
+        ab,
+        lm=tiny_lm,
+        hotwords=hotwords,
+        **UNPRUNED | {"lm_weight": 0.7, "unknown_penalty": penalty},
+    )
+    vouched = {word for phrase in hotwords for word in phrase.split()}
+
+    def weight(text: str) -> float:
+        words = text.split()
+        unknown = sum(tiny_lm.word_id(word) == 0 and word not in vouched for word in words)
+        boosts = sum(boost * occurrences(phrase, text) for phrase, boost in hotwords.items())
+        return 0.7 * float(tiny_lm.score(words).sum()) + penalty * unknown + boosts
+
+    rng = np.random.default_rng(3)
+    for frames in (1, 3, 5, 6):
+        log_probs = random_log_probs(rng, frames, len(ab))
+        assert_same_ranking(decoder, log_probs, ranked(texts_of_all_paths(log_probs, ab), weight))
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_boost_of_zero_changes_nothing(seed: int) -> None:
+    log_probs = synthetic_log_probs(
+        "call mary smith", LETTERS, np.random.default_rng(seed), error=0.5
+    )
+    plain = BeamSearchDecoder(LETTERS, beam=20)
+    neutral = BeamSearchDecoder(LETTERS, beam=20, hotwords={"mary smith": 0.0, "ma": 0.0})
+    expected = plain.decode(log_probs, FRAME_SHIFT, nbest=5)
+    assert neutral.decode(log_probs, FRAME_SHIFT, nbest=5) == expected
+
+
+def test_recovers_a_name_and_leaves_other_words_alone() -> None:
+    name, other = "siobhan", "shivering"
+    log_probs = synthetic_log_probs(
+        f"tell {name} to stop {other}", LETTERS, np.random.default_rng(5), error=0.4
+    )
+    plain = BeamSearchDecoder(LETTERS, beam=50).decode(log_probs, FRAME_SHIFT)[0]
+    hot = BeamSearchDecoder(LETTERS, beam=50, hotwords={name: 12.0}).decode(log_probs, FRAME_SHIFT)[
+        0
+    ]
+    assert name not in plain.text.split()
+    assert name in hot.text.split()
+    place = hot.text.split().index(name)
+    assert [w for i, w in enumerate(hot.text.split()) if i != place] == [
+        w for i, w in enumerate(plain.text.split()) if i != place
+    ]
+
+
+def test_phones_boost_the_words_that_sound_so(tiny_lm: NGram) -> None:
+    phones = Vocabulary.phones(["x", "y", "z"])
+    lexicon = Lexicon.from_pronunciations({"a": [["x"]], "ab": [["x", "y"]], "b": [["y"]]}, phones)
+    log_probs = np.log(np.eye(4)[[1, 0, 2, 0]] * 0.9 + 0.025)
+    texts = {}
+    for hotwords in ({}, {"ab": 9.0}, {"a b": 9.0}):
+        decoder = BeamSearchDecoder(
+            phones, lexicon=lexicon, lm=tiny_lm, lm_weight=0.3, hotwords=hotwords
+        )
+        texts[str(hotwords)] = decoder.decode(log_probs, FRAME_SHIFT)[0].text
+    assert texts["{'ab': 9.0}"] == "ab"
+    assert texts["{'a b': 9.0}"] == "a b"
+
+
+def test_refuses_what_cannot_be_spelled_or_is_no_boost(ab: Vocabulary) -> None:
+    with pytest.raises(DecodeError, match="'xy' cannot be spelled"):
+        BeamSearchDecoder(ab, hotwords=["xy"])
+    for boost in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(DecodeError, match="has the boost"):
+            BeamSearchDecoder(ab, hotwords={"ab": boost})
+    with pytest.raises(DecodeError, match="empty"):
+        BeamSearchDecoder(ab, hotwords=[" "])
+
+
+def test_file_of_hotwords(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("# people\nMary Smith\nO’Brien\t7.5\n\n", encoding="utf-8")
+    assert read_hotwords(path, boost=4.0) == {"mary smith": 4.0, "o'brien": 7.5}
+    path.write_text("mary\tmuch\n", encoding="utf-8")
+    with pytest.raises(DecodeError, match="line 1: 'much' is no boost"):
+        read_hotwords(path, boost=4.0)
+    with pytest.raises(DecodeError, match="cannot be read"):
+        read_hotwords(tmp_path / "absent.txt", boost=4.0)
