@@ -19,6 +19,7 @@ CONFIGS = {
     "unidirectional": EncoderConfig(hidden_size=16, layers=2, bidirectional=False),
     "subsampled": EncoderConfig(hidden_size=16, layers=3, subsampling=(1, 2, 3)),
     "without layer norm": EncoderConfig(hidden_size=16, layers=1, layer_norm=False),
+    "convolutional": EncoderConfig(8, 2, convolutions=(3, 4), subsampling=(1, 2)),
     "projected": EncoderConfig(hidden_size=8, layers=3, projection=6, residual=True),
 }
 

@@ -20,6 +20,7 @@ from torch import nn
 from asr.export.graph import Graph
 from asr.export.recurrent import recurrent
 from asr.models.acoustic import AcousticModel
+from asr.models.convolution import KERNEL, Convolution
 from asr.models.layers import Recurrent
 
 
@@ -34,6 +35,8 @@ def to_onnx(model: AcousticModel) -> onnx.ModelProto:
     lengths = "lengths"
     head = model.head_configs[model.primary]
     encoder = model.encoder
+    if encoder.convolution is not None:
+        hidden, lengths = _convolution(graph, encoder.convolution, hidden, lengths)
     layers = zip(
         encoder.layers,
         encoder.projections,
@@ -88,18 +91,42 @@ def _linear(graph: Graph, layer: nn.Linear, hidden: str) -> str:
     return graph.add("Add", [product, graph.constant(layer.bias)])
 
 
+def _inside(graph: Graph, n_frames: str, lengths: str) -> str:
+    """(T, B): 1 for frames of an utterance, 0 for padding."""
+    first, step = (graph.constant(np.array(v, np.int64)) for v in (0, 1))
+    frames = graph.add("Range", [first, graph.add("Squeeze", [n_frames]), step])
+    frames = graph.add("Unsqueeze", [frames, graph.integers(1)])
+    inside = graph.add("Less", [frames, graph.add("Unsqueeze", [lengths, graph.integers(0)])])
+    return graph.add("Cast", [inside], to=TensorProto.FLOAT)
+
+
+def _convolution(graph: Graph, front: Convolution, hidden: str, lengths: str) -> tuple[str, str]:
+    """As `asr.models.convolution.Convolution`."""
+    maps = graph.add("Transpose", [hidden], perm=[1, 0, 2])
+    maps = graph.add("Unsqueeze", [maps, graph.integers(1)])
+    limits = [graph.constant(np.array(v, np.float32)) for v in (0, 20)]
+    for layer in front.layers:
+        assert isinstance(layer, nn.Conv2d)
+        assert layer.bias is not None
+        inside = _inside(graph, graph.add("Shape", [maps], start=2, end=3), lengths)
+        inside = graph.add("Transpose", [inside], perm=[1, 0])
+        inside = graph.add("Unsqueeze", [inside, graph.integers(1, 3)])
+        inputs = [graph.add("Mul", [maps, inside])]
+        inputs += [graph.constant(layer.weight), graph.constant(layer.bias)]
+        pads = [KERNEL[0] // 2, KERNEL[1] // 2] * 2
+        maps = graph.add("Conv", inputs, strides=list(layer.stride), pads=pads)
+        maps = graph.add("Clip", [maps, *limits])
+        stride = layer.stride[0]
+        rounded = graph.add("Add", [lengths, graph.integers(stride - 1)])
+        lengths = graph.add("Div", [rounded, graph.integers(stride)])
+    maps = graph.add("Transpose", [maps], perm=[2, 0, 1, 3])
+    return graph.add("Reshape", [maps, graph.integers(0, 0, front.output_size)]), lengths
+
+
 def _subsample(graph: Graph, hidden: str, lengths: str, factor: int) -> tuple[str, str]:
     """As `asr.models.layers.subsample`."""
     n_frames = graph.add("Shape", [hidden], start=0, end=1)
-    count = graph.add("Squeeze", [n_frames])
-    scalar = [graph.constant(np.array(v, np.int64)) for v in (0, 1)]
-    frames = graph.add(
-        "Unsqueeze", [graph.add("Range", [scalar[0], count, scalar[1]]), graph.integers(1)]
-    )
-    inside = graph.add("Less", [frames, graph.add("Unsqueeze", [lengths, graph.integers(0)])])
-    inside = graph.add(
-        "Cast", [graph.add("Unsqueeze", [inside, graph.integers(2)])], to=TensorProto.FLOAT
-    )
+    inside = graph.add("Unsqueeze", [_inside(graph, n_frames, lengths), graph.integers(2)])
     hidden = graph.add("Mul", [hidden, inside])
     missing = graph.add("Mod", [graph.add("Neg", [n_frames]), graph.integers(factor)])
     padding = graph.add("Concat", [graph.integers(0, 0, 0), missing, graph.integers(0, 0)], axis=0)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from asr.errors import ConfigError
 from asr.models.cells import CELLS
+from asr.models.convolution import Convolution
 from asr.models.layers import Recurrent, VariationalDropout, subsample
 
 
@@ -22,6 +23,9 @@ class EncoderConfig:
     subsampling: how many neighbouring frames are joined in front of each layer ((1, 1, 2, 1) halves
     the rate before the third of four layers); missing entries are 1.
     dropout: between layers, with one mask for all frames.
+    convolutions: channels of the convolutional layers in front (`asr.models.convolution`), whose
+    first takes every `convolution_stride`-th frame. They read one spectrum a frame: features that
+    are not stacked.
     init_range: weights drawn from U(-r, r) as in Graves 2013; None keeps each cell's own choice.
     """
 
@@ -35,6 +39,8 @@ class EncoderConfig:
     cell: str = "lstm"
     projection: int | None = None
     residual: bool = False
+    convolutions: tuple[int, ...] = ()
+    convolution_stride: int = 2
 
     def __post_init__(self) -> None:
         if self.hidden_size < 1 or self.layers < 1 or not 0 <= self.dropout < 1:
@@ -43,6 +49,8 @@ class EncoderConfig:
             raise ConfigError(f"model.cell is {self.cell!r}", f"one of {', '.join(CELLS)}")
         if self.projection is not None and self.projection < 1:
             raise ConfigError(f"model.projection is {self.projection}", "at least 1, or null")
+        if any(n < 1 for n in (*self.convolutions, self.convolution_stride)):
+            raise ConfigError("model.convolutions and model.convolution_stride are at least 1")
         if len(self.subsampling) > self.layers or any(f < 1 for f in self.subsampling):
             raise ConfigError(
                 f"model.subsampling {self.subsampling} does not fit {self.layers} layers",
@@ -53,7 +61,7 @@ class EncoderConfig:
 
     def rate(self, layer: int) -> int:
         """Input frames for one output frame of `layer` (counted from 1)."""
-        product = 1
+        product = self.convolution_stride if self.convolutions else 1
         for factor in self.subsampling[:layer]:
             product *= factor
         return product
@@ -72,7 +80,13 @@ class Encoder(nn.Module):
         self.config = config
         self.layers, self.norms, self.projections = (nn.ModuleList() for _ in range(3))
         self.residual: list[bool] = []
+        self.convolution: Convolution | None = None
         size = input_size
+        if config.convolutions:
+            self.convolution = Convolution(
+                input_size, config.convolutions, config.convolution_stride
+            )
+            size = self.convolution.output_size
         for factor in config.subsampling:
             before = size * factor
             layer = Recurrent(config.cell, before, config.hidden_size, config.bidirectional)
@@ -86,12 +100,15 @@ class Encoder(nn.Module):
         self.dropout = VariationalDropout(config.dropout)
         self.output_size = size
         if config.init_range is not None:
-            for parameter in (*self.layers.parameters(), *self.projections.parameters()):
+            norms = set(self.norms.parameters())
+            for parameter in (p for p in self.parameters() if p not in norms):
                 nn.init.uniform_(parameter, -config.init_range, config.init_range)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Features (B, T, input_size), lengths (B,) -> after each layer (T', B, C), (B,)."""
         hidden = features.transpose(0, 1)
+        if self.convolution is not None:
+            hidden, lengths = self.convolution(hidden, lengths)
         for layer, projection, norm, factor, residual in zip(
             self.layers,
             self.projections,

@@ -6,6 +6,7 @@ from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.encoder import EncoderConfig
 
 CONFIGS = {
+    "convolutional": EncoderConfig(6, 3, convolutions=(3, 2), convolution_stride=3),
     "bidirectional": EncoderConfig(hidden_size=6, layers=3),
     "unidirectional": EncoderConfig(hidden_size=6, layers=2, bidirectional=False),
     "subsampled": EncoderConfig(hidden_size=6, layers=3, subsampling=(1, 2, 2)),
@@ -36,8 +37,9 @@ def test_an_utterance_does_not_depend_on_its_batch(config):
 def test_outputs_are_log_probabilities_of_every_head(config):
     model = make(config)
     outputs = model.forward_heads(torch.randn(2, 20, 4), torch.tensor([20, 11]))
-    for name, classes in (("characters", 5), ("phones", 7)):
+    for name, classes, layer in (("characters", 5, config.layers), ("phones", 7, 1)):
         log_probs, lengths = outputs[name]
+        assert lengths.tolist() == [-(-n // config.rate(layer)) for n in (20, 11)]
         assert log_probs.shape == (2, int(lengths.max()), classes)
         torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(log_probs.shape[:2]))
 
