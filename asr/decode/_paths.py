@@ -41,6 +41,7 @@ def finish(beam, grammar, lm, results):
                 to.gain = grammar.tree[node.place].leave
         result.mass = (slots[i].blank + slots[i].label) * to.gain
         result.mass += _mass_of_spaced(nodes, slots, at, rules.space)
+        result.words_lm = to.lm
         last_gain = float(grammar.hot[to.hot, grammar.hot.shape[1] - 1].gain)
         if lm is not None:
             log_prob, _ = ngram_score(lm, to.lm_state, rules.lm_end)

@@ -13,6 +13,7 @@ import numpy as np
 from asr.decode import _paths
 from asr.decode._search import search
 from asr.decode.checks import to_probabilities
+from asr.decode.confidence import Confidence
 from asr.decode.config import DecoderConfig
 from asr.decode.grammar import build_grammar
 from asr.decode.hotwords import with_boosts
@@ -39,12 +40,11 @@ class Partial:
 class BeamSearchDecoder:
     """Finds the likeliest texts, not the likeliest path.
 
-    >>> vocabulary = Vocabulary.characters("ab")
-    >>> log_probs = np.log([[0.6, 0.1, 0.3, 1e-9], [0.6, 0.1, 0.3, 1e-9]])
-    >>> log_probs -= np.log(np.exp(log_probs).sum(axis=1, keepdims=True))
-    >>> best, *rest = BeamSearchDecoder(vocabulary).decode(log_probs, frame_shift=0.03, nbest=3)
-    >>> best.text, round(float(np.exp(best.score)), 2)
-    ('a', 0.45)
+    >>> frame = np.log([0.6, 1e-9, 0.4, 1e-9])  # blank, space, a, b: the likeliest path is blank
+    >>> decoder = BeamSearchDecoder(Vocabulary.characters("ab"), word_bonus=0.0)
+    >>> best = decoder.decode(np.array([frame, frame]), frame_shift=0.03)[0]
+    >>> best.text, round(math.exp(best.score), 2)
+    ('a', 0.64)
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class BeamSearchDecoder:
         self._grammar = build_grammar(
             vocabulary, self.lexicon, lm, boosts, self.config, unmarked=self.says_words
         )
+        self.confidence = Confidence(self.config.confidence)
         self._idle: list[Beam] = []  # work space of searches that are over
 
     def decode(self, log_probs: np.ndarray, frame_shift: float, nbest: int = 1) -> list[Hypothesis]:
@@ -165,7 +166,7 @@ class BeamSearchStream:
             weights += math.log(result["gain"])
             hypotheses[text] = Hypothesis(
                 text,
-                (*self._said, *self._to_words(spans, self._align(path["token"]))),
+                (*self._said, *self._to_words(spans, path, self._align(path), result["words_lm"])),
                 score=score,
                 acoustic_score=score - weights,
                 lm_score=float(result["lm"]),
@@ -195,7 +196,7 @@ class BeamSearchStream:
         """Move settled words out of the tree, so that it stays small however long one speaks."""
         slots = self._beam.slots[: self._state["size"]]
         best = self._trace(slots["node"][np.argmax(slots["blank"] + slots["label"])])
-        places = self._align(best["token"])
+        places = self._align(best)
         settled = self._settled()
         horizon = self._beam.lattice["number"][self._state["lattice"] - _MARGIN]
         cuts = [
@@ -206,7 +207,8 @@ class BeamSearchStream:
         if not cuts:
             return
         cut = cuts[-1]
-        self._said += self._to_words(self._spans(settled[:cut]), places)
+        spans = self._spans(settled[:cut])
+        self._said += self._to_words(spans, settled[: cut + 1], places, settled["lm"][cut])
         self._said_gain += float(np.log(settled["gain"][:cut]).sum())
         _paths.advance_root(self._beam, settled["parent"][cut], places["end"][cut - 1] + 1)
 
@@ -243,18 +245,32 @@ class BeamSearchStream:
             for begin, end in zip([0, *ends], ends, strict=False)
         ]
 
-    def _align(self, tokens: np.ndarray) -> np.ndarray:
+    def _align(self, path: np.ndarray) -> np.ndarray:
         """(tokens,) PLACE: where each token of a path was heard."""
         lattice = self._beam.lattice[: self._state["lattice"]]
-        places = np.zeros(len(tokens), PLACE)
+        places = np.zeros(len(path), PLACE)
+        tokens = np.ascontiguousarray(path["token"])
         if not _paths.align(lattice, self._beam.entries, tokens, places):
             # Possible only if what was let go took a frame that this hypothesis had used.
             places["start"] = np.sort(np.resize(lattice["number"], len(tokens)))
             places["end"], places["chance"] = places["start"], 0.0
         return places
 
-    def _to_words(self, spans: list[Span], places: np.ndarray) -> tuple[Word, ...]:
-        return to_words(spans, places, self._frame_shift, self._decoder.config.confidence)
+    def _to_words(
+        self, spans: list[Span], path: np.ndarray, places: np.ndarray, words_lm: float
+    ) -> tuple[Word, ...]:
+        """`words_lm`: the model's log-probability after the last of the words."""
+        decoder, lm = self._decoder, None
+        if decoder.lm is not None and spans:
+            _, first, last = map(list, zip(*spans, strict=True))
+            if decoder.says_words:  # the model is asked when a word's last token is there,
+                after = path["lm"][last]
+                before = [self._beam.nodes["lm"][self._state["root"]], *after[:-1]]
+            else:  # or, if it may go on, when the token after it is
+                after = np.append(path["lm"][[k + 1 for k in last[:-1]]], words_lm)
+                before = path["lm"][first]
+            lm = (after - before).tolist()
+        return to_words(spans, places, self._frame_shift, decoder.confidence, lm)
 
 
 def _lexicon_of(lm: NGram, vocabulary: Vocabulary) -> Lexicon:

@@ -1,24 +1,108 @@
-"""How probable it is that a recognised word is right."""
+"""How probable it is that a recognised word is right: a logistic regression on what is at hand.
+
+The probabilities of a word's tokens alone are over-confident, and blind to what the language model
+thinks of the word. The coefficients are fitted on words of known correctness (`asr tune`) and kept
+in DecoderConfig; without them the geometric mean of the tokens' probabilities is all there is.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 
-_LEAST = 1e-6
+import numpy as np
+
+from asr.errors import ConfigError
+
+FEATURES = ("mean", "least", "log_tokens", "lm", "log_frames_per_token")
+_LEAST = math.log(1e-6)
+_LARGEST = 30.0  # of a logit
 
 
-def word_confidences(
-    chances: Sequence[float],
-    spans: Iterable[tuple[str, int, int]],
-    calibration: Sequence[float] = (),
-) -> list[float]:
-    """Probability (0..1) that each word is right.
+def word_features(
+    log_chances: Sequence[float], frames: int, lm: float
+) -> tuple[float, float, float, float, float]:
+    """FEATURES of one word.
 
-    `chances`: the greatest probability of every token; `spans`: words, their first and last token.
+    `log_chances`: natural logarithms of the greatest probability of each token; `frames`: from the
+    word's first to its last; `lm`: the model's natural-log probability of the word.
     """
-    logs = [math.log(chance) if chance > _LEAST else math.log(_LEAST) for chance in chances]
-    return [
-        round(math.exp(sum(logs[first : last + 1]) / (last + 1 - first)), 4)
-        for _, first, last in spans
-    ]
+    tokens = len(log_chances)
+    mean = sum(log_chances) / tokens
+    return mean, min(log_chances), math.log(tokens), lm, math.log(frames / tokens)
+
+
+def log_chance(chance: float) -> float:
+    return max(_LEAST, math.log(chance)) if chance > 0 else _LEAST
+
+
+class Confidence:
+    """Features to probabilities; `coefficients` are the constant and one a feature, or none.
+
+    >>> Confidence()([(math.log(0.8), -1.0, 1.0, -5.0, 0.0)])
+    [0.8]
+    """
+
+    def __init__(self, coefficients: Sequence[float] = ()):
+        if coefficients and len(coefficients) != 1 + len(FEATURES):
+            raise ConfigError(
+                f"{len(coefficients)} coefficients of confidence, not {1 + len(FEATURES)}",
+                "fit them again with `asr tune`",
+            )
+        self._coefficients = tuple(coefficients)
+
+    def __call__(self, features: Iterable[Sequence[float]]) -> list[float]:
+        """Probability (0..1) for each word's FEATURES."""
+        if not self._coefficients:
+            return [round(math.exp(mean), 4) for mean, *_ in features]
+        constant, *weights = self._coefficients
+        logits = (
+            constant + sum(w * x for w, x in zip(weights, values, strict=True))
+            for values in features
+        )
+        return [
+            round(1 / (1 + math.exp(min(_LARGEST, max(-_LARGEST, -logit)))), 4) for logit in logits
+        ]
+
+
+def fit_confidence(
+    features: np.ndarray, correct: np.ndarray, penalty: float = 1.0
+) -> tuple[float, ...]:
+    """Coefficients for `Confidence` by Newton's method.
+
+    `features` (words, FEATURES) float, `correct` (words,) bool; `penalty` keeps the (standardised)
+    weights small where there are few words. Raises ConfigError if no word is right, or all.
+    """
+    if correct.all() or not correct.any():
+        raise ConfigError(
+            "words are all right or all wrong: confidence cannot be fitted",
+            "tune on more recordings",
+        )
+    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-9
+    x = np.column_stack([np.ones(len(features)), (features - mean) / spread])
+    ridge = penalty * np.diag([0.0] + [1.0] * features.shape[1])
+    weights = np.zeros(x.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(x @ weights, -_LARGEST, _LARGEST)))
+        gradient = x.T @ (correct - p) - ridge @ weights
+        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + ridge, gradient)
+        weights += step
+        if np.abs(step).max() < 1e-8:
+            break
+    slopes = weights[1:] / spread
+    return tuple(float(w) for w in (weights[0] - slopes @ mean, *slopes))
+
+
+def expected_calibration_error(
+    confidences: np.ndarray, correct: np.ndarray, bins: int = 10
+) -> float:
+    """Mean distance of confidence and share of right words in `bins` equal steps (Naeini 2015).
+
+    >>> float(expected_calibration_error(np.array([0.9, 0.9]), np.array([True, True])).round(3))
+    0.1
+    """
+    if not len(confidences):
+        return 0.0
+    step = np.minimum((confidences * bins).astype(int), bins - 1)
+    gaps = np.bincount(step, confidences - correct, bins)
+    return float(np.abs(gaps).sum() / len(confidences))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from asr.decode.checks import to_probabilities
+from asr.decode.confidence import Confidence
 from asr.decode.tables import PLACE
 from asr.decode.words import group, to_words
 from asr.text.vocabulary import Vocabulary
@@ -44,7 +45,7 @@ class GreedyDecoder:
         places = np.zeros(len(tokens), PLACE)
         places["start"], places["end"] = begins[heard], ends[heard] - 1
         places["chance"] = best[heard]
-        words = to_words(group(tokens, self.vocabulary), places, frame_shift)
+        words = to_words(group(tokens, self.vocabulary), places, frame_shift, Confidence())
         score = float(np.log(np.maximum(chances, np.finfo(np.float32).tiny)).sum())
         text = " ".join(word.word for word in words)
         return [Hypothesis(text, words, score=score, acoustic_score=score)]

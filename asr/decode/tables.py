@@ -86,7 +86,16 @@ CANDIDATE = np.dtype(
 )
 TRIED = np.dtype([("token", i4), ("chance", f8)])
 FRAME = np.dtype([("number", i8), ("first", i4), ("last", i4), ("blank", f8)])
-RESULT = np.dtype([("node", i4), ("is_cut", np.bool_), ("mass", f8), ("gain", f8), ("lm", f8)])
+RESULT = np.dtype(
+    [
+        ("node", i4),
+        ("is_cut", np.bool_),  # in an unfinished word, which is left out
+        ("mass", f8),
+        ("gain", f8),  # factor of the end
+        ("words_lm", f8),  # language-model log-probability of all words
+        ("lm", f8),  # and with the end
+    ]
+)
 PLACE = np.dtype([("start", i8), ("end", i8), ("chance", f8)])  # of a token in time
 
 RULES = np.dtype(

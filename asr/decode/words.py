@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from asr.decode.confidence import word_confidences
+from asr.decode.confidence import log_chance, word_features
 from asr.text.vocabulary import WORD_START, Vocabulary
 from asr.types import Word
 
@@ -48,17 +48,26 @@ def to_words(
     spans: Sequence[Span],
     places: np.ndarray,
     frame_shift: float,
-    calibration: Sequence[float] = (),
+    confidence: Callable[[Iterable[Sequence[float]]], list[float]],
+    lm: Sequence[float] | None = None,
 ) -> tuple[Word, ...]:
-    """Words with times in seconds; `places` (tokens,) PLACE: where every token was heard."""
+    """Words with times in seconds.
+
+    `places` (tokens,) PLACE: where every token was heard; `lm`: a language model's natural-log
+    probability of every word; `confidence`: see `asr.decode.confidence`.
+    """
     starts, ends = places["start"].tolist(), places["end"].tolist()
-    confidences = word_confidences(places["chance"].tolist(), spans, calibration)
+    chances = [log_chance(chance) for chance in places["chance"].tolist()]
+    features = [
+        word_features(chances[first : last + 1], ends[last] + 1 - starts[first], score)
+        for (_, first, last), score in zip(spans, lm or [0.0] * len(spans), strict=True)
+    ]
     return tuple(
         Word(
             word,
             round(starts[first] * frame_shift, 3),
             round((ends[last] + 1) * frame_shift, 3),
-            confidence,
+            probability,
         )
-        for (word, first, last), confidence in zip(spans, confidences, strict=True)
+        for (word, first, last), probability in zip(spans, confidence(features), strict=True)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -353,3 +354,30 @@ class TestBadInput:
             stream.feed(np.zeros((0, 4)))
         with pytest.raises(DecodeError, match="frame shift"):
             BeamSearchDecoder(ab).stream(0.0)
+
+
+def test_confidence_knows_what_the_model_thinks_of_each_word(
+    ab: Vocabulary, tiny_lm: NGram
+) -> None:
+    """Also of words that were settled and let go long before the end."""
+    log_probs = synthetic_log_probs("a b ab bba ab", ab, np.random.default_rng(0), error=0.0)
+    phones = Vocabulary.phones(["a", "b"])
+    lexicon = Lexicon.from_pronunciations({w: [[*w]] for w in ("a", "b", "ab", "bba")}, phones)
+    without_spaces = np.delete(log_probs, 1, axis=1)
+    without_spaces -= np.log(np.exp(without_spaces).sum(axis=1, keepdims=True))
+    for decoder, inputs in (
+        (BeamSearchDecoder(ab, lm=tiny_lm), log_probs),
+        (BeamSearchDecoder(phones, lm=tiny_lm, lexicon=lexicon), without_spaces),
+    ):
+        heard: list[float] = []
+
+        def listen(features: Iterable[Sequence[float]], heard: list[float] = heard) -> list[float]:
+            values = list(features)
+            heard += [lm for _, _, _, lm, _ in values]
+            return [0.5] * len(values)
+
+        decoder.confidence = listen  # type: ignore[assignment]
+        best = decoder.decode(inputs, FRAME_SHIFT)[0]
+        assert {word.confidence for word in best.words} == {0.5}
+        expected = tiny_lm.score(best.text.split())[:-1]
+        assert heard == pytest.approx(expected.tolist(), abs=1e-3)

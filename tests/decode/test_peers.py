@@ -23,11 +23,8 @@ from tests.decode.test_beam import FRAME_SHIFT, UNPRUNED
 pyctcdecode = pytest.importorskip(
     "pyctcdecode", reason="install it as this file's first lines say", exc_type=ImportError
 )
-NO_LIMITS = {
-    "beam_width": 5000,
-    "beam_prune_logp": -1e6,
-    "token_min_logp": -34.0,
-}  # they clip at 1e-15
+# They clip log-probabilities at -34.5.
+NO_LIMITS = {"beam_width": 5000, "beam_prune_logp": -1e6, "token_min_logp": -34.0}
 LABELS = ["", " ", "a", "b"]
 
 
