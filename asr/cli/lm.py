@@ -84,7 +84,8 @@ class Thresholds(click.ParamType):
     "dev",
     type=_PATH,
     multiple=True,
-    help="Train one model for each TEXT, and mix them with the weights that suit this text best.",
+    help="Train one model for each TEXT and one for all, and mix them with the weights that suit"
+    " this text best. Repeatable; a text given twice counts twice.",
 )
 @_LANGUAGE
 @_NORMALIZE
@@ -114,11 +115,13 @@ def train(
             [read_sentences(corpus, normalizer, progress) for corpus in corpora],
             order,
             prune=prune,
+            pooled=bool(dev),
             vocabulary=VocabularyChoice(
                 min_count, vocabulary_size, _further_words(words, normalizer), alphabet
             ),
         )
-    model = _mixed(texts, models, dev, normalizer) if dev else models[0]
+    names = [*map(str, texts), "all together"]
+    model = _mixed(names, models, dev, normalizer) if dev else models[0]
     _save(output, model, entropy)
 
 
@@ -141,7 +144,8 @@ def mix(
     from asr.lm.files import load_model
 
     loaded = [load_model(path) for path in models]
-    _save(output, _mixed(models, loaded, dev, _normalizer(language, normalize)), entropy)
+    names = list(map(str, models))
+    _save(output, _mixed(names, loaded, dev, _normalizer(language, normalize)), entropy)
 
 
 @command.command()
@@ -213,7 +217,7 @@ def _further_words(lists: Sequence[Path], normalizer: Normalizer | None) -> list
 
 
 def _mixed(
-    names: Sequence[Path],
+    names: Sequence[str],
     models: Sequence[BackoffModel],
     dev: Sequence[Path],
     normalizer: Normalizer | None,

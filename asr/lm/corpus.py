@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,14 @@ class Tokenizer:
             _flush(buffer, file)
         if path.stat().st_size == 0:
             raise LanguageModelError("there is no sentence in the text")
+        self._paths.append(path)
+
+    def pool(self, path: Path) -> None:
+        """Add all corpora so far, one after the other, as one more."""
+        with path.open("wb") as pooled:
+            for part in self._paths:
+                with part.open("rb") as file:
+                    shutil.copyfileobj(file, pooled)
         self._paths.append(path)
 
     def counts(self) -> np.ndarray:

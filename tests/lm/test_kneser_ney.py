@@ -172,6 +172,15 @@ def test_several_corpora_share_a_vocabulary():
     assert np.isfinite(first.score([["c"]])[0]).all()
 
 
+def test_corpora_can_be_pooled():
+    first, second = [["a", "b"], ["a"]], [["c", "a"]]
+    *_, pooled = train([first, second], 2, pooled=True)
+    (together,) = train([first + second], 2)
+    assert list(pooled.words) == list(together.words)
+    np.testing.assert_array_equal(pooled.log_prob, together.log_prob)
+    np.testing.assert_array_equal(pooled.frequency, together.frequency)
+
+
 def test_frequencies_are_those_of_the_text():
     (model,) = train([[["a", "b"], ["a"]]], 2)
     frequencies = dict(zip(model.ngrams(2), model.frequency[model.level(2)].tolist(), strict=True))
