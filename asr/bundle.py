@@ -139,6 +139,17 @@ class Bundle:
             cls.load(temporary)
         return cls.load(folder)
 
+    def with_decoder(self, settings: Mapping[str, Any]) -> Bundle:
+        """Write other settings of the decoder into the bundle's folder, and read it again."""
+        sums = _read_object(self.folder / CHECKSUMS)
+        with replacing(self.folder / CONFIG) as temporary:
+            config = _read_object(self.folder / CONFIG)
+            _write_object(temporary, config | {"decoder": dict(settings)})
+            sums[CONFIG] = _sha256(temporary)
+        with replacing(self.folder / CHECKSUMS) as temporary:
+            _write_object(temporary, sums)
+        return Bundle.load(self.folder)
+
     @property
     def model_path(self) -> Path:
         return self.folder / ONNX

@@ -19,7 +19,7 @@ LAYERS = [
     {"features", "silero", "vad"},
     {"data", "models", "lm", "decode"},
     {"bundle", "engine", "metrics", "export"},
-    {"train", "recognizer", "stream"},
+    {"train", "recognizer", "stream", "tuning"},
     {"report", "plots", "packaging", "microphone", "doctor"},
     {"cli", "__main__"},
 ]

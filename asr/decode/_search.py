@@ -22,6 +22,7 @@ compile time.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -30,9 +31,13 @@ from asr.decode.tables import MAX_TOKENS, NOTHING, PROTECTED, SMALL, SMALL_EXPON
 from asr.lm.ngram import ngram_score
 
 LEAST_BLANK = 1e-30  # a blank of probability 0 would end the search
+# Nothing is allocated in here. Without `_nrt=False` every array that is touched is counted, which
+# doubles the time; helpers are compiled into their callers, where less is passed around.
+_KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
+_INLINE = {**_KERNEL, "forceinline": True}
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@njit(**_KERNEL)
 def search(probabilities, begin, limit, beam, grammar, lm):
     """Take in rows of `probabilities` (frames, classes) float32 from `begin` on.
 
@@ -119,7 +124,7 @@ def search(probabilities, begin, limit, beam, grammar, lm):
     return len(probabilities)
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def _choose_tokens(row, rules, kinds, tried):
     """Fill `tried` with the tokens worth trying in a frame, at most MAX_TOKENS.
 
@@ -153,7 +158,7 @@ def _choose_tokens(row, rules, kinds, tried):
     return found, min(endings, found)
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def _extend(beam, grammar, lm, tokens, endings, best, bar):
     """Collect the new prefixes that reach `bar`, which rises as better ones are found."""
     nodes, slots, tried, candidates = beam.nodes, beam.slots, beam.tried, beam.candidates
@@ -205,7 +210,7 @@ def _extend(beam, grammar, lm, tokens, endings, best, bar):
     return found, best
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def _is_in_beam(nodes, parent, token, word):
     child = nodes[parent].child
     while child >= 0:
@@ -215,7 +220,7 @@ def _is_in_beam(nodes, parent, token, word):
     return False
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def _walk(origin, token, word, grammar, lm, to):
     """Set `to` to where a token leads from the node `origin`; a gain of 0 is nowhere.
 
@@ -237,7 +242,7 @@ def _walk(origin, token, word, grammar, lm, to):
         end_word(origin, word, grammar, lm, to)
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def _step(unit, grammar, rules, to):
     """One unit further inside a word."""
     tree, arc = grammar.tree, grammar.hot[to.hot, unit]
@@ -262,7 +267,7 @@ def _step(unit, grammar, rules, to):
         to.gain *= rules.unknown
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def _child(tree, place, unit, few_units):
     """The node that a unit leads to, or NOTHING."""
     bit = np.uint64(1) << np.uint64(unit & 63)
@@ -288,7 +293,7 @@ def _child(tree, place, unit, few_units):
     return low if low < tree[place + 1].first and tree[low].label == unit else NOTHING
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def word_at(place, tree):
     """The first word that ends at a place of the lexicon, or NOTHING."""
     if place < 0 or tree[place].word_first == tree[place + 1].word_first:
@@ -296,7 +301,7 @@ def word_at(place, tree):
     return tree[place].word_first
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def end_word(origin, word, grammar, lm, to):
     """Let the word at `to` end; `word` is its entry in the lexicon, or NOTHING if it lacks it.
 
@@ -333,7 +338,7 @@ def end_word(origin, word, grammar, lm, to):
     to.lm += log_prob
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def _keep_best(candidates, ranked, found, wanted, bar):
     """Drop all but the best `wanted` candidates; returns their number and the least of them."""
     for j in range(found):
@@ -347,7 +352,7 @@ def _keep_best(candidates, ranked, found, wanted, bar):
     return kept, bar
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def _update(beam, grammar, found, bar):
     """Let the best of old and new prefixes into the beam; returns the greatest mass."""
     state, nodes, slots = beam.state[0], beam.nodes, beam.slots
@@ -416,7 +421,7 @@ def _update(beam, grammar, found, bar):
     return best
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def _occupy(nodes, at, slots, i, rules, tree, words):
     """Put the prefix of node `at` into slot i of the beam."""
     node, slot = nodes[at], slots[i]
@@ -438,7 +443,7 @@ def _occupy(nodes, at, slots, i, rules, tree, words):
         slot.most_inside *= leave
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def _make_node(state, nodes, slots, candidate):
     """The node of a new prefix: an old one that is still in the tree, or a fresh one."""
     parent = slots[candidate.slot].node
@@ -465,7 +470,7 @@ def _make_node(state, nodes, slots, candidate):
     return fresh
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def _release(state, nodes, at):
     """One use less; a node without uses is freed, and its parent has one use less in turn."""
     nodes[at].uses -= 1
@@ -484,7 +489,7 @@ def _release(state, nodes, at):
         nodes[at].uses -= 1
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def _give_up_old_alternatives(state, nodes, slots):
     """Drop the prefixes that part from the best one before the horizon.
 
@@ -515,7 +520,7 @@ def _give_up_old_alternatives(state, nodes, slots):
             nodes[slots[i].node].slot = i
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(**_INLINE)
 def _nth_largest(values, size, n):
     """The n-th largest of values[:size], which are left with the n largest in front (Hoare)."""
     low, high, n = 0, size - 1, n - 1

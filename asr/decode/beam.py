@@ -265,7 +265,7 @@ class BeamSearchStream:
             _, first, last = map(list, zip(*spans, strict=True))
             if decoder.says_words:  # the model is asked when a word's last token is there,
                 after = path["lm"][last]
-                before = [self._beam.nodes["lm"][self._state["root"]], *after[:-1]]
+                before = np.append(self._beam.nodes["lm"][self._state["root"]], after[:-1])
             else:  # or, if it may go on, when the token after it is
                 after = np.append(path["lm"][[k + 1 for k in last[:-1]]], words_lm)
                 before = path["lm"][first]

@@ -98,7 +98,7 @@ def expected_calibration_error(
 ) -> float:
     """Mean distance of confidence and share of right words in `bins` equal steps (Naeini 2015).
 
-    >>> float(expected_calibration_error(np.array([0.9, 0.9]), np.array([True, True])).round(3))
+    >>> round(expected_calibration_error(np.array([0.9, 0.9]), np.array([True, True])), 3)
     0.1
     """
     if not len(confidences):

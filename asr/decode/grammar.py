@@ -75,7 +75,9 @@ def build_grammar(
         "most_unknown": 1.0 if hotwords else unknown,
         "most_fall": fall * (1.0 if hotwords else unknown),
     }
-    records = np.array([tuple(rules[name] for name in RULES.names)], RULES)
+    records = np.zeros(1, RULES)
+    for name, value in rules.items():
+        records[name] = value
     lm_start = lm.start if lm else 0
     root, first = first_prefix(records[0], automaton, len(vocabulary), lm_start)
     units = np.array([unit for spelling in spellings for unit in spelling], np.int32)

@@ -56,7 +56,9 @@ class Lexicon:
     def spellings(self, word: str) -> list[list[int]]:
         """All spellings of a word, as labels; none if the lexicon lacks it."""
         word_id = self.words.index(word)
-        entries = np.flatnonzero(self.word == word_id) if word_id >= len(SPECIAL) else []
+        if word_id < len(SPECIAL):
+            return []
+        entries = np.flatnonzero(self.word == word_id)
         found = []
         for node in np.searchsorted(self.word_first, entries, side="right") - 1:
             spelled = []
@@ -116,13 +118,12 @@ class Lexicon:
         for word in sorted(wanted):
             for pronunciation in pronunciations[word]:
                 spelled = [_phone(phone, index) for phone in pronunciation]
-                if None in spelled:
-                    foreign.update(
-                        p for p, s in zip(pronunciation, spelled, strict=True) if s is None
-                    )
-                else:
-                    spellings.append(spelled)
+                known = [label for label in spelled if label is not None]
+                if len(known) == len(spelled):
+                    spellings.append(known)
                     ids.append(word_list.index(word))
+                pairs = zip(pronunciation, spelled, strict=True)
+                foreign.update(phone for phone, label in pairs if label is None)
         if not spellings:
             unknown = f"; it lacks the phones {sorted(foreign)[:5]}" if foreign else ""
             raise DecodeError(

@@ -3,38 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from ctc_reference import TINY_ARPA
 
 from asr.lm.arpa import read_arpa
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
-
-TINY_ARPA = """\\data\\
-ngram 1=7
-ngram 2=5
-ngram 3=2
-
-\\1-grams:
--1.2\t<unk>\t0
--99\t<s>\t-0.4
--0.9\t</s>\t0
--0.5\ta\t-0.3
--0.9\tab\t-0.2
--1.1\tb\t-0.25
--1.4\tbba\t-0.1
-
-\\2-grams:
--0.2\t<s> a\t-0.1
--0.6\ta b\t-0.2
--0.3\tab </s>
--0.7\tb a\t0
--0.4\tb </s>
-
-\\3-grams:
--0.1\t<s> a b
--0.15\ta b </s>
-
-\\end\\
-"""
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from ctc_reference import (
+    FRAME_SHIFT,
+    LETTERS,
+    UNPRUNED,
+    assert_same_ranking,
+    random_log_probs,
+    ranked,
+    synthetic_log_probs,
+    texts_of_all_paths,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,22 +25,6 @@ from asr.decode import BeamSearchDecoder, GreedyDecoder, Lexicon
 from asr.errors import ConfigError, DecodeError
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
-from tests.decode.reference import (
-    random_log_probs,
-    ranked,
-    synthetic_log_probs,
-    texts_of_all_paths,
-)
-
-FRAME_SHIFT = 0.03
-UNPRUNED = {
-    "beam": 3000,
-    "beam_threshold": 600.0,
-    "token_threshold": 600.0,
-    "blank_skip": 2.0,
-    "word_bonus": 0.0,
-}
-LETTERS = Vocabulary.characters("abcdefghijklmnopqrstuvwxyz'")
 
 
 def random_inputs(classes: int, count: int = 12, most_frames: int = 6) -> list[np.ndarray]:
@@ -38,14 +32,6 @@ def random_inputs(classes: int, count: int = 12, most_frames: int = 6) -> list[n
     return [
         random_log_probs(rng, int(rng.integers(0, most_frames + 1)), classes) for _ in range(count)
     ]
-
-
-def assert_same_ranking(decoder: BeamSearchDecoder, log_probs: np.ndarray, expected: list) -> None:
-    """All texts with their scores, and in their order."""
-    found = {h.text: h.score for h in decoder.decode(log_probs, FRAME_SHIFT, nbest=10_000)}
-    assert found == pytest.approx(dict(expected), abs=1e-4)
-    scores = list(found.values())
-    assert scores == sorted(scores, reverse=True)
 
 
 def test_finds_every_text_with_its_probability(ab: Vocabulary) -> None:
@@ -359,7 +345,6 @@ class TestBadInput:
 def test_confidence_knows_what_the_model_thinks_of_each_word(
     ab: Vocabulary, tiny_lm: NGram
 ) -> None:
-    """Also of words that were settled and let go long before the end."""
     log_probs = synthetic_log_probs("a b ab bba ab", ab, np.random.default_rng(0), error=0.0)
     phones = Vocabulary.phones(["a", "b"])
     lexicon = Lexicon.from_pronunciations({w: [[*w]] for w in ("a", "b", "ab", "bba")}, phones)

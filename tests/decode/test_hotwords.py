@@ -6,6 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ctc_reference import (
+    FRAME_SHIFT,
+    LETTERS,
+    UNPRUNED,
+    assert_same_ranking,
+    random_log_probs,
+    ranked,
+    synthetic_log_probs,
+    texts_of_all_paths,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,8 +24,6 @@ from asr.decode.hotwords import read_hotwords
 from asr.errors import DecodeError
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
-from tests.decode.reference import random_log_probs, ranked, synthetic_log_probs, texts_of_all_paths
-from tests.decode.test_beam import FRAME_SHIFT, LETTERS, UNPRUNED, assert_same_ranking
 
 
 def occurrences(phrase: str, text: str) -> int:

@@ -12,13 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ctc_reference import FRAME_SHIFT, TINY_ARPA, UNPRUNED, random_log_probs
 
 from asr.decode import BeamSearchDecoder
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
-from tests.decode.conftest import TINY_ARPA
-from tests.decode.reference import random_log_probs
-from tests.decode.test_beam import FRAME_SHIFT, UNPRUNED
 
 pyctcdecode = pytest.importorskip(
     "pyctcdecode", reason="install it as this file's first lines say", exc_type=ImportError

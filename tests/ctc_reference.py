@@ -7,8 +7,49 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
+from asr.decode import BeamSearchDecoder
 from asr.text.vocabulary import Vocabulary
+
+FRAME_SHIFT = 0.03
+UNPRUNED = {
+    "beam": 3000,
+    "beam_threshold": 600.0,
+    "token_threshold": 600.0,
+    "blank_skip": 2.0,
+    "word_bonus": 0.0,
+}
+LETTERS = Vocabulary.characters("abcdefghijklmnopqrstuvwxyz'")
+
+# A trigram model of the words a, ab, b, bba.
+TINY_ARPA = """\\data\\
+ngram 1=7
+ngram 2=5
+ngram 3=2
+
+\\1-grams:
+-1.2\t<unk>\t0
+-99\t<s>\t-0.4
+-0.9\t</s>\t0
+-0.5\ta\t-0.3
+-0.9\tab\t-0.2
+-1.1\tb\t-0.25
+-1.4\tbba\t-0.1
+
+\\2-grams:
+-0.2\t<s> a\t-0.1
+-0.6\ta b\t-0.2
+-0.3\tab </s>
+-0.7\tb a\t0
+-0.4\tb </s>
+
+\\3-grams:
+-0.1\t<s> a b
+-0.15\ta b </s>
+
+\\end\\
+"""
 
 
 def texts_of_all_paths(log_probs: np.ndarray, vocabulary: Vocabulary) -> dict[str, float]:
@@ -75,3 +116,11 @@ def synthetic_log_probs(
         for _ in range(1 + rng.poisson(max(0.0, frames_per_token - 2.35))):
             rows.append(row(_0=float(rng.beta(30, 1)), **{f"_{token}": 0.01}))
     return np.log(np.array(rows)).astype(np.float32)
+
+
+def assert_same_ranking(decoder: BeamSearchDecoder, log_probs: np.ndarray, expected: list) -> None:
+    """All texts with their scores, and in their order."""
+    found = {h.text: h.score for h in decoder.decode(log_probs, FRAME_SHIFT, nbest=10_000)}
+    assert found == pytest.approx(dict(expected), abs=1e-4)
+    scores = list(found.values())
+    assert scores == sorted(scores, reverse=True)

@@ -1,0 +1,72 @@
+"""`asr tune`: find the decoder's settings on recordings with known text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from asr.bundle import Bundle
+    from asr.tuning import DevSet
+    from asr.types import Utterance
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST…")
+@click.option("--model", "-m", required=True, metavar="FOLDER", help="Model to tune.")
+@click.option("--dry-run", is_flag=True, help="Print what is found, and leave the model as it is.")
+def command(manifests: tuple[str, ...], model: str, dry_run: bool) -> None:
+    """Find language-model weight, word bonus, beam and calibrated confidences for a model.
+
+    The recordings of all manifests count together, each utterance is taken as a whole. What is
+    found is written into the model's config.json.
+
+    \b
+      asr tune -m models/mine dev.jsonl
+    """
+    from asr.bundle import Bundle
+    from asr.config import build, to_dict
+    from asr.data.manifest import read_manifest
+    from asr.decode.beam import BeamSearchDecoder
+    from asr.decode.config import DecoderConfig
+    from asr.decode.lexicon import Lexicon
+    from asr.lm.ngram import NGram
+    from asr.tuning import tune
+
+    bundle = Bundle.load(model)
+    dev = _dev_set(bundle, [u for path in manifests for u in read_manifest(path)])
+    lm = NGram.load(bundle.lm_path) if bundle.lm_path else None
+    lexicon = Lexicon.load(bundle.lexicon_path) if bundle.lexicon_path else None
+    if lm is not None and lexicon is None and bundle.vocabulary.kind != "phones":
+        lexicon = Lexicon.from_words(lm.words, bundle.vocabulary)  # once, not for each decoder
+
+    def make_decoder(config: DecoderConfig) -> BeamSearchDecoder:
+        return BeamSearchDecoder(bundle.vocabulary, lm=lm, lexicon=lexicon, config=config)
+
+    config = build(DecoderConfig, bundle.config.decoder, "decoder")
+    found = tune(dev, make_decoder, config, report=click.echo)
+    click.echo(f"WER {found.error_rate_before:.2%} -> {found.error_rate:.2%}")
+    if not dry_run:
+        bundle.with_decoder(to_dict(found.config))
+        click.echo(f"wrote {Path(model) / 'config.json'}")
+
+
+def _dev_set(bundle: Bundle, utterances: list[Utterance]) -> DevSet:
+    from asr import audio
+    from asr.engine import OnnxEngine
+    from asr.features import Features
+    from asr.text.languages import normalizer
+    from asr.tuning import DevSet
+
+    normalize = normalizer(bundle.config.language)
+    features = Features(bundle.config.features)
+    engine = OnnxEngine(bundle.model_path)
+    log_probs = []
+    batch = 32
+    for first in range(0, len(utterances), batch):
+        rows = [features(audio.read(u.audio_filepath)) for u in utterances[first : first + batch]]
+        log_probs += engine.log_probs(rows)
+    texts = [normalize(utterance.text) for utterance in utterances]
+    return DevSet(log_probs, texts, bundle.config.frame_shift)

@@ -1,0 +1,98 @@
+"""Tuning: weights that help are found, written into the bundle, and the bundle stays intact."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+from ctc_reference import synthetic_log_probs
+from tone_speech import tones
+
+from asr.bundle import Bundle
+from asr.cli import cli
+from asr.config import build
+from asr.decode import BeamSearchDecoder, DecoderConfig, Lexicon
+from asr.errors import ConfigError
+from asr.lm.arpa import read_arpa
+from asr.lm.ngram import NGram
+from asr.text.vocabulary import Vocabulary
+from asr.tuning import DevSet, tune
+
+WORDS = ("bad", "dad", "bed", "dead", "add", "head", "lead")
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory: pytest.TempPathFactory) -> NGram:
+    """A model in which "dead" and "head" are rare."""
+    unigrams = {"<unk>": -6, "<s>": -99, "</s>": -0.8, "dead": -3, "head": -3}
+    unigrams |= {word: -0.9 for word in WORDS if word not in unigrams}
+    lines = "\n".join(f"{log}\t{word}" for word, log in unigrams.items())
+    path = tmp_path_factory.mktemp("lm") / "words.arpa"
+    path.write_text(f"\\data\\\nngram 1={len(unigrams)}\n\n\\1-grams:\n{lines}\n\n\\end\\\n")
+    return NGram.compile(read_arpa(path))
+
+
+def test_finds_weights_beam_and_confidence(lm: NGram) -> None:
+    vocabulary = Vocabulary.characters("abdehl")
+    rng = np.random.default_rng(0)
+    common = [word for word in WORDS if word not in ("dead", "head")]
+    texts = [" ".join(rng.choice(common, 4)) for _ in range(40)]
+    dev = DevSet([synthetic_log_probs(t, vocabulary, rng, error=0.3) for t in texts], texts, 0.03)
+    lexicon = Lexicon.from_words(lm.words, vocabulary)
+
+    def make_decoder(config: DecoderConfig) -> BeamSearchDecoder:
+        return BeamSearchDecoder(vocabulary, lm=lm, lexicon=lexicon, config=config)
+
+    lines: list[str] = []
+    start = DecoderConfig(beam=30, lm_weight=0.0, word_bonus=-2.0, unknown_penalty=0.0)
+    found = tune(dev, make_decoder, start, lines.append)
+    assert found.error_rate < 0.6 * found.error_rate_before
+    assert found.config.lm_weight > 0
+    assert found.config.horizon == start.horizon
+    assert len(found.config.confidence) == 6
+    assert found.calibration_error is not None
+    assert found.calibration_error < 0.1
+    assert lines[0].startswith("before: WER")
+    again = tune(dev, make_decoder, replace(found.config, beam=30), lines.append)
+    assert again.error_rate <= found.error_rate_before
+
+
+def test_needs_texts() -> None:
+    dev = DevSet([np.zeros((0, 3))], [""], 0.03)
+    with pytest.raises(ConfigError, match="no recording has a text"):
+        tune(
+            dev,
+            lambda config: BeamSearchDecoder(Vocabulary.characters("a")),
+            DecoderConfig(),
+            print,
+        )
+
+
+def test_command_writes_the_bundle(tone_bundle: Bundle, tmp_path: Path) -> None:
+    files = {
+        "model.onnx": tone_bundle.model_path,
+    }
+    folder = tmp_path / "model"
+    bundle = Bundle.create(folder, tone_bundle.config, tone_bundle.vocabulary, files, "a card")
+    lines = []
+    for i, text in enumerate(["bad cab", "a bee", "dice"]):
+        soundfile.write(tmp_path / f"{i}.wav", tones(text), 16_000)
+        duration = len(tones(text)) / 16_000
+        lines.append(json.dumps({"audio_filepath": f"{i}.wav", "duration": duration, "text": text}))
+    manifest = tmp_path / "dev.jsonl"
+    manifest.write_text("\n".join(lines))
+
+    dry = CliRunner().invoke(cli, ["tune", str(manifest), "-m", str(folder), "--dry-run"])
+    assert dry.exit_code == 0, dry.output
+    assert Bundle.load(folder).config == bundle.config
+    result = CliRunner().invoke(cli, ["tune", str(manifest), "-m", str(folder)])
+    assert result.exit_code == 0, result.output
+    assert "WER 0.00% -> 0.00%" in result.output
+    assert "confidence stays as it is" in result.output
+    config = build(DecoderConfig, Bundle.load(folder).config.decoder)
+    assert config.beam == 10  # all are as good: the narrowest
