@@ -30,8 +30,10 @@ COMMANDS = sorted(
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_the_commands_are_as_written(line):
+def test_the_commands_are_as_written(line, tmp_path, monkeypatch):
     """Each command and option exists; what it does is the business of its own tests."""
+    (tmp_path / "my-recordings").mkdir()
+    monkeypatch.chdir(tmp_path)
     program, *arguments = shlex.split(line)
     command: click.Command = prepare_cli if program == "asr-prepare" else cli
     name = program
