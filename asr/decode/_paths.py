@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-from asr.decode._search import end_word, word_at
+from asr.decode._walk import end_word, word_at
 from asr.decode.tables import NOTHING
 from asr.lm.ngram import ngram_score
 

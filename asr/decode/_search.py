@@ -22,22 +22,17 @@ compile time.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numba import njit
 
-from asr.decode.tables import MAX_TOKENS, NOTHING, PROTECTED, SMALL, SMALL_EXPONENT, UNKNOWN
-from asr.lm.ngram import ngram_score
+from asr.decode._walk import INLINE, KERNEL, child_of, walk, word_at
+from asr.decode.tables import MAX_TOKENS, NOTHING, SMALL, SMALL_EXPONENT
 
 LEAST_BLANK = 1e-30  # a blank of probability 0 would end the search
-# Nothing is allocated in here. Without `_nrt=False` every array that is touched is counted, which
-# doubles the time; helpers are compiled into their callers, where less is passed around.
-_KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
-_INLINE = {**_KERNEL, "forceinline": True}
 
 
-@njit(**_KERNEL)
+@njit(**KERNEL)
 def search(probabilities, begin, limit, beam, grammar, lm):
     """Take in rows of `probabilities` (frames, classes) float32 from `begin` on.
 
@@ -124,7 +119,7 @@ def search(probabilities, begin, limit, beam, grammar, lm):
     return len(probabilities)
 
 
-@njit(**_INLINE)
+@njit(**INLINE)
 def _choose_tokens(row, rules, kinds, tried):
     """Fill `tried` with the tokens worth trying in a frame, at most MAX_TOKENS.
 
@@ -158,7 +153,7 @@ def _choose_tokens(row, rules, kinds, tried):
     return found, min(endings, found)
 
 
-@njit(**_INLINE)
+@njit(**INLINE)
 def _extend(beam, grammar, lm, tokens, endings, best, bar):
     """Collect the new prefixes that reach `bar`, which rises as better ones are found."""
     nodes, slots, tried, candidates = beam.nodes, beam.slots, beam.tried, beam.candidates
@@ -182,7 +177,7 @@ def _extend(beam, grammar, lm, tokens, endings, best, bar):
             first, last, may_go_on = 0, 0, True
             if rules.unmarked:  # words may end with any phone; others where their spelling says
                 unit = grammar.units[grammar.tokens[token].first]
-                place = _child(grammar.tree, nodes[slot.node].place, unit, rules.few_units)
+                place = child_of(grammar.tree, nodes[slot.node].place, unit, rules.few_units)
                 if place == NOTHING:
                     continue
                 first, last = grammar.tree[place].word_first, grammar.tree[place + 1].word_first
@@ -196,7 +191,7 @@ def _extend(beam, grammar, lm, tokens, endings, best, bar):
                 if is_taken and _is_in_beam(nodes, slot.node, token, word):
                     continue
                 candidate = candidates[found]
-                _walk(nodes[slot.node], token, word, grammar, lm, candidate)
+                walk(nodes[slot.node], token, word, grammar, lm, candidate)
                 candidate.slot = i
                 candidate.mass = mass * candidate.gain
                 if candidate.mass < bar or candidate.mass == 0.0:
@@ -210,7 +205,7 @@ def _extend(beam, grammar, lm, tokens, endings, best, bar):
     return found, best
 
 
-@njit(**_INLINE)
+@njit(**INLINE)
 def _is_in_beam(nodes, parent, token, word):
     child = nodes[parent].child
     while child >= 0:
@@ -220,125 +215,7 @@ def _is_in_beam(nodes, parent, token, word):
     return False
 
 
-@njit(**_INLINE)
-def _walk(origin, token, word, grammar, lm, to):
-    """Set `to` to where a token leads from the node `origin`; a gain of 0 is nowhere.
-
-    `word`: what ends with the token where words have no mark, or NOTHING.
-    """
-    to.token, to.word = token, word
-    to.place, to.lm_state, to.hot, to.lm = origin.place, origin.lm_state, origin.hot, origin.lm
-    to.gain = 1.0
-    rules = grammar.rules[0]
-    for u in range(grammar.tokens[token].first, grammar.tokens[token].last):
-        unit = grammar.units[u]
-        if unit != rules.boundary:
-            _step(unit, grammar, rules, to)
-        elif to.place != 0:
-            end_word(origin, word_at(to.place, grammar.tree), grammar, lm, to)
-        if to.gain == 0.0:
-            return
-    if word != NOTHING:
-        end_word(origin, word, grammar, lm, to)
-
-
-@njit(**_INLINE)
-def _step(unit, grammar, rules, to):
-    """One unit further inside a word."""
-    tree, arc = grammar.tree, grammar.hot[to.hot, unit]
-    to.gain *= arc.gain
-    to.hot = arc.next
-    place = to.place
-    if place >= 0:
-        child = _child(tree, place, unit, rules.few_units)
-        if child >= 0:
-            to.place = child
-            to.gain *= tree[child].enter
-            return
-        to.place = PROTECTED
-        if rules.closed:
-            to.gain = 0.0
-        to.gain *= tree[place].leave * rules.fall
-        if place == 0:
-            to.gain *= rules.bonus
-    # Unknown to the lexicon: as long as a hot word vouches for it, that costs nothing.
-    if to.place == PROTECTED and not arc.begun:
-        to.place = UNKNOWN
-        to.gain *= rules.unknown
-
-
-@njit(**_INLINE)
-def _child(tree, place, unit, few_units):
-    """The node that a unit leads to, or NOTHING."""
-    bit = np.uint64(1) << np.uint64(unit & 63)
-    if tree[place].children & bit == 0:
-        return NOTHING
-    if few_units:  # the children are sorted: count those before
-        before = tree[place].children & (bit - np.uint64(1))
-        # This pattern compiles to the machine's population count.
-        before -= (before >> np.uint64(1)) & np.uint64(0x5555555555555555)
-        pairs = np.uint64(0x3333333333333333)
-        before = (before & pairs) + ((before >> np.uint64(2)) & pairs)
-        before = (before + (before >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-        return tree[place].first + np.int64(
-            (before * np.uint64(0x0101010101010101)) >> np.uint64(56)
-        )
-    low, high = np.int64(tree[place].first), np.int64(tree[place + 1].first)
-    while low < high:
-        middle = (low + high) >> 1
-        if tree[middle].label < unit:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < tree[place + 1].first and tree[low].label == unit else NOTHING
-
-
-@njit(**_INLINE)
-def word_at(place, tree):
-    """The first word that ends at a place of the lexicon, or NOTHING."""
-    if place < 0 or tree[place].word_first == tree[place + 1].word_first:
-        return np.int32(NOTHING)
-    return tree[place].word_first
-
-
-@njit(**_INLINE)
-def end_word(origin, word, grammar, lm, to):
-    """Let the word at `to` end; `word` is its entry in the lexicon, or NOTHING if it lacks it.
-
-    `origin` is the node where the walk to `to` began: it remembers what the model said.
-    """
-    rules = grammar.rules[0]
-    arc = grammar.hot[to.hot, rules.boundary]
-    place = to.place
-    if place >= 0:
-        to.gain *= grammar.tree[place].leave
-    else:
-        to.gain *= rules.leave_unknown
-    if word == NOTHING:
-        if rules.closed:
-            to.gain = 0.0
-        if place != UNKNOWN and not arc.begun:
-            to.gain *= rules.unknown
-    to.gain *= arc.gain
-    to.hot = arc.next
-    to.place = 0
-    if lm is None or to.gain == 0.0:
-        return
-    first_end = place == origin.place and to.lm_state == origin.lm_state and not rules.unmarked
-    if first_end and not math.isnan(origin.end_lm):
-        log_prob = origin.end_lm
-        to.lm_state = origin.end_state
-    else:
-        lm_word = grammar.words[word].lm_word if word != NOTHING else rules.lm_unknown
-        log_prob, to.lm_state = ngram_score(lm, to.lm_state, lm_word)
-        if first_end:
-            origin.end_lm = log_prob
-            origin.end_state = to.lm_state
-    to.gain *= math.exp(rules.lm_weight * log_prob)
-    to.lm += log_prob
-
-
-@njit(**_INLINE)
+@njit(**INLINE)
 def _keep_best(candidates, ranked, found, wanted, bar):
     """Drop all but the best `wanted` candidates; returns their number and the least of them."""
     for j in range(found):
@@ -352,7 +229,7 @@ def _keep_best(candidates, ranked, found, wanted, bar):
     return kept, bar
 
 
-@njit(**_INLINE)
+@njit(**INLINE)
 def _update(beam, grammar, found, bar):
     """Let the best of old and new prefixes into the beam; returns the greatest mass."""
     state, nodes, slots = beam.state[0], beam.nodes, beam.slots
@@ -421,7 +298,7 @@ def _update(beam, grammar, found, bar):
     return best
 
 
-@njit(**_INLINE)
+@njit(**INLINE)
 def _occupy(nodes, at, slots, i, rules, tree, words):
     """Put the prefix of node `at` into slot i of the beam."""
     node, slot = nodes[at], slots[i]
@@ -443,7 +320,7 @@ def _occupy(nodes, at, slots, i, rules, tree, words):
         slot.most_inside *= leave
 
 
-@njit(**_INLINE)
+@njit(**INLINE)
 def _make_node(state, nodes, slots, candidate):
     """The node of a new prefix: an old one that is still in the tree, or a fresh one."""
     parent = slots[candidate.slot].node
@@ -470,7 +347,7 @@ def _make_node(state, nodes, slots, candidate):
     return fresh
 
 
-@njit(**_INLINE)
+@njit(**INLINE)
 def _release(state, nodes, at):
     """One use less; a node without uses is freed, and its parent has one use less in turn."""
     nodes[at].uses -= 1
@@ -489,7 +366,7 @@ def _release(state, nodes, at):
         nodes[at].uses -= 1
 
 
-@njit(**_INLINE)
+@njit(**INLINE)
 def _give_up_old_alternatives(state, nodes, slots):
     """Drop the prefixes that part from the best one before the horizon.
 
@@ -520,7 +397,7 @@ def _give_up_old_alternatives(state, nodes, slots):
             nodes[slots[i].node].slot = i
 
 
-@njit(**_INLINE)
+@njit(**INLINE)
 def _nth_largest(values, size, n):
     """The n-th largest of values[:size], which are left with the n largest in front (Hoare)."""
     low, high, n = 0, size - 1, n - 1

@@ -1,0 +1,135 @@
+"""Where a token leads: through the lexicon, the hot words and the language model. Compiled."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from asr.decode.tables import NOTHING, PROTECTED, UNKNOWN
+from asr.lm.ngram import ngram_score
+
+# Nothing is allocated in here. Without `_nrt=False` every array that is touched is counted, which
+# doubles the time; helpers are compiled into their callers, where less is passed around.
+KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
+INLINE = {**KERNEL, "forceinline": True}
+
+
+@njit(**INLINE)
+def walk(origin, token, word, grammar, lm, to):
+    """Set `to` to where a token leads from the node `origin`; a gain of 0 is nowhere.
+
+    `word`: what ends with the token where words have no mark, or NOTHING.
+    """
+    to.token, to.word = token, word
+    to.place, to.lm_state, to.hot, to.lm = origin.place, origin.lm_state, origin.hot, origin.lm
+    to.gain = 1.0
+    rules = grammar.rules[0]
+    for u in range(grammar.tokens[token].first, grammar.tokens[token].last):
+        unit = grammar.units[u]
+        if unit != rules.boundary:
+            _step(unit, grammar, rules, to)
+        elif to.place != 0:
+            end_word(origin, word_at(to.place, grammar.tree), grammar, lm, to)
+        if to.gain == 0.0:
+            return
+    if word != NOTHING:
+        end_word(origin, word, grammar, lm, to)
+
+
+@njit(**INLINE)
+def _step(unit, grammar, rules, to):
+    """One unit further inside a word."""
+    tree, arc = grammar.tree, grammar.hot[to.hot, unit]
+    to.gain *= arc.gain
+    to.hot = arc.next
+    place = to.place
+    if place >= 0:
+        child = child_of(tree, place, unit, rules.few_units)
+        if child >= 0:
+            to.place = child
+            to.gain *= tree[child].enter
+            return
+        to.place = PROTECTED
+        if rules.closed:
+            to.gain = 0.0
+        to.gain *= tree[place].leave * rules.fall
+        if place == 0:
+            to.gain *= rules.bonus
+    # Unknown to the lexicon: as long as a hot word vouches for it, that costs nothing.
+    if to.place == PROTECTED and not arc.begun:
+        to.place = UNKNOWN
+        to.gain *= rules.unknown
+
+
+@njit(**INLINE)
+def child_of(tree, place, unit, few_units):
+    """The node that a unit leads to, or NOTHING."""
+    bit = np.uint64(1) << np.uint64(unit & 63)
+    if tree[place].children & bit == 0:
+        return NOTHING
+    if few_units:  # the children are sorted: count those before
+        before = tree[place].children & (bit - np.uint64(1))
+        # This pattern compiles to the machine's population count.
+        before -= (before >> np.uint64(1)) & np.uint64(0x5555555555555555)
+        pairs = np.uint64(0x3333333333333333)
+        before = (before & pairs) + ((before >> np.uint64(2)) & pairs)
+        before = (before + (before >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+        return tree[place].first + np.int64(
+            (before * np.uint64(0x0101010101010101)) >> np.uint64(56)
+        )
+    low, high = np.int64(tree[place].first), np.int64(tree[place + 1].first)
+    while low < high:
+        middle = (low + high) >> 1
+        if tree[middle].label < unit:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < tree[place + 1].first and tree[low].label == unit else NOTHING
+
+
+@njit(**INLINE)
+def word_at(place, tree):
+    """The first word that ends at a place of the lexicon, or NOTHING."""
+    if place < 0 or tree[place].word_first == tree[place + 1].word_first:
+        return np.int32(NOTHING)
+    return tree[place].word_first
+
+
+@njit(**INLINE)
+def end_word(origin, word, grammar, lm, to):
+    """Let the word at `to` end; `word` is its entry in the lexicon, or NOTHING if it lacks it.
+
+    `origin` is the node where the walk to `to` began: it remembers what the model said.
+    """
+    rules = grammar.rules[0]
+    arc = grammar.hot[to.hot, rules.boundary]
+    place = to.place
+    if place >= 0:
+        to.gain *= grammar.tree[place].leave
+    else:
+        to.gain *= rules.leave_unknown
+    if word == NOTHING:
+        if rules.closed:
+            to.gain = 0.0
+        if place != UNKNOWN and not arc.begun:
+            to.gain *= rules.unknown
+    to.gain *= arc.gain
+    to.hot = arc.next
+    to.place = 0
+    if lm is None or to.gain == 0.0:
+        return
+    first_end = place == origin.place and to.lm_state == origin.lm_state and not rules.unmarked
+    if first_end and not math.isnan(origin.end_lm):
+        log_prob = origin.end_lm
+        to.lm_state = origin.end_state
+    else:
+        lm_word = grammar.words[word].lm_word if word != NOTHING else rules.lm_unknown
+        log_prob, to.lm_state = ngram_score(lm, to.lm_state, lm_word)
+        if first_end:
+            origin.end_lm = log_prob
+            origin.end_state = to.lm_state
+    to.gain *= math.exp(rules.lm_weight * log_prob)
+    to.lm += log_prob
