@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,11 +22,17 @@ from asr.types import Utterance
 
 @dataclass(frozen=True)
 class Example:
-    """`features` (rows, size); `targets` class indices for each head that has any."""
+    """`features` (rows, size); `targets` class indices for each head that has any.
+
+    `other`: the same utterance under other masks, where two views of it are wanted. `id` names the
+    utterance in messages.
+    """
 
     features: np.ndarray
     targets: Mapping[str, Sequence[int]]
     text: str
+    id: str = ""
+    other: np.ndarray | None = None
 
 
 @dataclass
@@ -34,7 +40,8 @@ class Batch:
     """B utterances, T rows of features, F columns, U target symbols.
 
     features (B, T, F) and targets[head] (B, U) are padded with zeros; lengths are integers.
-    A head's target length is -1 where the utterance has no target for it.
+    A head's target length is -1 where the utterance has no target for it. With two `views`, B is
+    even, and row B/2 + i is row i under other masks.
     """
 
     features: torch.Tensor
@@ -43,6 +50,8 @@ class Batch:
     target_lengths: dict[str, torch.Tensor]
     texts: list[str]
     failures: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    views: int = 1
 
     def to(self, device: torch.device) -> Batch:
         """Move what the network reads; lengths stay on the CPU, where they are used."""
@@ -56,7 +65,8 @@ class SpeechDataset(Dataset):
 
     `targets` spells the transcripts for each head of the network. With an `augmenter` every epoch
     hears another version of an utterance, drawn from (seed, epoch, index) alone; SpecAugment starts
-    in epoch `masks_from`. `cache` keeps decoded audio in memory as 16-bit integers: 115 MB an hour.
+    in epoch `masks_from`, and with it the second of two `views`. `cache` keeps decoded audio in
+    memory as 16-bit integers: 115 MB an hour.
     """
 
     def __init__(
@@ -67,12 +77,14 @@ class SpeechDataset(Dataset):
         augmenter: Augmenter | None = None,
         *,
         masks_from: int = 0,
+        views: int = 1,
         seed: int = 0,
         cache: bool = False,
     ):
         self.utterances = utterances
         self.targets = targets
         self._masks_from = masks_from
+        self._views = views
         self._features = Features(features)
         self._augmenter = augmenter
         self._seed = seed
@@ -91,7 +103,7 @@ class SpeechDataset(Dataset):
         targets = {head: spell(utterance.text) for head, spell in self.targets.items()}
         text = utterance.text
         if self._augmenter is None:
-            return Example(self._features(waveform), _known(targets), text)
+            return Example(self._features(waveform), _known(targets), text, name_of(utterance))
         rng = np.random.default_rng([self._seed, epoch, index])
         if self._augmenter.is_noise_only(rng):
             noise = self._augmenter.noise(len(waveform), rng)
@@ -99,10 +111,13 @@ class SpeechDataset(Dataset):
             targets = {head: [] for head in targets}
         else:
             waveform = self._augmenter.waveform(waveform, rng)
-        features = self._features(waveform)
+        plain = self._features(waveform)
+        features, other = plain, None
         if epoch >= self._masks_from:
-            features = self._augmenter.mask(features, rng)
-        return Example(features, _known(targets), text)
+            features = self._augmenter.mask(plain, rng)
+            if self._views == 2:
+                other = self._augmenter.mask(plain, rng)
+        return Example(features, _known(targets), text, name_of(utterance), other)
 
     def _read(self, index: int) -> np.ndarray:
         if self._cache is None:
@@ -123,6 +138,10 @@ def collate(examples: Sequence[Example | str], heads: Sequence[str]) -> Batch | 
     good = [e for e in examples if isinstance(e, Example) and len(e.features)]
     if not good:
         return None
+    others = [replace(e, features=e.other) for e in good if e.other is not None]
+    views = 2 if len(others) == len(good) else 1
+    if views == 2:
+        good += others
     targets, target_lengths = {}, {}
     for head in heads:
         spelled = [e.targets.get(head) for e in good]
@@ -137,7 +156,14 @@ def collate(examples: Sequence[Example | str], heads: Sequence[str]) -> Batch | 
         target_lengths=target_lengths,
         texts=[e.text for e in good],
         failures=failures,
+        ids=[e.id for e in good],
+        views=views,
     )
+
+
+def name_of(utterance: Utterance) -> str:
+    """What to call an utterance in a message: its id, or its file."""
+    return str(utterance.extra.get("id") or utterance.audio_filepath)
 
 
 def ctc_frames(target: Sequence[int]) -> int:

@@ -70,6 +70,23 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class LossConfig:
+    """What is added to the CTC loss of every head; 0 turns it off.
+
+    consistency: CR-CTC (Yao et al., ICLR 2025; 0.2 there). From the epoch in which SpecAugment
+    starts, each utterance stands twice in its batch, under different masks, and the two outputs
+    are drawn to each other. A step takes twice the time and memory: halve `data.batch_frames`, and
+    take about half the epochs. Likes more masking in time than one view alone, such as
+    `augment.time_masks=4 augment.time_share=0.3`.
+    entropy: weight of KL(output || uniform) a frame, against over-confidence (Kim et al., SLT
+    2018), such as 0.01.
+    """
+
+    consistency: float = 0.0
+    entropy: float = 0.0
+
+
+@dataclass(frozen=True)
 class TrainerConfig:
     """The course of a run.
 
@@ -105,4 +122,5 @@ class TrainingConfig:
     heads: dict[str, HeadSettings] = field(default_factory=lambda: {"characters": HeadSettings()})
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

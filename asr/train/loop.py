@@ -33,7 +33,8 @@ from asr.train.config import TrainingConfig
 from asr.train.distributed import Processes
 from asr.train.evaluation import count_errors
 from asr.train.log import RunLog
-from asr.train.optimization import ctc_losses, learning_rate, make_optimizer
+from asr.train.losses import training_loss
+from asr.train.optimization import learning_rate, make_optimizer
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 # Settings that may change when a run goes on; any other change makes it another run.
@@ -196,7 +197,7 @@ class Trainer:
             batch = batch.to(self.device)
             weights = {name: head.weight for name, head in config.heads.items()}
             with self._autocast():
-                loss, blanks = ctc_losses(self.model, batch, weights)
+                loss, blanks = training_loss(self.model, batch, weights, config.loss)
             loss.backward()
             if config.optimizer.average_over == "symbols":
                 count = int(batch.target_lengths[self.model.primary].clamp(min=1).sum())
@@ -229,8 +230,8 @@ class Trainer:
 
     def _skip_bad_step(self, batch: Batch | None, norm: float) -> None:
         self.state.bad_steps += 1
-        texts = [] if batch is None else batch.texts[:3]
-        self.log.say(f"gradient norm {norm} at step {self.state.step}: step skipped; {texts}")
+        ids = [] if batch is None else batch.ids[:3]
+        self.log.say(f"gradient norm {norm} at step {self.state.step}: step skipped; {ids}")
         if self.state.bad_steps >= _MAX_BAD_STEPS:
             raise TrainingError(
                 f"{_MAX_BAD_STEPS} steps in a row without a finite gradient",

@@ -1,15 +1,12 @@
-"""Loss, optimisers and the learning rate."""
+"""Optimisers and the learning rate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from asr.data.dataset import Batch
-from asr.models.acoustic import AcousticModel
 from asr.train.config import OptimizerConfig
 
 
@@ -42,32 +39,3 @@ def learning_rate(step: int, total_steps: int, config: OptimizerConfig) -> float
     decay_steps = max(1.0, config.decay * total_steps)
     left = min(1.0, (total_steps - step) / decay_steps)
     return config.learning_rate * rising * (config.final + (1 - config.final) * left)
-
-
-def ctc_losses(
-    model: AcousticModel, batch: Batch, weights: Mapping[str, float]
-) -> tuple[Tensor, Tensor]:
-    """Weighted sum over heads and utterances of -ln p(target); and the share of blanks.
-
-    Utterances without a target for a head add nothing to its loss; an utterance too short for its
-    target adds nothing either (its loss is infinite and its gradient undefined). The second value
-    is the fraction of frames in which the first head's best class is the blank.
-    """
-    outputs = model.forward_heads(batch.features, batch.lengths)
-    total = torch.zeros((), device=batch.features.device)
-    for head, (log_probs, lengths) in outputs.items():
-        chosen = batch.target_lengths[head] >= 0
-        if not chosen.any():
-            continue
-        total = total + weights[head] * nn.functional.ctc_loss(
-            log_probs[chosen].transpose(0, 1),
-            batch.targets[head][chosen],
-            lengths[chosen],
-            batch.target_lengths[head][chosen],
-            reduction="sum",
-            zero_infinity=True,
-        )
-    log_probs, lengths = outputs[model.primary]
-    inside = torch.arange(log_probs.shape[1])[None, :] < lengths[:, None]
-    blanks = (log_probs.detach().argmax(dim=-1) == 0).cpu()[inside].float().mean()
-    return total, blanks

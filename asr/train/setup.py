@@ -34,11 +34,17 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     """
     if not config.heads:
         raise ConfigError("no heads: nothing would be trained", "set heads.characters.weight=1")
+    augment = config.augment
+    if config.loss.consistency and not (augment.time_masks or augment.frequency_masks):
+        raise ConfigError(
+            "loss.consistency compares two masked views, and augment has no masks",
+            "set augment.time_masks and augment.frequency_masks, or loss.consistency=0",
+        )
     targets = {name: make_targets(head) for name, head in config.heads.items()}
     train, dev = _utterances(config, targets, "train"), _utterances(config, targets, "dev")
     features = _with_statistics(config, train)
     augmenter = Augmenter(
-        config.augment,
+        augment,
         features,
         noises=_waveforms(config.data.noises, features.sample_rate),
         rooms=_waveforms(config.data.rooms, features.sample_rate),
@@ -50,6 +56,7 @@ def make_trainer(config: TrainingConfig) -> Trainer:
         features,
         augmenter,
         masks_from=config.trainer.masks_from,
+        views=2 if config.loss.consistency else 1,
         seed=seed,
         cache=config.data.cache,
     )

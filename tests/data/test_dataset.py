@@ -51,6 +51,25 @@ def test_augmentation_depends_on_epoch_and_index_alone(utterances):
     assert not np.array_equal(one[1, 0].features, one[2, 0].features)
 
 
+def test_two_views_differ_in_their_masks_alone(utterances):
+    augmenter = Augmenter(AugmentConfig(frequency_width=3), FEATURES)
+    one, two = (
+        SpeechDataset(utterances, TARGETS, FEATURES, augmenter, masks_from=1, views=v, seed=5)
+        for v in (1, 2)
+    )
+    early = collate([two[0, 0], two[0, 1]], ["characters"])
+    assert (early.views, len(early.lengths)) == (1, 2)
+    batch = collate([two[1, 0], two[1, 1]], ["characters"])
+    assert batch.views == 2
+    assert batch.lengths.tolist() == 2 * batch.lengths[:2].tolist()
+    assert batch.ids == 2 * [u.audio_filepath for u in utterances]
+    assert torch.equal(batch.targets["characters"][:2], batch.targets["characters"][2:])
+    np.testing.assert_array_equal(batch.features[1].numpy(), one[1, 1].features)
+    seen = (batch.features[:2] != 0) & (batch.features[2:] != 0)
+    assert torch.equal(batch.features[:2][seen], batch.features[2:][seen])
+    assert not torch.equal(batch.features[:2], batch.features[2:])
+
+
 def test_noise_in_place_of_speech_has_no_words(utterances):
     augmenter = Augmenter(AugmentConfig(noise_only=1.0), FEATURES, [np.ones(100, np.float32)])
     example = SpeechDataset(utterances, TARGETS, FEATURES, augmenter)[0, 0]

@@ -45,6 +45,7 @@ def settings(tones, tmp_path) -> dict:
         "heads": {"characters": {"alphabet": "abcd"}},
         "augment": {"speeds": [0.95, 1.0, 1.05]},
         "optimizer": {"learning_rate": 0.02, "warmup_steps": 5},
+        "loss": {},
         "trainer": {"epochs": 4, "masks_from": 1, "ema": 0.9, "device": "cpu", "average": 2},
     }
 

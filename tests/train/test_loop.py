@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from asr.data.manifest import read_manifest  # noqa: E402
-from asr.errors import TrainingError  # noqa: E402
+from asr.errors import ConfigError, TrainingError  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
 from asr.train.loop import BEST, LAST  # noqa: E402
 
@@ -88,6 +88,14 @@ def test_a_tiny_corpus_is_learnt_by_heart(make, settings):
     assert log(settings["run"], "dev")[0]["cer"] > 0.2
 
 
+def test_two_views_train_and_need_masks(make, settings):
+    masked = {"time_masks": 1, "frequency_masks": 0}
+    make(trainer={"epochs": 2}, augment=masked, loss={"consistency": 0.2}).fit()
+    assert len(log(settings["run"], "dev")) == 2
+    with pytest.raises(ConfigError, match="two masked views"):
+        make(augment={"time_masks": 0, "frequency_masks": 0}, loss={"consistency": 0.2})
+
+
 def test_early_stopping_and_what_is_kept(make, settings):
     state = make(
         optimizer={"learning_rate": 1e-9}, trainer={"epochs": 50, "patience": 2, "ema": 0.0}
@@ -126,11 +134,11 @@ def test_gradients_are_averaged_over_symbols_or_utterances(make, tones, tmp_path
 def test_steps_without_finite_gradient_are_skipped_and_end_the_run(make, monkeypatch):
     from asr.train import loop
 
-    def broken(model, batch, weights):
+    def broken(model, batch, weights, config):
         loss = sum(p.sum() for p in model.parameters()) * float("nan")
         return loss, torch.zeros(())
 
-    monkeypatch.setattr(loop, "ctc_losses", broken)
+    monkeypatch.setattr(loop, "training_loss", broken)
     trainer = make(trainer={"epochs": 30})
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
     with pytest.raises(TrainingError, match="without a finite gradient"):

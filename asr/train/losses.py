@@ -1,0 +1,73 @@
+"""What is minimised: CTC on every head, and what regularises it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from asr.data.dataset import Batch
+from asr.models.acoustic import AcousticModel
+from asr.train.config import LossConfig
+
+
+def training_loss(
+    model: AcousticModel, batch: Batch, weights: Mapping[str, float], config: LossConfig
+) -> tuple[Tensor, Tensor]:
+    """Weighted sum over heads and utterances of -ln p(target) and regularisers; share of blanks.
+
+    Utterances without a target for a head add nothing to its loss; an utterance too short for its
+    target adds nothing either (its loss is infinite and its gradient undefined). The second value
+    is the fraction of frames in which the first head's best class is the blank.
+    """
+    outputs = model.forward_heads(batch.features, batch.lengths)
+    total = torch.zeros((), device=batch.features.device)
+    for head, (log_probs, lengths) in outputs.items():
+        chosen = batch.target_lengths[head] >= 0
+        if not chosen.any():
+            continue
+        total = total + weights[head] * nn.functional.ctc_loss(
+            log_probs[chosen].transpose(0, 1),
+            batch.targets[head][chosen],
+            lengths[chosen],
+            batch.target_lengths[head][chosen],
+            reduction="sum",
+            zero_infinity=True,
+        )
+        if config.consistency and batch.views == 2:
+            total = total + weights[head] * config.consistency * inconsistency(log_probs, lengths)
+        if config.entropy:
+            total = total + weights[head] * config.entropy * certainty(log_probs, lengths)
+    log_probs, lengths = outputs[model.primary]
+    blank = log_probs.detach().argmax(dim=-1) == 0
+    return total, blank[_inside(log_probs, lengths)].float().mean().cpu()
+
+
+def inconsistency(log_probs: Tensor, lengths: Tensor) -> Tensor:
+    """How much two views of the same utterances disagree (CR-CTC, Yao et al., ICLR 2025).
+
+    log_probs (2B, T, classes): row i and row B + i are views of one utterance. The sum over frames
+    of KL(q || p) + KL(p || q), where the first of each pair is held fixed: either view learns from
+    the other, and neither is drawn down to it.
+    """
+    other = log_probs.detach().roll(len(log_probs) // 2, dims=0)
+    divergence = nn.functional.kl_div(log_probs, other, reduction="none", log_target=True)
+    return divergence.sum(dim=-1)[_inside(log_probs, lengths)].sum()
+
+
+def certainty(log_probs: Tensor, lengths: Tensor) -> Tensor:
+    """The sum over frames of KL(p || uniform) = ln(classes) - entropy (Kim et al., SLT 2018).
+
+    Less of it keeps CTC from its over-confident spikes: label smoothing for a loss whose labels
+    have no frames.
+    """
+    entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
+    return (math.log(log_probs.shape[-1]) - entropy)[_inside(log_probs, lengths)].sum()
+
+
+def _inside(log_probs: Tensor, lengths: Tensor) -> Tensor:
+    """(B, T): True where a frame belongs to its utterance and is not padding."""
+    frames = torch.arange(log_probs.shape[1], device=log_probs.device)
+    return frames[None, :] < lengths.to(log_probs.device)[:, None]
