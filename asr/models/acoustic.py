@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
-from asr.models.encoder import Encoder, EncoderConfig
+from asr.models.encoder import Encoder, EncoderConfig, EncoderState
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,27 @@ class AcousticModel(nn.Module):
         for layer, (hidden, n_frames) in enumerate(self.encoder(features, lengths), start=1):
             for name, head in wanted.items():
                 if head.layer == layer:
-                    logits = self.heads[name](hidden).float()
-                    log_probs = torch.log_softmax(logits, dim=-1).transpose(0, 1)
-                    outputs[name] = (log_probs, n_frames)
+                    outputs[name] = (self._log_probs(name, hidden), n_frames)
             if layer == last:
                 break
         return outputs
+
+    def step(
+        self,
+        features: Tensor,
+        state: EncoderState | None = None,
+        lengths: Tensor | None = None,
+        *,
+        last: bool = False,
+    ) -> tuple[dict[str, tuple[Tensor, Tensor]], EncoderState]:
+        """What `forward_heads` gives for the next frames of a causal encoder: `Encoder.step`."""
+        layers, state = self.encoder.step(features, state, lengths, last=last)
+        outputs = {}
+        for name, head in self.head_configs.items():
+            hidden, n_frames = layers[head.layer - 1]
+            outputs[name] = (self._log_probs(name, hidden), n_frames)
+        return outputs, state
+
+    def _log_probs(self, head: str, hidden: Tensor) -> Tensor:
+        logits = self.heads[head](hidden).float()
+        return torch.log_softmax(logits, dim=-1).transpose(0, 1)

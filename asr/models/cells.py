@@ -196,3 +196,13 @@ CELLS: dict[str, Callable[[int, int], nn.Module]] = {
     "sru": SRU,
     "qrnn": QRNN,
 }
+
+
+def recurrent_weight(cell: nn.Module) -> str | None:
+    """The name of the parameter whose last axis is the cells of the frame before, if there is one.
+
+    >>> recurrent_weight(LSTM(2, 3)), recurrent_weight(SRU(2, 3)), recurrent_weight(QRNN(2, 3))
+    ('weight_hh_l0', 'recurrent_weight', None)
+    """
+    names = dict(cell.named_parameters())
+    return next((n for n in ("weight_hh_l0", "recurrent_weight") if n in names), None)

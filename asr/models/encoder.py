@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
-from asr.models.cells import CELLS
+from asr.models.cells import CELLS, recurrent_weight
 from asr.models.convolution import Convolution
 from asr.models.layers import Recurrent, VariationalDropout, subsample
 
@@ -22,7 +24,8 @@ class EncoderConfig:
     residual: what goes into a layer is added to what comes out, where both are of one size.
     subsampling: how many neighbouring frames are joined in front of each layer ((1, 1, 2, 1) halves
     the rate before the third of four layers); missing entries are 1.
-    dropout: between layers, with one mask for all frames.
+    dropout: between layers, with one mask for all frames. recurrent_dropout: of what a cell hears
+    of the frame before, also with one mask (Gal & Ghahramani 2016).
     convolutions: channels of the convolutional layers in front (`asr.models.convolution`), whose
     first takes every `convolution_stride`-th frame. They read one spectrum a frame: features that
     are not stacked.
@@ -41,12 +44,19 @@ class EncoderConfig:
     residual: bool = False
     convolutions: tuple[int, ...] = ()
     convolution_stride: int = 2
+    recurrent_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.hidden_size < 1 or self.layers < 1 or not 0 <= self.dropout < 1:
-            raise ConfigError("model: hidden_size and layers are at least 1, dropout is in [0, 1)")
+        if self.hidden_size < 1 or self.layers < 1:
+            raise ConfigError("model.hidden_size and model.layers are at least 1")
+        if not (0 <= self.dropout < 1 and 0 <= self.recurrent_dropout < 1):
+            raise ConfigError("model.dropout and model.recurrent_dropout are in [0, 1)")
         if self.cell not in CELLS:
             raise ConfigError(f"model.cell is {self.cell!r}", f"one of {', '.join(CELLS)}")
+        if self.recurrent_dropout and recurrent_weight(CELLS[self.cell](1, 1)) is None:
+            raise ConfigError(
+                f"model.recurrent_dropout: a {self.cell} has no recurrent weights", "set it to 0"
+            )
         if self.projection is not None and self.projection < 1:
             raise ConfigError(f"model.projection is {self.projection}", "at least 1, or null")
         if any(n < 1 for n in (*self.convolutions, self.convolution_stride)):
@@ -65,6 +75,23 @@ class EncoderConfig:
         for factor in self.subsampling[:layer]:
             product *= factor
         return product
+
+
+class LayerState(NamedTuple):
+    """Where one layer of a causal encoder is in its sequences.
+
+    waiting (R, B, C): frames whose group is not full yet; n_waiting (B,): how many of them belong
+    to each sequence. cell: the state of the cell, None at first. masks: those of the dropout, which
+    a sequence keeps.
+    """
+
+    waiting: Tensor
+    n_waiting: Tensor
+    cell: Any
+    masks: tuple[Tensor | None, Tensor | None]
+
+
+EncoderState = tuple[LayerState, ...]  # one a layer
 
 
 class Encoder(nn.Module):
@@ -89,7 +116,13 @@ class Encoder(nn.Module):
             size = self.convolution.output_size
         for factor in config.subsampling:
             before = size * factor
-            layer = Recurrent(config.cell, before, config.hidden_size, config.bidirectional)
+            layer = Recurrent(
+                config.cell,
+                before,
+                config.hidden_size,
+                config.bidirectional,
+                config.recurrent_dropout,
+            )
             size = config.projection or layer.output_size
             self.layers.append(layer)
             self.projections.append(
@@ -109,15 +142,72 @@ class Encoder(nn.Module):
         hidden = features.transpose(0, 1)
         if self.convolution is not None:
             hidden, lengths = self.convolution(hidden, lengths)
-        for layer, projection, norm, factor, residual in zip(
-            self.layers,
-            self.projections,
-            self.norms,
-            self.config.subsampling,
-            self.residual,
-            strict=True,
+        for index, (layer, factor) in enumerate(
+            zip(self.layers, self.config.subsampling, strict=True)
         ):
             hidden, lengths = subsample(hidden, lengths, factor)
-            output = self.dropout(norm(projection(layer(hidden, lengths))))
-            hidden = hidden + output if residual else output
+            hidden = self._finish(index, hidden, layer(hidden, lengths))
             yield hidden, lengths
+
+    def step(
+        self,
+        features: Tensor,
+        state: EncoderState | None = None,
+        lengths: Tensor | None = None,
+        *,
+        last: bool = False,
+    ) -> tuple[list[tuple[Tensor, Tensor]], EncoderState]:
+        """Go on with sequences whose first frames were given before.
+
+        Args:
+            features: (B, T, input_size), the next frames of every sequence, of any number.
+            state: what the call before gave; None at the start.
+            lengths: (B,), how many of the frames belong to each sequence; default: all of them.
+            last: nothing follows, so that groups that are not full are filled with zeros.
+
+        Returns what `forward` gives, as far as it follows from the frames so far, and the state
+        after them: joined, the pieces equal `forward` over the whole. Raises ConfigError for an
+        encoder that needs what comes later.
+        """
+        self.check_causal()
+        hidden = features.transpose(0, 1)
+        if lengths is None:
+            lengths = torch.full((len(features),), features.shape[1])
+        outputs, after = [], []
+        for index, (layer, factor) in enumerate(
+            zip(self.layers, self.config.subsampling, strict=True)
+        ):
+            assert isinstance(layer, Recurrent)
+            before = state[index] if state else None
+            if before is not None:
+                hidden = torch.cat([before.waiting, hidden])
+                lengths = before.n_waiting + lengths
+            n_taken = len(hidden) if last else len(hidden) // factor * factor
+            waiting, n_waiting = hidden[n_taken:].clone(), (lengths - n_taken).clamp(min=0)
+            taken = torch.minimum(lengths, torch.tensor(n_taken))
+            hidden, lengths = subsample(hidden[:n_taken], taken, factor)
+            if before is None:
+                like = hidden.new_empty(1, hidden.shape[1], self.output_size)
+                masks = layer.mask(hidden), self.dropout.mask(like)
+                before = LayerState(waiting, n_waiting, None, masks)
+            recurrent_mask, mask = before.masks
+            output, cell = layer.step(hidden, before.cell, recurrent_mask)
+            hidden = self._finish(index, hidden, output, mask)
+            outputs.append((hidden, lengths))
+            after.append(LayerState(waiting, n_waiting, cell, before.masks))
+        return outputs, tuple(after)
+
+    def check_causal(self) -> None:
+        """Raise ConfigError if an output of this encoder depends on later frames."""
+        if self.config.bidirectional or self.config.convolutions:
+            raise ConfigError(
+                "this encoder reads whole utterances: it cannot go frame by frame",
+                "set model.bidirectional=false and model.convolutions=[]",
+            )
+
+    def _finish(
+        self, index: int, inputs: Tensor, output: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """What follows the recurrence of a layer."""
+        output = self.dropout(self.norms[index](self.projections[index](output)), mask)
+        return inputs + output if self.residual[index] else output

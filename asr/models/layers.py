@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from asr.models.cells import CELLS
+from asr.models.cells import CELLS, recurrent_weight
 
 
 def reverse(sequences: Tensor, lengths: Tensor) -> Tensor:
@@ -23,10 +26,22 @@ class Recurrent(nn.Module):
     own lengths. For LSTMs that equals `pack_padded_sequence`, but keeps whole batches of equal
     shape, for which torch has its fast CPU kernels (oneDNN): three times as fast in training.
     Parameters are named after direction and cell: `forward_lstm.weight_ih_l0`.
+
+    `dropout` hides cells from the next frame, the same ones at every frame (Gal & Ghahramani 2016).
+    To hide a cell is to drop its column of the recurrent weights, which leaves the kernels as they
+    are; therefore the whole batch has one mask.
     """
 
-    def __init__(self, cell: str, input_size: int, hidden_size: int, bidirectional: bool = True):
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        bidirectional: bool = True,
+        dropout: float = 0.0,
+    ):
         super().__init__()
+        self.hidden_size, self.dropout = hidden_size, dropout
         self.output_size = hidden_size * (2 if bidirectional else 1)
         for direction in ("forward", "backward") if bidirectional else ("forward",):
             self.add_module(f"{direction}_{cell}", CELLS[cell](input_size, hidden_size))
@@ -34,11 +49,33 @@ class Recurrent(nn.Module):
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """(T, B, input_size), (B,) -> (T, B, output_size)."""
         forward_cell, *backward_cell = self.children()
-        forward, _ = forward_cell(inputs)
+        forward, _ = _run(forward_cell, inputs, None, self.mask(inputs))
         if not backward_cell:
             return forward
-        backward, _ = backward_cell[0](reverse(inputs, lengths))
+        backward, _ = _run(backward_cell[0], reverse(inputs, lengths), None, self.mask(inputs))
         return torch.cat([forward, reverse(backward, lengths)], dim=-1)
+
+    def step(self, inputs: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
+        """Go on with a layer that has no backward direction: more outputs, and the next state."""
+        (cell,) = self.children()
+        if not len(inputs):
+            return inputs.new_zeros(0, inputs.shape[1], self.output_size), state
+        return _run(cell, inputs, state, mask)
+
+    def mask(self, inputs: Tensor) -> Tensor | None:
+        """(hidden_size,): 0 for hidden cells, 1 / (1 - dropout) for the others."""
+        if not self.training or not self.dropout:
+            return None
+        keep = 1 - self.dropout
+        return inputs.new_empty(self.hidden_size).bernoulli_(keep) / keep
+
+
+def _run(cell: nn.Module, inputs: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
+    if mask is None:
+        return cell(inputs, state)
+    name = recurrent_weight(cell)
+    assert name is not None
+    return functional_call(cell, {name: cell.get_parameter(name) * mask}, (inputs, state))
 
 
 class VariationalDropout(nn.Module):
@@ -48,13 +85,17 @@ class VariationalDropout(nn.Module):
         super().__init__()
         self.probability = probability
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """(T, B, C) -> (T, B, C)."""
+    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(T, B, C) -> (T, B, C); by default with a new mask."""
+        mask = self.mask(inputs) if mask is None else mask
+        return inputs if mask is None else inputs * mask
+
+    def mask(self, inputs: Tensor) -> Tensor | None:
+        """(1, B, C): 0 or 1 / (1 - probability); None where nothing is dropped."""
         if not self.training or not self.probability:
-            return inputs
+            return None
         keep = 1 - self.probability
-        mask = inputs.new_empty(1, *inputs.shape[1:]).bernoulli_(keep) / keep
-        return inputs * mask
+        return inputs.new_empty(1, *inputs.shape[1:]).bernoulli_(keep) / keep
 
 
 def subsample(sequences: Tensor, lengths: Tensor, factor: int) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,9 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from asr.errors import ConfigError
+from asr.models.cells import CELLS, recurrent_weight
+from asr.models.encoder import EncoderConfig
 from asr.models.layers import Recurrent, VariationalDropout, reverse, subsample
 
 LENGTHS = torch.tensor([9, 4, 1])
@@ -60,3 +63,28 @@ def test_subsampling_ignores_padding(factor):
     for i, length in enumerate(LENGTHS.tolist()):
         alone, _ = subsample(sequences[:length, i : i + 1], LENGTHS[i : i + 1], factor)
         assert torch.equal(joined[: len(alone), i], alone[:, 0])
+
+
+@pytest.mark.parametrize("name", [n for n in CELLS if n != "qrnn"])
+def test_recurrent_dropout_hides_the_same_cells_from_every_frame(name):
+    torch.manual_seed(0)
+    layer = Recurrent(name, 3, 8, bidirectional=False, dropout=0.5)
+    with torch.no_grad():
+        layer.get_submodule(f"forward_{name}").get_parameter(
+            recurrent_weight(layer.get_submodule(f"forward_{name}"))
+        ).normal_()
+    inputs, lengths = torch.randn(6, 2, 3), torch.tensor([6, 6])
+    mask = torch.tensor([0.0, 2.0] * 4)
+    dropped, _ = layer.step(inputs, None, mask)
+    cell = layer.get_submodule(f"forward_{name}")
+    with torch.no_grad():
+        cell.get_parameter(recurrent_weight(cell)).mul_(mask)
+    torch.testing.assert_close(dropped, cell(inputs)[0])
+    assert not torch.allclose(layer(inputs, lengths), layer(inputs, lengths))
+    layer.eval()
+    torch.testing.assert_close(layer(inputs, lengths), cell(inputs)[0])
+
+
+def test_recurrent_dropout_needs_recurrent_weights():
+    with pytest.raises(ConfigError, match="a qrnn has no recurrent weights"):
+        EncoderConfig(cell="qrnn", recurrent_dropout=0.1)
