@@ -37,6 +37,7 @@ CONFIG, VOCABULARY, CHECKSUMS, CARD = (
     "README.md",
 )
 ONNX, WEIGHTS, LM, LEXICON = "model.onnx", "model.safetensors", "lm.bin", "lexicon.bin"
+SECOND_VOCABULARY = "second-vocabulary.json"
 REQUIRED = {CONFIG, VOCABULARY, ONNX, CARD}
 MAX_JSON_BYTES = 16 << 20
 BUNDLED = Path(__file__).parent / "bundled"  # models that come with the package
@@ -165,6 +166,12 @@ class Bundle:
     @property
     def lexicon_path(self) -> Path | None:
         return self._path(LEXICON)
+
+    @property
+    def second_vocabulary(self) -> Vocabulary | None:
+        """What the network's second head spells, if it has one: see `asr.decode.second`."""
+        path = self._path(SECOND_VOCABULARY)
+        return Vocabulary.load(path) if path else None
 
     @property
     def card(self) -> str:

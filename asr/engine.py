@@ -26,6 +26,10 @@ class Engine(Protocol):
         """
         ...
 
+    def all_log_probs(self, features: Sequence[Array]) -> list[tuple[Array, ...]]:
+        """`log_probs` of every head of the network that the bundle uses, the first one first."""
+        ...
+
 
 class OnnxEngine:
     """ONNX Runtime on the CPU, each utterance by itself, `threads` of them at a time (None: one a
@@ -54,19 +58,25 @@ class OnnxEngine:
                 f"{path}: its inputs are {', '.join(sorted(names))}, not features and lengths",
                 "export it again with `asr export`",
             )
+        outputs = {value.name for value in self._session.get_outputs()}
+        self._heads = [name for name in ("log_probs", "second_log_probs") if name in outputs]
         self._threads = threads or os.cpu_count() or 1
 
     def log_probs(self, features: Sequence[Array]) -> list[Array]:
         """See `Engine.log_probs`."""
-        results: list[Array] = [np.zeros(0, np.float32)] * len(features)
+        return [heads[0] for heads in self.all_log_probs(features)]
+
+    def all_log_probs(self, features: Sequence[Array]) -> list[tuple[Array, ...]]:
+        """See `Engine.all_log_probs`."""
+        results: list[tuple[Array, ...]] = [()] * len(features)
         longest_first = sorted(range(len(features)), key=lambda i: -len(features[i]))
         with ThreadPoolExecutor(self._threads) as pool:
             computed = pool.map(lambda i: self._run(features[i]), longest_first)
-            for i, log_probs in zip(longest_first, computed, strict=True):
-                results[i] = log_probs
+            for i, heads in zip(longest_first, computed, strict=True):
+                results[i] = heads
         return results
 
-    def _run(self, rows: Array) -> Array:
+    def _run(self, rows: Array) -> tuple[Array, ...]:
         inputs = {"features": rows[None], "lengths": np.array([len(rows)], np.int64)}
-        log_probs, lengths = self._session.run(["log_probs", "output_lengths"], inputs)
-        return log_probs[0, : lengths[0]]
+        *heads, lengths = self._session.run([*self._heads, "output_lengths"], inputs)
+        return tuple(log_probs[0, : lengths[0]] for log_probs in heads)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from asr.bundle import LEXICON, LM, ONNX, WEIGHTS, Bundle, BundleConfig
+from asr.bundle import LEXICON, LM, ONNX, SECOND_VOCABULARY, WEIGHTS, Bundle, BundleConfig
 from asr.config import build, to_dict
 from asr.decode.lexicon import Lexicon
 from asr.errors import TrainingError
@@ -35,6 +35,7 @@ def package_run(
     name: str,
     language: str = "en",
     head: str | None = None,
+    second: str | None = None,
     int8: bool = True,
     lm: Path | None = None,
     lexicon: Path | None = None,
@@ -45,19 +46,24 @@ def package_run(
 
     The weights are those of the finished run, or of its last checkpoint while it still goes on
     (their moving average). `head` chooses what transcribes (default: the run's first head); one of
-    phones needs a `lexicon` in CMUdict's format, of which the language model's words are kept. The
+    phones needs a `lexicon` in CMUdict's format, of which the language model's words are kept.
+    `second` is the head that may help to rank what the first one found (`asr.decode.second`). The
     weights are kept in float16, which halves them; the graph is made from the exact ones.
 
     Raises TrainingError if the folder holds no run.
     """
     description = _read_description(run)
+    if second is not None:
+        _check_head(run, description, second)
     model, vocabulary, facts = load_run(run, head)
-    graph = to_onnx(model)
+    graph = to_onnx(model, second)
     weights = {k: v.half().contiguous() for k, v in model.state_dict().items()}
     files: dict[str, Path | bytes] = {
         ONNX: (quantize(graph) if int8 else graph).SerializeToString(),
         WEIGHTS: save_tensors(weights),
     }
+    if second is not None:
+        files[SECOND_VOCABULARY] = _vocabulary(description, second).to_json().encode()
     if lm is not None:
         files[LM] = lm
     if lexicon is not None:
@@ -87,8 +93,7 @@ def load_run(
     """The network of a run, its vocabulary, and what is known about how good it is."""
     description = _read_description(run)
     primary = head or next(iter(description["heads"]))
-    if primary not in description["heads"]:
-        raise TrainingError(f"{run}: no head {primary!r}", f"one of {list(description['heads'])}")
+    _check_head(run, description, primary)
     heads = {primary: description["heads"][primary], **description["heads"]}
     features = build(FeatureConfig, description["features"])
     model = AcousticModel(
@@ -98,9 +103,17 @@ def load_run(
     )
     weights, facts = _weights(run)
     model.load_state_dict(weights)
-    symbols = heads[primary]
-    vocabulary = Vocabulary(tuple(symbols["symbols"]), symbols["kind"])
-    return model.eval(), vocabulary, facts
+    return model.eval(), _vocabulary(description, primary), facts
+
+
+def _check_head(run: Path, description: Mapping[str, Any], head: str) -> None:
+    if head not in description["heads"]:
+        raise TrainingError(f"{run}: no head {head!r}", f"one of {list(description['heads'])}")
+
+
+def _vocabulary(description: Mapping[str, Any], head: str) -> Vocabulary:
+    settings = description["heads"][head]
+    return Vocabulary(tuple(settings["symbols"]), settings["kind"])
 
 
 def _weights(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -17,6 +17,7 @@ from asr.decode.config import DecoderConfig
 from asr.engine import Engine, OnnxEngine
 from asr.errors import BundleError, ConfigError
 from asr.features import Features
+from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis, Segment, Transcript, Word
 from asr.vad import Speech, VadConfig, find_speech
 
@@ -26,10 +27,10 @@ DecoderKind: TypeAlias = Literal["beam", "greedy"]
 
 
 class Decoder(Protocol):
-    """What the recogniser needs of a decoder."""
+    """What the recogniser needs of a decoder: see `BeamSearchDecoder` and `TwoHeadDecoder`."""
 
     def decode_batch(
-        self, log_probs: Sequence[np.ndarray], frame_shift: float, threads: int = 1
+        self, log_probs: Sequence[Any], frame_shift: float, threads: int = 1
     ) -> list[list[Hypothesis]]: ...
 
 
@@ -71,7 +72,9 @@ class Recognizer:
         self._features = Features(model.config.features)
         self._engine = engine or OnnxEngine(model.model_path, self._threads)
         settings = settings or build(DecoderConfig, model.config.decoder, "decoder")
-        self._decoder = _make_decoder(model, decoder, settings, hotwords)
+        second = model.second_vocabulary if settings.second_weight else None
+        self._hears_two_heads = second is not None and decoder == "beam"
+        self._decoder = _make_decoder(model, decoder, settings, hotwords, second)
 
     def transcribe(
         self,
@@ -117,7 +120,8 @@ class Recognizer:
         """The best hypothesis for each utterance, `(samples,)` at 16 kHz, taken as a whole."""
         rows = [self._features(waveform) for waveform in waveforms]
         filled = [i for i, features in enumerate(rows) if len(features)]
-        log_probs = self._engine.log_probs([rows[i] for i in filled])
+        heads = self._engine.all_log_probs([rows[i] for i in filled])
+        log_probs = heads if self._hears_two_heads else [first for first, *_ in heads]
         decoded = self._decoder.decode_batch(
             log_probs, self.bundle.config.frame_shift, self._threads
         )
@@ -147,6 +151,7 @@ def _make_decoder(
     kind: DecoderKind,
     settings: DecoderConfig,
     hotwords: Mapping[str, float] | Iterable[str],
+    second: Vocabulary | None,
 ) -> Decoder:
     if kind == "greedy":
         if hotwords:
@@ -163,9 +168,14 @@ def _make_decoder(
 
     lm = NGram.load(model.lm_path) if model.lm_path else None
     lexicon = Lexicon.load(model.lexicon_path) if model.lexicon_path else None
-    return BeamSearchDecoder(
+    search = BeamSearchDecoder(
         model.vocabulary, lm=lm, lexicon=lexicon, hotwords=hotwords, config=settings
     )
+    if second is None:
+        return search
+    from asr.decode.second import TwoHeadDecoder
+
+    return TwoHeadDecoder(search, second)
 
 
 def _blocks(source: AudioSource | np.ndarray, sample_rate: int | None) -> Iterator[Waveform]:

@@ -8,9 +8,11 @@ more decoding (F. J. Och 2003, "Minimum Error Rate Training in Statistical Machi
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,29 +24,37 @@ from asr.decode.confidence import (
     fit_confidence,
 )
 from asr.decode.config import DecoderConfig
+from asr.decode.likelihood import CTCScorer
+from asr.decode.second import TwoHeadDecoder
 from asr.errors import ConfigError
 from asr.metrics import Comparison, compare
 from asr.types import Hypothesis
 
-MakeDecoder = Callable[[DecoderConfig], BeamSearchDecoder]
+Decoder: TypeAlias = BeamSearchDecoder | TwoHeadDecoder
+MakeDecoder = Callable[[DecoderConfig], Decoder]
 Report = Callable[[str], object]
 
 NBEST = 50
+IMPOSSIBLE = -1e4  # in place of -inf, which has no differences
 ROUNDS = 4
-BEAMS = (10, 20, 35, 50, 75, 100, 150, 250, 400)
+BEAMS = (10, 20, 35, 50, 75, 100, 150, 250, 400, 700, 1200, 2000)
 # A beam is wide enough if a wider one has fewer errors by less than this share.
 TOLERANCE = 0.005
 # Differences of a few errors are noise: what counts is the mean over neighbouring weights.
 LM_WEIGHTS = np.arange(0.0, 2.41, 0.05)
 WORD_BONUSES = np.arange(-2.0, 4.01, 0.25)
 UNKNOWN_PENALTIES = np.array([0.0, -2.0, -4.0, -6.0, -9.0, -13.0, -20.0])
+SECOND_WEIGHTS = np.arange(0.0, 0.91, 0.1)
 
 
 @dataclass(frozen=True)
 class DevSet:
-    """What to tune on: log-probabilities `(frames, classes)` and normalised texts."""
+    """What to tune on: what the decoder reads of each utterance, and its normalised text.
 
-    log_probs: Sequence[np.ndarray]
+    That is log-probabilities `(frames, classes)`, or those of both heads for a `TwoHeadDecoder`.
+    """
+
+    log_probs: Sequence[Any]
     references: Sequence[str]
     frame_shift: float
 
@@ -77,7 +87,7 @@ def tune(dev: DevSet, make_decoder: MakeDecoder, config: DecoderConfig, report: 
         raise ConfigError("no recording has a text", "give a manifest with texts")
     before = _error_rate(dev, _decode(dev, make_decoder(config)))
     report(f"before: WER {before:.2%} with beam {config.beam}")
-    if make_decoder(config).lm is not None:
+    if _search(make_decoder(config)).lm is not None:
         config = _tune_weights(dev, make_decoder, config, report)
     config, error_rate = _tune_beam(dev, make_decoder, config, report)
     config, calibration_error = _tune_confidence(dev, make_decoder, config, report)
@@ -92,16 +102,16 @@ def _tune_weights(
         decoder = make_decoder(replace(config, horizon=float("inf")))
         fresh = 0
         for utterance, reference, found in zip(dev.log_probs, dev.references, lists, strict=True):
-            for hypothesis in decoder.decode(utterance, dev.frame_shift, nbest=NBEST):
+            for hypothesis, second in _nbest(decoder, utterance, dev.frame_shift):
                 if hypothesis.text not in found.texts:
                     fresh += 1
-                    found.texts[hypothesis.text] = _parts(hypothesis, decoder)
+                    found.texts[hypothesis.text] = _parts(hypothesis, second, _search(decoder))
                     found.errors.append(_errors(reference, hypothesis.text))
         best = _best_weights(lists, config)
         report(
             f"round {round_number}: lm_weight {best.lm_weight:.2f}, word_bonus"
-            f" {best.word_bonus:.2f}, unknown_penalty {best.unknown_penalty:.1f}"
-            f" ({fresh} new hypotheses)"
+            f" {best.word_bonus:.2f}, unknown_penalty {best.unknown_penalty:.1f},"
+            f" second_weight {best.second_weight:.1f} ({fresh} new hypotheses)"
         )
         if best == config:
             break
@@ -109,12 +119,33 @@ def _tune_weights(
     return config
 
 
-def _parts(hypothesis: Hypothesis, decoder: BeamSearchDecoder) -> np.ndarray:
-    """(4,): what lm_weight, word_bonus and unknown_penalty are multiplied with; the acoustics."""
+def _search(decoder: Decoder) -> BeamSearchDecoder:
+    return decoder.search if isinstance(decoder, TwoHeadDecoder) else decoder
+
+
+def _nbest(
+    decoder: Decoder, utterance: Any, frame_shift: float
+) -> Iterator[tuple[Hypothesis, float]]:
+    """What the search finds, each with its acoustic score by the second head (or by the first)."""
+    if isinstance(decoder, BeamSearchDecoder):
+        for hypothesis in decoder.decode(utterance, frame_shift, NBEST):
+            yield hypothesis, hypothesis.acoustic_score
+        return
+    first, second = utterance
+    hypotheses = decoder.search.decode(first, frame_shift, NBEST)
+    scorer = CTCScorer(second, decoder.second_vocabulary)
+    scores = np.maximum(scorer([hypothesis.text for hypothesis in hypotheses]), IMPOSSIBLE)
+    yield from zip(hypotheses, scores.tolist(), strict=True)
+
+
+def _parts(hypothesis: Hypothesis, second: float, decoder: BeamSearchDecoder) -> np.ndarray:
+    """(5,): what lm_weight, word_bonus, unknown_penalty and second_weight are multiplied with; and
+    the acoustic score of the first head."""
     words = hypothesis.text.split()
     lexicon = decoder.lexicon
     unknown = sum(word not in lexicon for word in words) if lexicon else 0
-    return np.array([hypothesis.lm_score, len(words), unknown, hypothesis.acoustic_score])
+    first = hypothesis.acoustic_score
+    return np.array([hypothesis.lm_score, len(words), unknown, second - first, first])
 
 
 def _best_weights(lists: Sequence[_Lists], config: DecoderConfig) -> DecoderConfig:
@@ -123,19 +154,23 @@ def _best_weights(lists: Sequence[_Lists], config: DecoderConfig) -> DecoderConf
     errors = np.concatenate([found.errors for found in lists])
     begins = np.cumsum([0] + [len(found.errors) for found in lists[:-1]])
     penalties = UNKNOWN_PENALTIES if parts[:, 2].any() else np.array([config.unknown_penalty])
-    counts = np.empty((len(penalties), len(LM_WEIGHTS), len(WORD_BONUSES)))
-    for i, penalty in enumerate(penalties):
-        fixed = parts[:, 3] + penalty * parts[:, 2]
+    shares = SECOND_WEIGHTS if parts[:, 3].any() else np.zeros(1)
+    pairs = list(itertools.product(penalties, shares))
+    counts = np.empty((len(pairs), len(LM_WEIGHTS), len(WORD_BONUSES)))
+    for i, (penalty, share) in enumerate(pairs):
+        fixed = parts[:, 4] + penalty * parts[:, 2] + share * parts[:, 3]
         for j, weight in enumerate(LM_WEIGHTS):
             scores = (fixed + weight * parts[:, 0])[:, None] + parts[:, 1:2] * WORD_BONUSES
             counts[i, j] = errors[_first_best(scores, begins)].sum(axis=0)
     smooth = np.array([_blurred(table) for table in counts])
-    penalty_at, weight_at, bonus_at = np.unravel_index(smooth.argmin(), smooth.shape)
+    pair_at, weight_at, bonus_at = np.unravel_index(smooth.argmin(), smooth.shape)
+    penalty, share = pairs[pair_at]
     return replace(
         config,
+        second_weight=round(float(share), 3),
         lm_weight=round(float(LM_WEIGHTS[weight_at]), 3),
         word_bonus=round(float(WORD_BONUSES[bonus_at]), 3),
-        unknown_penalty=float(penalties[penalty_at]),
+        unknown_penalty=float(penalty),
     )
 
 
@@ -177,9 +212,11 @@ def _tune_confidence(
 ) -> tuple[DecoderConfig, float | None]:
     """Coefficients, and the expected calibration error of words that they were not fitted on.
 
+    They are fitted to what the search finds by itself, without the second head.
+
     None if the words are all right or all wrong: then there is nothing to learn from.
     """
-    decoder = make_decoder(config)
+    decoder = _search(make_decoder(config))
     features: list[Sequence[float]] = []
 
     def listen(rows: Iterable[Sequence[float]]) -> list[float]:
@@ -189,7 +226,8 @@ def _tune_confidence(
 
     decoder.confidence = listen  # type: ignore[assignment]
     correct: list[bool] = []
-    for hypothesis, reference in zip(_decode(dev, decoder), dev.references, strict=True):
+    first = replace(dev, log_probs=[_first_head(heads) for heads in dev.log_probs])
+    for hypothesis, reference in zip(_decode(first, decoder), dev.references, strict=True):
         correct += _right_words(reference, hypothesis.text)
     table, right = np.array(features).reshape(-1, len(FEATURES)), np.array(correct)
     half = np.arange(len(right)) % 2 == 0
@@ -205,7 +243,11 @@ def _tune_confidence(
     return replace(config, confidence=fit_confidence(table, right)), error
 
 
-def _decode(dev: DevSet, decoder: BeamSearchDecoder) -> list[Hypothesis]:
+def _first_head(heads: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
+    return heads[0] if isinstance(heads, tuple) else heads
+
+
+def _decode(dev: DevSet, decoder: Decoder) -> list[Hypothesis]:
     return [decoder.decode(utterance, dev.frame_shift)[0] for utterance in dev.log_probs]
 
 

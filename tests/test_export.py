@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from asr.errors import ConfigError
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.cells import CELLS
 from asr.models.encoder import EncoderConfig
@@ -61,3 +62,23 @@ def test_eight_bits_are_close_and_a_quarter_of_the_size():
     features, lengths = torch.randn(2, 50, 64), torch.tensor([50, 31])
     whole, quantised = run(graph, features, lengths)[0], run(small, features, lengths)[0]
     assert np.abs(whole - quantised)[0].mean() < 0.05
+
+
+def test_the_second_head_is_an_output_of_its_own():
+    torch.manual_seed(0)
+    heads = {"phones": HeadConfig(5, 1), "characters": HeadConfig(7, 2)}
+    model = AcousticModel(12, EncoderConfig(8, 2), heads).eval()
+    features, lengths = torch.randn(2, 9, 12), torch.tensor([9, 4])
+    with torch.inference_mode():
+        expected = model.forward_heads(features, lengths)
+    first, second, _ = run(export.to_onnx(model, "characters"), features, lengths)
+    for got, name in ((first, "phones"), (second, "characters")):
+        for i, n in enumerate(lengths):
+            np.testing.assert_allclose(got[i, :n], expected[name][0][i, :n], atol=1e-4)
+
+
+def test_a_second_head_at_another_frame_rate_is_refused():
+    heads = {"phones": HeadConfig(5, 1), "characters": HeadConfig(7, 2)}
+    model = AcousticModel(12, EncoderConfig(8, 2, subsampling=(1, 2)), heads)
+    with pytest.raises(ConfigError, match="phones and characters do not sit on layers of one"):
+        export.to_onnx(model, "characters")

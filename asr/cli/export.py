@@ -16,6 +16,7 @@ from asr.cli._training import needs_training_extra
 @click.option("--name", default=None, help="Name of the model [default: the folder's].")
 @click.option("--language", default="en", show_default=True, help="Language code.")
 @click.option("--head", default=None, help="The head that transcribes [default: the first].")
+@click.option("--second", default=None, help="A head that helps to rank what the first one found.")
 @click.option("--int8/--float32", default=True, show_default=True, help="Weights of the network.")
 @click.option("--lm", type=click.Path(path_type=Path), help="Word n-gram model of `asr lm`.")
 @click.option(
@@ -32,6 +33,7 @@ def command(
     name: str | None,
     language: str,
     head: str | None,
+    second: str | None,
     int8: bool,
     lm: Path | None,
     lexicon: Path | None,
@@ -47,6 +49,7 @@ def command(
         name=name or output.name,
         language=language,
         head=head,
+        second=second,
         int8=int8,
         lm=lm,
         lexicon=lexicon,

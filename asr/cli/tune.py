@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,6 +32,7 @@ def command(manifests: tuple[str, ...], model: str, dry_run: bool) -> None:
     from asr.decode.beam import BeamSearchDecoder
     from asr.decode.config import DecoderConfig
     from asr.decode.lexicon import Lexicon
+    from asr.decode.second import TwoHeadDecoder
     from asr.lm.ngram import NGram
     from asr.tuning import tune
 
@@ -42,8 +43,11 @@ def command(manifests: tuple[str, ...], model: str, dry_run: bool) -> None:
     if lm is not None and lexicon is None and bundle.vocabulary.kind != "phones":
         lexicon = Lexicon.from_words(lm.words, bundle.vocabulary)  # once, not for each decoder
 
-    def make_decoder(config: DecoderConfig) -> BeamSearchDecoder:
-        return BeamSearchDecoder(bundle.vocabulary, lm=lm, lexicon=lexicon, config=config)
+    second = bundle.second_vocabulary
+
+    def make_decoder(config: DecoderConfig) -> BeamSearchDecoder | TwoHeadDecoder:
+        search = BeamSearchDecoder(bundle.vocabulary, lm=lm, lexicon=lexicon, config=config)
+        return TwoHeadDecoder(search, second) if second else search
 
     config = build(DecoderConfig, bundle.config.decoder, "decoder")
     found = tune(dev, make_decoder, config, report=click.echo)
@@ -63,10 +67,11 @@ def _dev_set(bundle: Bundle, utterances: list[Utterance]) -> DevSet:
     normalize = normalizer(bundle.config.language)
     features = Features(bundle.config.features)
     engine = OnnxEngine(bundle.model_path)
-    log_probs = []
+    log_probs: list[Any] = []
     batch = 32
     for first in range(0, len(utterances), batch):
         rows = [features(audio.read(u.audio_filepath)) for u in utterances[first : first + batch]]
-        log_probs += engine.log_probs(rows)
+        heads = engine.all_log_probs(rows)
+        log_probs += heads if bundle.second_vocabulary else [first for first, *_ in heads]
     texts = [normalize(utterance.text) for utterance in utterances]
     return DevSet(log_probs, texts, bundle.config.frame_shift)

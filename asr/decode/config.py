@@ -21,6 +21,8 @@ class DecoderConfig:
     unknown_penalty: added (it is negative) for every word that the lexicon lacks. closed: spell
     words of the lexicon only. hotword_boost: added for a hot word given without a boost of its own.
     confidence: coefficients of the calibration of word confidences, see `asr.decode.confidence`.
+    second_weight: share of the network's second head, if it has one, in the acoustic score of the
+    best `second_nbest` texts (`asr.decode.second`).
     """
 
     beam: int = 100
@@ -34,6 +36,8 @@ class DecoderConfig:
     closed: bool = False
     hotword_boost: float = 6.0
     confidence: tuple[float, ...] = ()
+    second_weight: float = 0.0
+    second_nbest: int = 100
 
     def __post_init__(self) -> None:
         if self.beam < 1:
@@ -41,6 +45,11 @@ class DecoderConfig:
         for name in ("beam_threshold", "token_threshold", "lm_weight", "hotword_boost", "horizon"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "it must not be negative")
+        if not 0 <= self.second_weight <= 1 or self.second_nbest < 1:
+            raise ConfigError(
+                f"second_weight is {self.second_weight}, second_nbest {self.second_nbest}",
+                "the weight is in [0, 1], the number of texts at least 1",
+            )
         if not self.blank_skip > 0:
             raise ConfigError(f"blank_skip is {self.blank_skip}", "a probability; above 1 is off")
         if not (math.isfinite(self.word_bonus) and self.unknown_penalty <= 0):

@@ -17,6 +17,7 @@ import onnx
 from onnx import TensorProto
 from torch import nn
 
+from asr.errors import ConfigError
 from asr.export.graph import Graph
 from asr.export.recurrent import recurrent
 from asr.models.acoustic import AcousticModel
@@ -24,16 +25,22 @@ from asr.models.convolution import KERNEL, Convolution
 from asr.models.layers import Recurrent
 
 
-def to_onnx(model: AcousticModel) -> onnx.ModelProto:
+def to_onnx(model: AcousticModel, second: str | None = None) -> onnx.ModelProto:
     """The path from features to the log-probabilities of the first head.
 
     Inputs `features` (batch, frames, size) float32 and `lengths` (batch,) int64; outputs
-    `log_probs` (batch, frames', classes) float32 and `output_lengths` (batch,) int64.
+    `log_probs` (batch, frames', classes) float32 and `output_lengths` (batch,) int64; and
+    `second_log_probs`, if the head `second` is to be heard as well.
+
+    Raises ConfigError if the second head's frames are not those of the first.
     """
+    names = [model.primary, *([second] if second else [])]
+    heads = {name: model.head_configs[name] for name in names}
+    if len({model.encoder.config.rate(head.layer) for head in heads.values()}) > 1:
+        raise ConfigError(f"the heads {' and '.join(names)} do not sit on layers of one frame rate")
     graph = Graph()
     hidden = graph.add("Transpose", ["features"], perm=[1, 0, 2])
     lengths = "lengths"
-    head = model.head_configs[model.primary]
     encoder = model.encoder
     if encoder.convolution is not None:
         hidden, lengths = _convolution(graph, encoder.convolution, hidden, lengths)
@@ -45,7 +52,9 @@ def to_onnx(model: AcousticModel) -> onnx.ModelProto:
         encoder.residual,
         strict=True,
     )
-    for layer, projection, norm, factor, residual in itertools.islice(layers, head.layer):
+    depth = max(head.layer for head in heads.values())
+    hidden_after = []
+    for layer, projection, norm, factor, residual in itertools.islice(layers, depth):
         assert isinstance(layer, Recurrent)
         if factor > 1:
             hidden, lengths = _subsample(graph, hidden, lengths, factor)
@@ -56,13 +65,17 @@ def to_onnx(model: AcousticModel) -> onnx.ModelProto:
             weights = [graph.constant(norm.weight), graph.constant(norm.bias)]
             output = graph.add("LayerNormalization", [output, *weights], axis=-1, epsilon=norm.eps)
         hidden = graph.add("Add", [hidden, output]) if residual else output
-    linear = model.heads[model.primary]
-    assert isinstance(linear, nn.Linear)
-    logits = _linear(graph, linear, hidden)
-    log_probs = graph.add("LogSoftmax", [logits], axis=-1)
-    graph.add("Transpose", [log_probs], "log_probs", perm=[1, 0, 2])
+        hidden_after.append(hidden)
+    classes = {}
+    for output, (name, head) in zip(("log_probs", "second_log_probs"), heads.items(), strict=False):
+        linear = model.heads[name]
+        assert isinstance(linear, nn.Linear)
+        logits = _linear(graph, linear, hidden_after[head.layer - 1])
+        log_probs = graph.add("LogSoftmax", [logits], axis=-1)
+        graph.add("Transpose", [log_probs], output, perm=[1, 0, 2])
+        classes[output] = head.classes
     graph.add("Identity", [lengths], "output_lengths")
-    return graph.model(model.input_size, head.classes)
+    return graph.model(model.input_size, classes)
 
 
 def quantize(model: onnx.ModelProto) -> onnx.ModelProto:

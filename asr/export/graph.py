@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -65,7 +65,9 @@ class Graph:
             "Scan", [*states, *inputs], len(given), body=body, num_scan_inputs=len(inputs)
         )
 
-    def model(self, input_size: int, classes: int) -> onnx.ModelProto:
+    def model(self, input_size: int, classes: Mapping[str, int]) -> onnx.ModelProto:
+        """`classes`: how many each output of log-probabilities has."""
+
         def value(name: str, kind: int, shape: list) -> onnx.ValueInfoProto:
             return helper.make_tensor_value_info(name, kind, shape)
 
@@ -77,7 +79,10 @@ class Graph:
                 value("lengths", TensorProto.INT64, ["batch"]),
             ],
             [
-                value("log_probs", TensorProto.FLOAT, ["batch", "output_frames", classes]),
+                *(
+                    value(name, TensorProto.FLOAT, ["batch", "output_frames", n])
+                    for name, n in classes.items()
+                ),
                 value("output_lengths", TensorProto.INT64, ["batch"]),
             ],
             self._constants,

@@ -104,9 +104,12 @@ class Vocabulary:
         assert self._pieces is not None
         return (match.group() for match in self._pieces.finditer(marked))
 
-    def save(self, path: str | Path) -> None:
+    def to_json(self) -> str:
         data = {"kind": self.kind, "blank": self.blank, "symbols": list(self.symbols)}
-        Path(path).write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
+        return json.dumps(data, ensure_ascii=False, indent=1)
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:

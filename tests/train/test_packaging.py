@@ -15,6 +15,7 @@ from asr.errors import TrainingError  # noqa: E402
 from asr.features import Features  # noqa: E402
 from asr.packaging import load_run, package_run  # noqa: E402
 from asr.plots import learning_curves, save, spikes  # noqa: E402
+from asr.recognizer import Recognizer  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +98,15 @@ def test_pictures_are_drawn(run, tones, tmp_path):
     for name in ("curves.png", "spikes.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert not list(Path(tmp_path).glob(".*"))
+
+
+def test_a_second_head_helps_to_decide(run, tones, tmp_path):
+    settings = {"second_weight": 0.5, "lm_weight": 0.0}
+    bundle = package_run(run, tmp_path / "model", name="tones", second="copy", decoder=settings)
+    assert bundle.second_vocabulary == bundle.vocabulary
+    recognizer = Recognizer(bundle, threads=1)
+    utterances = read_manifest(tones)[:5]
+    heard = recognizer.recognize([audio.read(u.audio_filepath) for u in utterances])
+    assert [h.text for h in heard] == [u.text for u in utterances]
+    with pytest.raises(TrainingError, match="no head 'words'"):
+        package_run(run, tmp_path / "other", name="tones", second="words")
