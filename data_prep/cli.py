@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from asr.data.manifest import HoldOut
 from asr.errors import ASRError, ManifestError
 from data_prep.catalogue import CATALOGUE, FORMATS, find
 from data_prep.corpus import Corpus, did_you_mean
@@ -234,6 +235,31 @@ def stats(manifests: tuple[Path, ...], picture: Path | None) -> None:
     if picture is not None:
         draw(by_name, picture)
         click.echo(picture)
+
+
+@cli.command()
+@click.argument("manifests", type=FILE, nargs=-1, required=True)
+@click.option("--to", type=FOLDER, required=True, help="The folder of train.jsonl and dev.jsonl.")
+@click.option("--dev", type=click.FloatRange(0, 0.5), default=0.1, show_default=True)
+@click.option(
+    "--by",
+    type=click.Choice(["auto", "speaker", "text", "recording"]),
+    default="auto",
+    help="What is never on both sides; auto: speakers if several are known, or texts.",
+)
+def split(manifests: tuple[Path, ...], to: Path, dev: float, by: HoldOut) -> None:
+    """Part MANIFESTS, taken together, into training and development sets.
+
+    The same recordings always give the same sets. With --by recording, single recordings are held
+    out whose texts are also said in others: for digits, commands, and other closed sets of words.
+    """
+    from asr.data.manifest import hold_out, write_manifest
+
+    found = [utterance for utterances in _read(manifests).values() for utterance in utterances]
+    for name, part in zip(("train", "dev"), hold_out(found, dev, by), strict=True):
+        write_manifest(to / f"{name}.jsonl", part)
+        hours = sum(u.duration for u in part) / 3600
+        click.echo(f"{to / name}.jsonl: {len(part):,} utterances, {hours:.2f} h")
 
 
 @cli.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from asr.data.manifest import read_manifest, write_manifest
+from asr.data.manifest import hold_out, read_manifest, write_manifest
 from asr.text.languages import normalizer
 from asr.types import Utterance
 from data_prep.clips import Skipped, utterances
@@ -101,41 +100,6 @@ def prepare(
     (base / "corpus.json").write_text(
         json.dumps(about, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
     )
-
-
-def hold_out(found: Sequence[Utterance], share: float) -> tuple[list[Utterance], list[Utterance]]:
-    """What to train on, and about `share` of it (by duration) held out.
-
-    Whole speakers are held out; if there is but one, or none is known, sentences, so that no text
-    is in both. Which ones is decided by hashes of their names: the same in every run. Raises
-    CorpusError if there is nothing to choose from.
-    """
-    speakers = {u.speaker for u in found}
-    by_speaker = len(speakers) > 1 and None not in speakers
-    groups: dict[str, list[Utterance]] = {}
-    for utterance in found:
-        groups.setdefault(str(utterance.speaker if by_speaker else utterance.text), []).append(
-            utterance
-        )
-    wanted = share * sum(u.duration for u in found)
-    held_out: set[str] = set()
-    seconds = 0.0
-    for key in sorted(groups, key=lambda k: hashlib.sha256(k.encode()).digest()):
-        duration = sum(u.duration for u in groups[key])
-        # Add a group only if that brings us nearer to the share; never take the last one.
-        if seconds + duration / 2 <= wanted and len(held_out) < len(groups) - 1:
-            held_out.add(key)
-            seconds += duration
-    if len(groups) < 2:
-        raise CorpusError(
-            "nothing can be held out: one speaker says one sentence", "leave --dev out"
-        )
-    if not held_out:
-        held_out = {min(groups, key=lambda k: sum(u.duration for u in groups[k]))}
-    sides: tuple[list[Utterance], list[Utterance]] = ([], [])
-    for key, group in groups.items():
-        sides[key in held_out].extend(group)
-    return sides
 
 
 def _written(split: Split, found: Iterable[Utterance]) -> Iterator[Split]:

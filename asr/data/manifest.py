@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from asr.errors import ManifestError
 from asr.types import Utterance
 
 _NAMED = ("audio_filepath", "duration", "text", "speaker")
+HoldOut = Literal["auto", "speaker", "text", "recording"]
 
 
 def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Utterance]:
@@ -50,6 +54,64 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
             named = {key: getattr(utterance, key) for key in _NAMED}
             file.write(json.dumps({**named, **utterance.extra}, ensure_ascii=False) + "\n")
     temporary.replace(path)
+
+
+def hold_out(
+    utterances: Sequence[Utterance], share: float, by: HoldOut = "auto"
+) -> tuple[list[Utterance], list[Utterance]]:
+    """What to train on, and about `share` of it (by duration) held out.
+
+    `by` says what is never on both sides: a `speaker` or a `text`; `auto` is speakers if several
+    are known, and texts otherwise. `recording`: single recordings are held out, of texts that
+    others in the training set say too, as suits a closed set of words and commands. What is held
+    out is decided by hashes of names: the same in every run.
+
+    Raises ManifestError if there is nothing to choose from.
+    """
+    if by == "auto":
+        speakers = {u.speaker for u in utterances}
+        by = "speaker" if len(speakers) > 1 and None not in speakers else "text"
+    if by == "speaker" and any(u.speaker is None for u in utterances):
+        raise ManifestError(
+            "nothing can be held out: not every speaker is known", "hold out by text or recording"
+        )
+    groups: dict[str, list[Utterance]] = {}
+    for utterance in utterances:
+        groups.setdefault(_group(utterance, by), []).append(utterance)
+    # What must go on being trained on, and how many groups of it there are.
+    kinds = {key: g[0].text if by == "recording" else "" for key, g in groups.items()}
+    left = Counter(kinds.values())
+    durations = {key: sum(u.duration for u in group) for key, group in groups.items()}
+    choice = sorted((k for k in groups if left[kinds[k]] > 1), key=_hash)
+    if not choice:
+        raise ManifestError(
+            f"nothing can be held out: no other {by} would be left to train on",
+            "hold out by something else, or nothing",
+        )
+    wanted = share * sum(durations.values())
+    held_out: set[str] = set()
+    seconds = 0.0
+    for key in choice:
+        # Add a group only if that brings us nearer to the share.
+        if seconds + durations[key] / 2 <= wanted and left[kinds[key]] > 1:
+            held_out.add(key)
+            left[kinds[key]] -= 1
+            seconds += durations[key]
+    held_out = held_out or {min(choice, key=durations.__getitem__)}
+    sides: tuple[list[Utterance], list[Utterance]] = ([], [])
+    for key, group in groups.items():
+        sides[key in held_out].extend(group)
+    return sides
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+def _group(utterance: Utterance, by: HoldOut) -> str:
+    if by == "recording":  # the same name wherever the folder is
+        return str(utterance.extra.get("id") or Path(utterance.audio_filepath).name)
+    return str(utterance.speaker if by == "speaker" else utterance.text)
 
 
 def _parse(lines: Iterable[str], path: Path) -> Iterator[Utterance]:

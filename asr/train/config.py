@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from asr.data.augment import AugmentConfig
+from asr.data.manifest import HoldOut
 from asr.features import FeatureConfig
 from asr.models.encoder import EncoderConfig
 
@@ -31,13 +32,20 @@ class HeadSettings:
 class DataConfig:
     """Which recordings, and how they are put into batches.
 
-    train, dev: manifests. noises, rooms: manifests of background noise and of room impulse
-    responses. batch_frames: feature rows in a batch, padding included. cache: keep decoded audio
-    in memory. workers: processes that prepare batches beside the one that trains.
+    train, dev: manifests. hold_out: without a dev manifest, this share of train is kept for it, as
+    `asr-prepare split` would, parted by hold_out_by: `auto`, `speaker`, `text` or `recording`.
+    language: spell out numbers and the like in transcripts as this language does, `en` or `ko`;
+    empty where `asr-prepare` did so already.
+    noises, rooms: manifests of background noise and of room impulse responses. batch_frames:
+    feature rows in a batch, padding included. cache: keep decoded audio in memory. workers:
+    processes that prepare batches beside the one that trains.
     """
 
     train: tuple[str, ...]
-    dev: tuple[str, ...]
+    dev: tuple[str, ...] = ()
+    hold_out: float = 0.0
+    hold_out_by: HoldOut = "auto"
+    language: str = ""
     noises: str | None = None
     rooms: str | None = None
     min_duration: float = 0.2

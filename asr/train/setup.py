@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +13,15 @@ from asr import audio
 from asr.config import to_dict
 from asr.data.augment import Augmenter
 from asr.data.dataset import SpeechDataset, feature_statistics, usable
-from asr.data.manifest import read_manifest
+from asr.data.manifest import hold_out, read_manifest
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
 from asr.models.acoustic import AcousticModel, HeadConfig
+from asr.text.languages import normalizer
 from asr.text.phones import TIMIT_61, read_lexicon
 from asr.text.targets import Pronunciation, Spelling, Targets
 from asr.text.vocabulary import Vocabulary
-from asr.train.config import HeadSettings, TrainingConfig
+from asr.train.config import DataConfig, HeadSettings, TrainingConfig
 from asr.train.loop import Trainer
 from asr.types import Utterance
 
@@ -41,7 +42,10 @@ def make_trainer(config: TrainingConfig) -> Trainer:
             "set augment.time_masks and augment.frequency_masks, or loss.consistency=0",
         )
     targets = {name: make_targets(head) for name, head in config.heads.items()}
-    train, dev = _utterances(config, targets, "train"), _utterances(config, targets, "dev")
+    train, dev = (
+        _usable(config, targets, split, utterances)
+        for split, utterances in zip(("train", "dev"), read_splits(config.data), strict=True)
+    )
     features = _with_statistics(config, train)
     augmenter = Augmenter(
         augment,
@@ -96,13 +100,34 @@ def make_model(config: TrainingConfig, classes: dict[str, int]) -> AcousticModel
     return AcousticModel(config.features.size, config.model, heads)
 
 
-def _utterances(
-    config: TrainingConfig, targets: Mapping[str, Targets], split: str
-) -> list[Utterance]:
-    manifests = getattr(config.data, split)
-    if not manifests:
-        raise ConfigError(f"data.{split} names no manifest", f"data.{split}=[FILE.jsonl]")
+def read_splits(data: DataConfig) -> tuple[list[Utterance], list[Utterance]]:
+    """The utterances to train on and those to evaluate on."""
+    if not data.train:
+        raise ConfigError("data.train names no manifest", "data.train=[FILE.jsonl]")
+    train = _read(data, data.train)
+    if data.dev:
+        return train, _read(data, data.dev)
+    if not data.hold_out:
+        raise ConfigError(
+            "data.dev names no manifest", "data.dev=[FILE.jsonl], or data.hold_out=0.1 of train"
+        )
+    return hold_out(train, data.hold_out, data.hold_out_by)
+
+
+def _read(data: DataConfig, manifests: Iterable[str]) -> list[Utterance]:
     utterances = [u for manifest in manifests for u in read_manifest(manifest)]
+    if not data.language:
+        return utterances
+    spell_out = normalizer(data.language)
+    return [replace(u, text=spell_out(u.text)) for u in utterances]
+
+
+def _usable(
+    config: TrainingConfig,
+    targets: Mapping[str, Targets],
+    split: str,
+    utterances: list[Utterance],
+) -> list[Utterance]:
     kept, reasons = usable(
         utterances,
         targets,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.data.manifest import read_manifest, write_manifest
+from asr.data.manifest import hold_out, read_manifest, write_manifest
 from asr.errors import ManifestError
 from asr.types import Utterance
 
@@ -74,3 +74,26 @@ def test_missing_and_binary_files(tmp_path):
     (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ManifestError, match="not UTF-8"):
         read_manifest(tmp_path / "b.jsonl")
+
+
+def test_single_recordings_are_held_out_of_texts_that_remain():
+    found = [Utterance(f"/a/{i}.wav", 1.0, f"word {i % 10}", "ann") for i in range(100)]
+    found += [Utterance("/a/alone.wav", 1.0, "said once", "ann")]
+    rest, dev = hold_out(found, 0.2, "recording")
+    assert len(dev) == 20
+    assert len(rest) == 81
+    assert {u.text for u in dev} <= {u.text for u in rest}
+    elsewhere = [Utterance(u.audio_filepath.replace("/a/", "/b/"), 1.0, u.text) for u in found]
+    assert [u.audio_filepath[3:] for u in hold_out(elsewhere, 0.2, "recording")[1]] == [
+        u.audio_filepath[3:] for u in dev
+    ]
+    # However much is wanted, no text loses its last recording.
+    rest, _ = hold_out(found, 0.99, "recording")
+    assert len(rest) == len({u.text for u in found})
+
+
+@pytest.mark.parametrize(("by", "message"), [("speaker", "not every"), ("recording", "no other")])
+def test_what_cannot_be_held_out(by, message):
+    found = [Utterance(f"{i}.wav", 1.0, f"word {i}") for i in range(3)]
+    with pytest.raises(ManifestError, match=message):
+        hold_out(found, 0.5, by)

@@ -9,12 +9,13 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.data.manifest import read_manifest
+from asr.data.manifest import hold_out, read_manifest
+from asr.errors import ManifestError
 from asr.types import Utterance
 from data_prep.catalogue import CATALOGUE, find
 from data_prep.clips import Skipped, utterances
 from data_prep.corpus import Clip, Corpus, CorpusError
-from data_prep.prepare import hold_out, prepare
+from data_prep.prepare import prepare
 
 
 def _corpus(*clips, **facts):
@@ -117,7 +118,7 @@ def test_sentences_are_held_out_if_nobody_knows_the_speakers():
     rest, held_out = hold_out(found, 0.1)
     assert len(held_out) == 20
     assert not {u.text for u in rest} & {u.text for u in held_out}
-    with pytest.raises(CorpusError, match="one sentence"):
+    with pytest.raises(ManifestError, match="no other text would be left"):
         hold_out(found[:2], 0.1)
 
 

@@ -59,6 +59,21 @@ def test_from_a_folder_to_shards(run, folder, tmp_path):
     assert index["utterances"] == len(read_manifest(train))
 
 
+def test_split(run, digits, tmp_path):
+    written = [
+        Utterance(str(d.write(tmp_path / f"{i}.wav")), 0.5, d.text, d.speaker)
+        for i, d in enumerate(digits)
+    ]
+    write_manifest(tmp_path / "all.jsonl", written)
+    code, output, _ = run(
+        "split", tmp_path / "all.jsonl", "--to", tmp_path / "out", "--by", "recording"
+    )
+    assert code == 0, output
+    sides = [read_manifest(tmp_path / "out" / f"{name}.jsonl") for name in ("train", "dev")]
+    assert [len(side) for side in sides] == [54, 6]
+    assert {u.text for u in sides[1]} <= {u.text for u in sides[0]}
+
+
 def test_findings_are_shown_by_kind_and_in_the_exit_status(run, digits, tmp_path):
     path = digits[0].write(tmp_path / "a.wav")
     bad = [Utterance(str(path), 99.0, f"zéro {i}", "ann", {"i": i}) for i in range(5)]

@@ -1,0 +1,28 @@
+import pytest
+
+pytest.importorskip("torch")
+
+from asr.data.manifest import hold_out, read_manifest, write_manifest
+from asr.errors import ConfigError
+from asr.train.config import DataConfig
+from asr.train.setup import read_splits
+from asr.types import Utterance
+
+
+def test_dev_is_held_out_of_train_where_there_is_no_manifest_of_it(tones):
+    train, dev = read_splits(DataConfig((str(tones),), hold_out=0.25))
+    assert (train, dev) == hold_out(read_manifest(tones), 0.25)
+    both, again = read_splits(DataConfig((str(tones),), (str(tones),), hold_out=0.25))
+    assert len(both) == len(again) == 12
+    with pytest.raises(ConfigError, match=r"data\.dev names no manifest.*data\.hold_out"):
+        read_splits(DataConfig((str(tones),)))
+    with pytest.raises(ConfigError, match=r"data\.train names no manifest"):
+        read_splits(DataConfig((), (str(tones),)))
+
+
+def test_numbers_are_spelled_out_in_the_language(tmp_path):
+    manifest = tmp_path / "m.jsonl"
+    write_manifest(manifest, [Utterance("a.wav", 1.0, "Press 1!")])
+    for language, text in (("", "Press 1!"), ("en", "press one")):
+        train, dev = read_splits(DataConfig((str(manifest),), (str(manifest),), language=language))
+        assert train[0].text == dev[0].text == text
