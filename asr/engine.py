@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import onnxruntime
@@ -14,6 +15,14 @@ from numpy.typing import NDArray
 from asr.errors import BundleError
 
 Array = NDArray[np.float32]
+Heads: TypeAlias = tuple[Array, ...]  # log-probabilities (frames, classes) of each
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work of a stream for the network: rows of features `(frames, size)`."""
+
+    features: Array
 
 
 class Engine(Protocol):
@@ -26,7 +35,7 @@ class Engine(Protocol):
         """
         ...
 
-    def all_log_probs(self, features: Sequence[Array]) -> list[tuple[Array, ...]]:
+    def all_log_probs(self, features: Sequence[Array]) -> list[Heads]:
         """`log_probs` of every head of the network that the bundle uses, the first one first."""
         ...
 
@@ -66,9 +75,11 @@ class OnnxEngine:
         """See `Engine.log_probs`."""
         return [heads[0] for heads in self.all_log_probs(features)]
 
-    def all_log_probs(self, features: Sequence[Array]) -> list[tuple[Array, ...]]:
+    def all_log_probs(self, features: Sequence[Array]) -> list[Heads]:
         """See `Engine.all_log_probs`."""
-        results: list[tuple[Array, ...]] = [()] * len(features)
+        if len(features) == 1 or self._threads == 1:
+            return [self._run(rows) for rows in features]
+        results: list[Heads] = [()] * len(features)
         longest_first = sorted(range(len(features)), key=lambda i: -len(features[i]))
         with ThreadPoolExecutor(self._threads) as pool:
             computed = pool.map(lambda i: self._run(features[i]), longest_first)
@@ -76,7 +87,7 @@ class OnnxEngine:
                 results[i] = heads
         return results
 
-    def _run(self, rows: Array) -> tuple[Array, ...]:
+    def _run(self, rows: Array) -> Heads:
         inputs = {"features": rows[None], "lengths": np.array([len(rows)], np.int64)}
         *heads, lengths = self._session.run([*self._heads, "output_lengths"], inputs)
         return tuple(log_probs[0, : lengths[0]] for log_probs in heads)

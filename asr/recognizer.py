@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -14,12 +14,16 @@ from asr.audio import AudioSource, Waveform
 from asr.bundle import Bundle, bundled
 from asr.config import build
 from asr.decode.config import DecoderConfig
-from asr.engine import Engine, OnnxEngine
+from asr.engine import Engine, Heads, Job, OnnxEngine
 from asr.errors import BundleError, ConfigError
 from asr.features import Features
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis, Segment, Transcript, Word
 from asr.vad import Speech, VadConfig, find_speech
+
+if TYPE_CHECKING:
+    from asr.decode.words import Partial
+    from asr.stream import EndpointConfig, Stream
 
 WINDOW_SECONDS = 120.0  # of speech that are in work at a time: batches sort it by length
 
@@ -32,6 +36,23 @@ class Decoder(Protocol):
     def decode_batch(
         self, log_probs: Sequence[Any], frame_shift: float, threads: int = 1
     ) -> list[list[Hypothesis]]: ...
+
+    def stream(self, frame_shift: float) -> DecoderStream: ...
+
+    def variant(
+        self, *, beam: int | None = None, hotwords: Mapping[str, float] | Iterable[str] = ()
+    ) -> Decoder: ...
+
+
+class DecoderStream(Protocol):
+    """A search in one utterance; `feed` takes more log-probabilities of each head it hears."""
+
+    @property
+    def feed(self) -> Callable[..., None]: ...
+
+    def partial(self) -> Partial: ...
+
+    def finish(self) -> list[Hypothesis]: ...
 
 
 class Recognizer:
@@ -75,6 +96,7 @@ class Recognizer:
         second = model.second_vocabulary if settings.second_weight else None
         self._hears_two_heads = second is not None and decoder == "beam"
         self._decoder = _make_decoder(model, decoder, settings, hotwords, second)
+        self._draft_decoder: Decoder | None = None  # for streams
 
     def transcribe(
         self,
@@ -130,12 +152,57 @@ class Recognizer:
             hypotheses[i] = found[0]
         return hypotheses
 
+    def stream(
+        self,
+        sample_rate: int = audio.SAMPLE_RATE,
+        *,
+        hotwords: Mapping[str, float] | Iterable[str] = (),
+        endpoint: EndpointConfig | None = None,
+    ) -> Stream:
+        """A stream of sound that comes block by block; any number of them may be open.
+
+        Args:
+            sample_rate: of the blocks (Hz).
+            hotwords: to listen for in this stream, beside the recogniser's own.
+            endpoint: where utterances end.
+
+        Raises AudioError for an impossible rate, DecodeError for hot words that cannot be spelled,
+        ConfigError for hot words without a search.
+        """
+        from asr.stream import DRAFT_BEAM, EndpointConfig, Stream
+
+        decoder = self._decoder.variant(hotwords=hotwords) if hotwords else self._decoder
+        if hotwords or self._draft_decoder is None:
+            draft_decoder = decoder.variant(beam=DRAFT_BEAM)
+            if not hotwords:
+                self._draft_decoder = draft_decoder
+        else:
+            draft_decoder = self._draft_decoder
+        return Stream(
+            features=self._features,
+            run=self.run_batch,
+            decoder=decoder,
+            draft_decoder=draft_decoder,
+            frame_shift=self.bundle.config.frame_shift,
+            vad=self.vad,
+            sample_rate=sample_rate,
+            endpoint=endpoint or EndpointConfig(),
+        )
+
+    def run_batch(self, jobs: Sequence[Job]) -> list[Heads]:
+        """The network's outputs for the jobs of any number of streams, in order.
+
+        No stream sees another. Other threads can work meanwhile.
+        """
+        outputs = self._engine.all_log_probs([job.features for job in jobs])
+        return outputs if self._hears_two_heads else [heads[:1] for heads in outputs]
+
     def _segments(self, blocks: Iterable[Waveform]) -> Iterator[Segment]:
         for window in _windows(find_speech(blocks, self.vad)):
             hypotheses = self.recognize([speech.waveform for speech in window])
             for speech, hypothesis in zip(window, hypotheses, strict=True):
                 if hypothesis.words:
-                    yield _to_segment(speech, hypothesis)
+                    yield to_segment(speech, hypothesis)
 
 
 def load(model: str | os.PathLike[str] | None = None, **settings: Any) -> Recognizer:
@@ -202,7 +269,7 @@ def _windows(segments: Iterable[Speech]) -> Iterator[list[Speech]]:
         yield window
 
 
-def _to_segment(speech: Speech, hypothesis: Hypothesis) -> Segment:
+def to_segment(speech: Speech, hypothesis: Hypothesis) -> Segment:
     """Times counted from the start of the recording, by its samples."""
     start, end = speech.start / audio.SAMPLE_RATE, speech.end / audio.SAMPLE_RATE
     words = tuple(_shifted(word, start, end) for word in hypothesis.words)

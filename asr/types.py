@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,43 @@ class Transcript:
         from asr import writers  # which know the types above
 
         writers.save(self, path)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """What a live stream has understood.
+
+    `partial`: of the utterance that goes on; it replaces the partial before. `stable` is the
+    beginning of `text` that will not change any more, and `words` are those that are certain.
+    `final`: a whole utterance. `rule` is the endpoint rule (1, 2, 3) that ended it, 0 if it was the
+    end of the stream or a flush; rule 1 ends utterances in which nothing was said: their text is
+    empty. Times are seconds from the start of the stream.
+    """
+
+    kind: Literal["partial", "final"]
+    segment: Segment
+    stable: str
+    rule: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        return self.kind == "final"
+
+    @property
+    def text(self) -> str:
+        return self.segment.text
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return self.segment.words
+
+    @property
+    def start(self) -> float:
+        return self.segment.start
+
+    @property
+    def end(self) -> float:
+        return self.segment.end
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,17 +84,45 @@ class Segmenter:
         self._start: int | None = None  # of the segment that goes on now
         self._onset = self._voiced_end = 0  # where the voice of that segment began and last was
 
+    @property
+    def judged(self) -> int:
+        """How many samples have been judged."""
+        return self._judged
+
+    @property
+    def voiced_end(self) -> int:
+        """Where voice was last heard; 0 if nowhere."""
+        return self._voiced_end
+
+    @property
+    def open_start(self) -> int | None:
+        """Where the segment began that goes on now, once it is long enough to be one."""
+        is_long = self._voiced_end - self._onset >= self._config.min_speech * SAMPLE_RATE
+        return self._start if is_long else None
+
+    def open_samples(self, begin: int) -> Array:
+        """Of the segment that goes on, the samples `(n,)` from `begin` on that are certainly in it.
+
+        Silence is certain when it is padding or voice has followed. (Only a cut for length can
+        still exclude what was certain.)
+        """
+        end = min(self._voiced_end + self._padding, self._judged)
+        return self._samples[begin - self._origin : max(begin, end) - self._origin]
+
     def feed(self, waveform: Array) -> list[Speech]:
         """Add samples `(n,)`; return the segments that are complete by now."""
+        return [speech for speech in self.steps(waveform) if speech is not None]
+
+    def steps(self, waveform: Array) -> Iterator[Speech | None]:
+        """As `feed`, one window after the other: the segment that each completes, or None."""
         self._samples = np.concatenate([self._samples, waveform])
         judged = self._judged - self._origin
         n_windows = (len(self._samples) - judged) // WINDOW
         windows = self._samples[judged : judged + n_windows * WINDOW].reshape(n_windows, WINDOW)
-        found = list(self._judge(windows))
+        yield from self._judge(windows)
         keep_from = self._judged - self._padding if self._start is None else self._start
         dropped = max(keep_from, self._last_end, self._origin) - self._origin
         self._samples, self._origin = self._samples[dropped:], self._origin + dropped
-        return found
 
     def finish(self) -> list[Speech]:
         """The end of the recording: the segments that are still open."""
@@ -102,34 +130,41 @@ class Segmenter:
         end = self._judged + len(rest)
         found: list[Speech] = []
         if len(rest):
-            found += self._judge(np.pad(rest, (0, WINDOW - len(rest)))[None])
+            last = self._judge(np.pad(rest, (0, WINDOW - len(rest)))[None])
+            found += [speech for speech in last if speech is not None]
             self._judged = end
-        if self._start is not None:
-            found += self._close(end)
+        if self._start is not None and (speech := self._close(end)) is not None:
+            found.append(speech)
         return found
 
-    def _judge(self, windows: Array) -> Iterator[Speech]:
+    def _judge(self, windows: Array) -> Iterator[Speech | None]:
         for probability in self._detector(windows):
             begin, self._judged = self._judged, self._judged + WINDOW
-            if self._start is None:
-                if probability < self._config.threshold:
-                    continue
-                self._start = max(self._last_end, begin - self._padding)
-                self._onset = begin
-            if probability >= self._config.release:
-                self._voiced_end = self._judged
-            elif self._judged - self._voiced_end >= self._config.min_silence * SAMPLE_RATE:
-                yield from self._close(self._judged)
-                continue
-            if self._judged - self._start >= self._max_length:
-                yield self._take(self._quietest(self._start, self._judged))
-                self._start = self._onset = self._last_end
+            yield self._take_in(probability, begin)
 
-    def _close(self, limit: int) -> Iterator[Speech]:
-        """End the segment that goes on, before sample `limit`; hand it out if it is long enough."""
-        if self._voiced_end - self._onset >= self._config.min_speech * SAMPLE_RATE:
-            yield self._take(min(self._voiced_end + self._padding, limit))
+    def _take_in(self, probability: float, begin: int) -> Speech | None:
+        """The segment that ends with the window at sample `begin`, the last that was judged."""
+        if self._start is None:
+            if probability < self._config.threshold:
+                return None
+            self._start = max(self._last_end, begin - self._padding)
+            self._onset = begin
+        if probability >= self._config.release:
+            self._voiced_end = self._judged
+        elif self._judged - self._voiced_end >= self._config.min_silence * SAMPLE_RATE:
+            return self._close(self._judged)
+        if self._judged - self._start < self._max_length:
+            return None
+        speech = self._take(self._quietest(self._start, self._judged))
+        self._start = self._onset = self._last_end
+        return speech
+
+    def _close(self, limit: int) -> Speech | None:
+        """End the segment that goes on, before sample `limit`; None if it was too short."""
+        is_long = self.open_start is not None
+        speech = self._take(min(self._voiced_end + self._padding, limit)) if is_long else None
         self._start = None
+        return speech
 
     def _take(self, end: int) -> Speech:
         assert self._start is not None

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from asr.decode.config import DecoderConfig
 from asr.decode.greedy import GreedyDecoder
+from asr.decode.words import Partial
 
 if TYPE_CHECKING:
-    from asr.decode.beam import BeamSearchDecoder, BeamSearchStream, Partial
+    from asr.decode.beam import BeamSearchDecoder, BeamSearchStream
     from asr.decode.lexicon import Lexicon
 
 __all__ = [
@@ -26,7 +27,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("BeamSearchDecoder", "BeamSearchStream", "Partial"):
+    if name in ("BeamSearchDecoder", "BeamSearchStream"):
         from asr.decode import beam
 
         return getattr(beam, name)

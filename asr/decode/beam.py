@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from asr.decode.grammar import build_grammar
 from asr.decode.hotwords import with_boosts
 from asr.decode.lexicon import Lexicon
 from asr.decode.tables import NOTHING, PLACE, RESULT, Beam, grown, new_beam, start
-from asr.decode.words import Span, group, to_words
+from asr.decode.words import Partial, Span, group, to_words
 from asr.errors import DecodeError
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
@@ -27,14 +29,6 @@ from asr.types import Hypothesis, Word
 
 _LATTICE = 4096  # frames with more than a blank, after which what is settled is let go
 _MARGIN = 64  # of these frames, the last, which are never let go
-
-
-@dataclass(frozen=True, slots=True)
-class Partial:
-    """What has been understood so far; `stable` is the beginning of `text` that will not change."""
-
-    text: str
-    stable: str
 
 
 class BeamSearchDecoder:
@@ -67,9 +61,9 @@ class BeamSearchDecoder:
         self.lm = lm
         self.says_words = vocabulary.kind == "phones" and lexicon is not None
         self.lexicon = _lexicon_of(lm, vocabulary) if lm and lexicon is None else lexicon
-        boosts = with_boosts(hotwords, self.config.hotword_boost)
+        self._hotwords = with_boosts(hotwords, self.config.hotword_boost)
         self._grammar = build_grammar(
-            vocabulary, self.lexicon, lm, boosts, self.config, unmarked=self.says_words
+            vocabulary, self.lexicon, lm, self._hotwords, self.config, unmarked=self.says_words
         )
         self.confidence = Confidence(self.config.confidence)
         self._idle: list[Beam] = []  # work space of searches that are over
@@ -101,6 +95,34 @@ class BeamSearchDecoder:
             raise DecodeError(f"a frame shift of {frame_shift} seconds", "give a positive number")
         return BeamSearchStream(self, frame_shift)
 
+    def variant(
+        self, *, beam: int | None = None, hotwords: Mapping[str, float] | Iterable[str] = ()
+    ) -> BeamSearchDecoder:
+        """The same decoder with another `beam`, and with `hotwords` beside those that it has.
+
+        It shares lexicon and language model, so it costs neither time nor memory to speak of.
+        Raises DecodeError for a hot word that cannot be spelled.
+        """
+        changed = copy(self)
+        changed.config = replace(self.config, beam=beam or self.config.beam)
+        changed._hotwords = self._hotwords | with_boosts(hotwords, self.config.hotword_boost)
+        changed._grammar = build_grammar(
+            self.vocabulary,
+            self.lexicon,
+            self.lm,
+            changed._hotwords,
+            changed.config,
+            unmarked=self.says_words,
+            like=self._grammar,
+        )
+        changed._idle = []
+        return changed
+
+    def _new_beam(self) -> Beam:
+        with contextlib.suppress(IndexError):  # other threads take from the list, too
+            return self._idle.pop()
+        return new_beam(self.config.beam, len(self.vocabulary))
+
 
 class BeamSearchStream:
     """One utterance: `feed` any number of times, `partial` in between, `finish` once.
@@ -113,8 +135,7 @@ class BeamSearchStream:
         self._grammar = decoder._grammar
         self._tables = decoder.lm.tables if decoder.lm else None
         self._frame_shift = frame_shift
-        idle = decoder._idle
-        self._beam = idle.pop() if idle else new_beam(decoder.config.beam, len(decoder.vocabulary))
+        self._beam = decoder._new_beam()
         self._limit = _LATTICE
         self._said: list[Word] = []  # words that are settled and let go
         self._said_gain = 0.0

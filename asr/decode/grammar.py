@@ -24,8 +24,10 @@ def build_grammar(
     hotwords: Mapping[str, float],
     config: DecoderConfig,
     unmarked: bool,
+    like: Grammar | None = None,
 ) -> Grammar:
-    """`unmarked`: words end anywhere, without a token that says so.
+    """`unmarked`: words end anywhere, without a token that says so. `like`: a grammar that differs
+    in hot words and beam only; its lexicon is shared.
 
     Raises DecodeError where the parts were made for different vocabularies.
     """
@@ -47,7 +49,11 @@ def build_grammar(
     tokens["last"] = np.cumsum([len(spelling) for spelling in spellings])
     tokens["first"][1:] = tokens["last"][:-1]
     tokens["ends"] = [boundary in spelling for spelling in spellings]
-    tree, words, unknown_ahead = _tree(lexicon, lm, config)
+    if like is None:
+        tree, words = _tree(lexicon, lm, config)
+    else:
+        tree, words = like.tree, like.words
+    unknown_ahead = _unknown_ahead(lm) if lexicon else 0.0
     space = vocabulary.symbols.index(" ") if " " in vocabulary.symbols else NOTHING
     unknown = math.exp(config.unknown_penalty) if lexicon else 1.0
     fall = math.exp(config.lm_weight * unknown_ahead)
@@ -108,31 +114,29 @@ def _spelling(
 
 def _tree(
     lexicon: Lexicon | None, lm: NGram | None, config: DecoderConfig
-) -> tuple[np.ndarray, np.ndarray, float]:
+) -> tuple[np.ndarray, np.ndarray]:
     """TREE and WORD records with a look-ahead: every node promises the best word below it.
 
     The best unigram of the words below a node is charged when a prefix enters the node, and given
     back when the word ends and its true probability is known. So a prefix on its way to a rare
     word falls behind at once, not at the word's end (Ortmanns, Ney and Eiden 1996, "Language-model
-    look-ahead for large vocabulary speech recognition"). Also returns the look-ahead of unknown
-    words.
+    look-ahead for large vocabulary speech recognition").
     """
     if lexicon is None:
         tree, words = np.ones(2, TREE), np.zeros(0, WORD)
         tree["children"] = tree["word_first"] = 0
-        return tree, words, 0.0
+        return tree, words
     tree, words = np.zeros(lexicon.nodes + 1, TREE), np.zeros(len(lexicon.word), WORD)
     tree["label"][:-1] = lexicon.label
     tree["first"], tree["word_first"] = lexicon.first, lexicon.word_first
     words["word"], words["most"] = lexicon.word, 1.0
-    ahead, unknown_ahead = np.zeros(lexicon.nodes), 0.0
+    ahead = np.zeros(lexicon.nodes)
     if lm is not None:
         lm_words = _language_model_words(lexicon, lm)
-        tables = lm.tables
-        unigrams = tables.probability_codebook[tables.probability[1 : 1 + len(lm.words)]]
+        unigrams = _unigrams(lm)
         words["lm_word"] = lm_words[lexicon.word]
         words["most"] = np.exp(config.lm_weight * _most(lm)[words["lm_word"]])
-        ahead, unknown_ahead = lexicon.best_below(unigrams[lm_words]), float(unigrams[UNKNOWN_ID])
+        ahead = lexicon.best_below(unigrams[lm_words])
         ahead[0] = 0.0  # before a word nothing is promised
     parents = np.repeat(np.arange(lexicon.nodes), np.diff(lexicon.first))
     np.bitwise_or.at(
@@ -141,7 +145,18 @@ def _tree(
     tree["enter"][1:-1] = np.exp(config.lm_weight * (ahead[1:] - ahead[parents]))
     tree["enter"][1 : lexicon.first[1]] *= math.exp(config.word_bonus)
     tree["leave"][:-1] = np.exp(-config.lm_weight * ahead)
-    return tree, words, unknown_ahead
+    return tree, words
+
+
+def _unigrams(lm: NGram) -> np.ndarray:
+    """Natural-log probabilities (words,) without context."""
+    tables = lm.tables
+    return tables.probability_codebook[tables.probability[1 : 1 + len(lm.words)]]
+
+
+def _unknown_ahead(lm: NGram | None) -> float:
+    """The look-ahead of unknown words."""
+    return float(_unigrams(lm)[UNKNOWN_ID]) if lm is not None else 0.0
 
 
 def _most(lm: NGram) -> np.ndarray:

@@ -7,7 +7,7 @@ N-best list of the search.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -16,6 +16,7 @@ import numpy as np
 from asr.decode.beam import BeamSearchDecoder
 from asr.decode.likelihood import CTCScorer
 from asr.decode.rescoring import rescore
+from asr.decode.words import Partial
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis
 
@@ -35,11 +36,9 @@ class TwoHeadDecoder:
         self, heads: tuple[np.ndarray, np.ndarray], frame_shift: float, nbest: int = 1
     ) -> list[Hypothesis]:
         """`heads`: log-probabilities (frames, classes) of the first and of the second head."""
-        first, second = heads
-        config = self.search.config
-        hypotheses = self.search.decode(first, frame_shift, max(nbest, config.second_nbest))
-        scorer = CTCScorer(second, self.second_vocabulary)
-        return interpolate(hypotheses, scorer, config.second_weight)[:nbest]
+        stream = self.stream(frame_shift)
+        stream.feed(*heads)
+        return stream.finish(nbest)
 
     def decode_batch(
         self,
@@ -51,6 +50,48 @@ class TwoHeadDecoder:
         """`decode` for several utterances on `threads` threads at once."""
         with ThreadPoolExecutor(max(1, threads)) as pool:
             return list(pool.map(lambda pair: self.decode(pair, frame_shift, nbest), heads))
+
+    def variant(
+        self, *, beam: int | None = None, hotwords: Mapping[str, float] | Iterable[str] = ()
+    ) -> TwoHeadDecoder:
+        """See `BeamSearchDecoder.variant`."""
+        return TwoHeadDecoder(
+            self.search.variant(beam=beam, hotwords=hotwords), self.second_vocabulary
+        )
+
+    def stream(self, frame_shift: float) -> TwoHeadStream:
+        """A decoder of one utterance that comes in pieces."""
+        return TwoHeadStream(self, frame_shift)
+
+
+class TwoHeadStream:
+    """One utterance: `feed` any number of times, `partial` in between, `finish` once.
+
+    What is partial is the first head's alone; the second may yet prefer another text.
+    """
+
+    def __init__(self, decoder: TwoHeadDecoder, frame_shift: float):
+        self._decoder = decoder
+        self._search = decoder.search.stream(frame_shift)
+        self._second: list[np.ndarray] = []
+
+    def feed(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Go on with the log-probabilities (frames, classes) of both heads."""
+        self._search.feed(first)
+        self._second.append(second)
+
+    def partial(self) -> Partial:
+        """The likeliest text so far; none of it is stable."""
+        return Partial(self._search.partial().text, "")
+
+    def finish(self, nbest: int = 1) -> list[Hypothesis]:
+        """The best `nbest` texts of all that was fed, the best first; the stream is over then."""
+        config = self._decoder.search.config
+        hypotheses = self._search.finish(max(nbest, config.second_nbest))
+        if not self._second:
+            return hypotheses[:nbest]
+        scorer = CTCScorer(np.concatenate(self._second), self._decoder.second_vocabulary)
+        return interpolate(hypotheses, scorer, config.second_weight)[:nbest]
 
 
 def interpolate(

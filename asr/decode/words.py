@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,14 @@ import numpy as np
 from asr.decode.confidence import log_chance, word_features
 from asr.text.vocabulary import WORD_START, Vocabulary
 from asr.types import Word
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What has been understood so far; `stable` is the beginning of `text` that will not change."""
+
+    text: str
+    stable: str
 
 
 class Span(NamedTuple):

@@ -1,0 +1,412 @@
+"""Live recognition: blocks of samples in, partial and final results out.
+
+    blocks -> resampled -> speech -> features -> network -> search -> partial | final
+
+Speech is found as in files, and what is final of a segment of speech is what a file's would be:
+live or not, the words are the same. One or more segments make an utterance; three rules say where
+it ends.
+
+Two ways to use a stream. By itself:
+
+    for event in stream.feed(block): ...
+
+Or with the network's work taken together over many streams, as a server does:
+
+    jobs = stream.push(block)
+    outputs = recognizer.run_batch(jobs)     # of any number of streams; no stream sees another
+    events = stream.accept(outputs)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TypeAlias
+
+import numpy as np
+
+from asr import audio
+from asr.audio import Resampler, Waveform
+from asr.engine import Heads, Job
+from asr.errors import AudioError, ConfigError
+from asr.features import Features
+from asr.recognizer import Decoder, DecoderStream, to_segment
+from asr.types import Segment, StreamEvent
+from asr.vad import Segmenter, Speech, VadConfig
+
+LOUDEST = 64.0  # a sample beyond is no float in [-1, 1], but most likely a 16-bit integer
+_PIECE_SECONDS = 1.0  # a larger block is taken in piece by piece
+# What a network without chunks hears for a draft of the words: of each stretch its surroundings.
+_DRAFT_SECONDS, _BEFORE_SECONDS, _AFTER_SECONDS = 0.48, 1.44, 0.48
+DRAFT_BEAM = 100  # prefixes: drafts are searched with less care than finals
+
+
+@dataclass(frozen=True)
+class EndpointConfig:
+    """Where an utterance ends; names and values as in Kaldi and sherpa-onnx. Seconds.
+
+    rule1_min_trailing_silence: after so much silence in which nothing was said.
+    rule2_min_trailing_silence: after so much silence behind words.
+    rule3_min_utterance_length: an utterance that is longer than this ends with its last pause.
+
+    Silence within an utterance parts its segments (`VadConfig.min_silence`), speech without a pause
+    is cut at the quietest place (`VadConfig.max_length`): as long as rules 2 and 3 stay above those
+    two, they don't change a word.
+    """
+
+    rule1_min_trailing_silence: float = 2.4
+    rule2_min_trailing_silence: float = 1.2
+    rule3_min_utterance_length: float = 20.0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            least = 1.0 if field.name.startswith("rule3") else 0.0
+            value = getattr(self, field.name)
+            if not value >= least:
+                raise ConfigError(f"endpoint.{field.name} is {value}", f"{least:g} s or more")
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """More of the segment that goes on: of a job's output the rows from `skip` on, `take` many."""
+
+    skip: int
+    take: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Closed:
+    """A segment is complete; a job's output is that of the whole of it, None: too short for one."""
+
+    speech: Speech
+    has_job: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """How things stood after a window, in samples; `speaking` since when, or None."""
+
+    now: int
+    voiced_end: int
+    speaking: int | None
+
+
+_Step: TypeAlias = _Draft | _Closed | _Moment
+
+
+class Stream:
+    """One stream of sound; made by `Recognizer.stream`. Used by one thread at a time.
+
+    The finals do not depend on how the sound was cut into blocks. Used as a context manager, a
+    stream is closed at the end: what was fed since the last final is dropped then, so call `finish`
+    before.
+    """
+
+    _open: _OpenSegment | None  # the segment that goes on, once it is certain that it is one
+    _steps: list[_Step]  # what was pushed and is not yet accepted
+    _draft: DecoderStream | None  # the search in the segment that goes on
+    _said: list[Segment]  # complete segments of the utterance, those with words
+    _said_from: int  # the first sample of them
+    _silent_since: int | None  # the silence of rule 1; None: it has been told
+    _shown: tuple[str, str]  # text and stable part of the last partial
+
+    def __init__(
+        self,
+        *,
+        features: Features,
+        run: Callable[[Sequence[Job]], list[Heads]],
+        decoder: Decoder,
+        draft_decoder: Decoder,
+        frame_shift: float,
+        vad: VadConfig,
+        sample_rate: int,
+        endpoint: EndpointConfig,
+    ):
+        if sample_rate not in audio.PLAUSIBLE_RATES:
+            raise AudioError(
+                f"the stream: a sample rate of {sample_rate}", "it is in Hz, such as 16000"
+            )
+        self._features, self._run = features, run
+        self._decoder, self._draft_decoder = decoder, draft_decoder
+        self._frame_shift = frame_shift
+        self._vad = dataclasses.replace(
+            vad,
+            min_silence=min(vad.min_silence, endpoint.rule2_min_trailing_silence),
+            max_length=min(vad.max_length, endpoint.rule3_min_utterance_length),
+        )
+        self._rate, self._endpoint = sample_rate, endpoint
+        self._closed = False
+        self.reset()
+
+    def feed(self, block: np.ndarray) -> list[StreamEvent]:
+        """Add samples `(n,)`, floats in [-1, 1], any number of them; return what is new.
+
+        Raises AudioError, and takes in nothing, for what are no such samples.
+        """
+        events: list[StreamEvent] = []
+        for piece in self._pieces(block):
+            events += self.accept(self._run(self.push(piece)))
+        return events
+
+    def flush(self) -> list[StreamEvent]:
+        """End the utterance that goes on here and now: its final, if anything was said.
+
+        The stream goes on; so does its clock.
+        """
+        return self.accept(self._run(self.push_end()))
+
+    def finish(self) -> list[StreamEvent]:
+        """The end of the sound: the last final. Nothing that was fed is lost."""
+        events = self.flush()
+        self.close()
+        return events
+
+    def reset(self) -> None:
+        """Forget all that was fed, and begin anew at time 0."""
+        self._fed = 0  # samples, at the stream's own rate
+        self._waiting = False  # for the outputs of what was pushed
+        self._begin()
+
+    def close(self) -> None:
+        """Take in nothing any more."""
+        self._closed = True
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def duration(self) -> float:
+        """Seconds that were fed so far."""
+        return self._fed / self._rate
+
+    def push(self, block: np.ndarray) -> list[Job]:
+        """First third of `feed`: take in samples `(n,)`; return the work for the network.
+
+        Then `accept` the outputs of all these jobs before the next `push`. Raises AudioError, and
+        takes in nothing, for what are no samples.
+        """
+        jobs: list[Job] = []
+        for piece in self._pieces(block):
+            self._fed += len(piece)
+            self._hear(self._resampler.feed(piece), jobs)
+        self._waiting = True
+        return jobs
+
+    def push_end(self) -> list[Job]:
+        """First third of `flush`; see `push`."""
+        self._check_ready()
+        jobs: list[Job] = []
+        self._hear(self._resampler.finish(), jobs)
+        for speech in self._segmenter.finish():
+            self._close_segment(speech, jobs)
+        self._waiting = self._ending = True
+        return jobs
+
+    def accept(self, outputs: Sequence[Heads]) -> list[StreamEvent]:
+        """Last third of `feed` and `flush`: search the words in the outputs of the jobs.
+
+        `outputs`: of each job, in order, what `Recognizer.run_batch` gave.
+        """
+        if not self._waiting:
+            raise AudioError("the stream: nothing was pushed that could be accepted")
+        self._waiting = False
+        heads = iter(outputs)
+        events: list[StreamEvent] = []
+        steps, self._steps = self._steps, []
+        for step in steps:
+            if isinstance(step, _Draft):
+                if self._draft is None:
+                    self._draft = self._draft_decoder.stream(self._frame_shift)
+                end = step.skip + step.take
+                self._draft.feed(*(head[step.skip : end] for head in next(heads)))
+            elif isinstance(step, _Closed):
+                self._add(step.speech, next(heads) if step.has_job else None)
+            else:
+                events += self._check_rules(step)
+        if self._ending:
+            if self._said:
+                events.append(self._final(0))
+            self._begin()
+        elif (partial := self._partial()) is not None:
+            events.append(partial)
+        return events
+
+    def _begin(self) -> None:
+        """Begin anew, at the time that is reached."""
+        self._origin = round(self._fed * audio.SAMPLE_RATE / self._rate)
+        self._resampler = Resampler(self._rate, audio.SAMPLE_RATE)
+        self._segmenter = Segmenter(self._vad)
+        self._open = None
+        self._steps = []
+        self._ending = False
+        self._draft = None
+        self._said, self._said_from = [], 0
+        self._silent_since = 0
+        self._shown = ("", "")
+
+    def _check_ready(self) -> None:
+        if self._closed:
+            raise AudioError("the stream is finished", "open a new one")
+        if self._waiting:
+            raise AudioError("the stream: the outputs of the last push are still to be accepted")
+
+    def _pieces(self, block: np.ndarray) -> Iterator[Waveform]:
+        self._check_ready()
+        _check_samples(block, self.duration, self._rate)
+        block = block.astype(np.float32, copy=False)
+        size = max(1, round(_PIECE_SECONDS * self._rate))
+        return (block[begin : begin + size] for begin in range(0, len(block), size))
+
+    # What is heard, and what the network shall do about it.
+
+    def _hear(self, samples: Waveform, jobs: list[Job]) -> None:
+        segmenter = self._segmenter
+        for speech in segmenter.steps(samples):
+            if speech is not None:
+                self._close_segment(speech, jobs)
+            self._steps.append(
+                _Moment(segmenter.judged, segmenter.voiced_end, segmenter.open_start)
+            )
+        if segmenter.open_start is None:
+            self._open = None
+            return
+        if self._open is None:
+            rate = round(self._frame_shift / self._features.frame_shift)
+            self._open = _OpenSegment(self._features, rate, segmenter.open_start)
+        new = segmenter.open_samples(self._open.end)
+        for job, draft in self._open.feed(new):
+            jobs.append(job)
+            self._steps.append(draft)
+
+    def _close_segment(self, speech: Speech, jobs: list[Job]) -> None:
+        self._open = None
+        rows = self._features(speech.waveform)
+        if len(rows):
+            jobs.append(Job(rows))
+        self._steps.append(_Closed(speech, has_job=len(rows) > 0))
+
+    # What the network has said, and what follows from it.
+
+    def _add(self, speech: Speech, heads: Heads | None) -> None:
+        """A segment is complete: search its words with all care."""
+        self._draft = None
+        if heads is None:
+            return
+        search = self._decoder.stream(self._frame_shift)
+        search.feed(*heads)
+        hypothesis = search.finish()[0]
+        if hypothesis.words:
+            if not self._said:
+                self._said_from = speech.start
+            at = dataclasses.replace(speech, start=self._origin + speech.start)
+            self._said.append(to_segment(at, hypothesis))
+
+    def _check_rules(self, at: _Moment) -> Iterator[StreamEvent]:
+        rules, rate = self._endpoint, audio.SAMPLE_RATE
+        if at.speaking is not None:
+            self._silent_since = at.now
+            length = at.voiced_end - self._said_from
+            if self._said and length >= rules.rule3_min_utterance_length * rate:
+                yield self._final(3)
+        elif self._said:
+            if at.now - at.voiced_end >= rules.rule2_min_trailing_silence * rate:
+                self._silent_since = at.now
+                yield self._final(2)
+        elif self._silent_since is not None:
+            silence = at.now - self._silent_since
+            if silence >= rules.rule1_min_trailing_silence * rate:
+                nothing = Segment(self._time(self._silent_since), self._time(at.now), "")
+                self._silent_since = None
+                yield StreamEvent("final", nothing, "", 1)
+
+    def _final(self, rule: int) -> StreamEvent:
+        segment = _join(self._said)
+        self._said = []
+        self._shown = ("", "")
+        return StreamEvent("final", segment, segment.text, rule)
+
+    def _partial(self) -> StreamEvent | None:
+        """The utterance that goes on, if there is something new in it."""
+        said = [*self._said]
+        certain = " ".join(segment.text for segment in said)
+        text = certain
+        if self._draft is not None:
+            text = f"{certain} {self._draft.partial().text}".strip()
+        if (text, certain) == self._shown or not (text or self._shown[0]):
+            return None
+        self._shown = (text, certain)
+        now = self._segmenter.judged
+        begin = self._said_from if said else self._open.start if self._open else now
+        words = tuple(word for segment in said for word in segment.words)
+        return StreamEvent(
+            "partial", Segment(self._time(begin), self._time(now), text, words), certain
+        )
+
+    def _time(self, sample: int) -> float:
+        return (self._origin + sample) / audio.SAMPLE_RATE
+
+
+class _OpenSegment:
+    """A segment that goes on: its features, and which of them the network shall hear next.
+
+    `rate`: rows of features for one of output.
+    """
+
+    def __init__(self, features: Features, rate: int, start: int):
+        self.start = self.end = start  # samples
+        self._features, self._rate = features.stream(), rate
+        self._stretch, self._before, self._after = (
+            round(seconds / features.frame_shift / rate) * rate
+            for seconds in (_DRAFT_SECONDS, _BEFORE_SECONDS, _AFTER_SECONDS)
+        )
+        self._rows = np.zeros((0, features.config.size), np.float32)  # from `_first` on
+        self._first = 0
+        self._done = 0  # rows that have been drafted
+
+    def feed(self, samples: Waveform) -> Iterator[tuple[Job, _Draft]]:
+        """Add samples `(n,)`; what the network shall do, and what is new in its output."""
+        self.end += len(samples)
+        self._rows = np.concatenate([self._rows, self._features.feed(samples)])
+        while self._done + self._stretch + self._after <= self._first + len(self._rows):
+            begin = self._done - self._first
+            rows = self._rows[: begin + self._stretch + self._after]
+            yield Job(rows), _Draft(begin // self._rate, self._stretch // self._rate)
+            self._done += self._stretch
+            dropped = max(0, self._done - self._before - self._first)
+            self._rows, self._first = self._rows[dropped:], self._first + dropped
+
+
+def _check_samples(block: np.ndarray, time: float, rate: int) -> None:
+    """Raises AudioError if these are no samples, or not as floats in [-1, 1]."""
+    if not isinstance(block, np.ndarray) or block.dtype.kind != "f" or block.ndim != 1:
+        shape = getattr(block, "shape", type(block).__name__)
+        raise AudioError(
+            f"the stream: {getattr(block, 'dtype', 'not an array')} of shape {shape}",
+            "give mono floats in [-1, 1] of shape (samples,); 16-bit integers divided by 32768",
+        )
+    fits = np.abs(block) <= LOUDEST  # NaN does not
+    if not fits.all():
+        first = int(np.argmin(fits))
+        raise AudioError(
+            f"the stream: the sample at {time + first / rate:.3f} s is {block[first]}",
+            "give floats in [-1, 1]; 16-bit integers divided by 32768",
+        )
+
+
+def _join(segments: Sequence[Segment]) -> Segment:
+    return Segment(
+        segments[0].start,
+        segments[-1].end,
+        " ".join(segment.text for segment in segments),
+        tuple(word for segment in segments for word in segment.words),
+    )

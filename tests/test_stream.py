@@ -1,0 +1,249 @@
+"""Live streams: the words of a file, as they come, however they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tone_speech import PAUSE_SECONDS, TONE_SECONDS, tones
+
+from asr.bundle import Bundle
+from asr.errors import AudioError, ConfigError
+from asr.recognizer import Recognizer
+from asr.stream import EndpointConfig, Stream
+from asr.types import StreamEvent
+from asr.vad import VadConfig
+
+RATE = 16_000
+STEP = TONE_SECONDS + PAUSE_SECONDS
+
+
+@pytest.fixture(scope="module")
+def hears_tones(tone_bundle: Bundle) -> Recognizer:
+    return Recognizer(tone_bundle, decoder="greedy", vad=VadConfig(detector="energy"), threads=1)
+
+
+def silence(seconds: float) -> np.ndarray:
+    return np.zeros(round(seconds * RATE), np.float32)
+
+
+def sound(*parts: str | float) -> np.ndarray:
+    """Words as tones, numbers as so many seconds of silence."""
+    return np.concatenate([tones(p) if isinstance(p, str) else silence(p) for p in parts])
+
+
+def listen(stream: Stream, blocks: Iterable[np.ndarray]) -> list[StreamEvent]:
+    events = [event for block in blocks for event in stream.feed(block)]
+    return events + stream.finish()
+
+
+def cut(waveform: np.ndarray, sizes: Iterable[int]) -> Iterator[np.ndarray]:
+    begin = 0
+    for size in sizes:
+        yield waveform[begin : begin + size]
+        begin += size
+    yield waveform[begin:]
+
+
+def finals(events: Iterable[StreamEvent]) -> list[StreamEvent]:
+    return [event for event in events if event.is_final]
+
+
+TALK = sound(1.0, "bad cafe", 0.8, "a mill", 2.0, "hike", 4.0, "badge", 0.7, "face mad kid", 0.05)
+
+
+def test_utterances_and_their_rules(hears_tones: Recognizer) -> None:
+    events = listen(hears_tones.stream(), cut(TALK, [800] * (len(TALK) // 800)))
+    assert [(e.text, e.rule) for e in finals(events)] == [
+        ("bad cafe a mill", 2),
+        ("hike", 2),
+        ("", 1),
+        ("badge face mad kid", 0),
+    ]
+    words = [word for event in finals(events) for word in event.words]
+    assert words == list(hears_tones.transcribe(TALK, RATE).words)
+    for event in finals(events):
+        assert event.stable == event.text == " ".join(word.word for word in event.words)
+        assert all(event.start <= w.start < w.end <= event.end for w in event.words)
+        assert all(0 < word.confidence <= 1 for word in event.words)
+
+
+def test_partials_grow_and_what_is_stable_stays(hears_tones: Recognizer) -> None:
+    events = listen(hears_tones.stream(), cut(TALK, [800] * (len(TALK) // 800)))
+    final = ""
+    for event in reversed(events):
+        if event.is_final:
+            final = event.text
+        assert final.startswith(event.stable)
+        assert event.text.startswith(event.stable)
+    partials = [event.text for event in events if not event.is_final]
+    assert len(partials) > 10
+    assert partials[0] in ("b", "ba", "bad")
+    assert "bad cafe" in partials
+    assert "bad cafe a mill" in partials
+    assert all(a != b for a, b in pairwise(partials))
+
+
+@settings(max_examples=8)
+@given(sizes=st.lists(st.integers(0, 40_000), max_size=30))
+def test_the_pieces_make_no_difference(hears_tones: Recognizer, sizes: list[int]) -> None:
+    whole = finals(listen(hears_tones.stream(), [TALK]))
+    assert finals(listen(hears_tones.stream(), cut(TALK, sizes))) == whole
+
+
+@settings(max_examples=6)
+@given(
+    rate=st.sampled_from([8_000, 11_025, 22_050, 44_100, 48_000]),
+    sizes=st.lists(st.integers(0, 90_000), max_size=12),
+)
+def test_any_rate(hears_tones: Recognizer, rate: int, sizes: list[int]) -> None:
+    import soxr
+
+    low = sound(0.5, "bad cab", 0.3)  # below 4 kHz
+    at_rate = soxr.resample(low, RATE, rate)
+    whole = finals(listen(hears_tones.stream(rate), [at_rate]))
+    pieces = finals(listen(hears_tones.stream(rate), cut(at_rate, sizes)))
+    assert [event.text for event in whole] == ["bad cab"]
+    assert pieces == whole
+    assert [w.start for w in whole[0].words] == pytest.approx([0.5, 0.5 + 4 * STEP], abs=0.05)
+
+
+@settings(max_examples=15)
+@given(
+    words=st.lists(st.text("abcdefghijklm", min_size=1, max_size=4), min_size=1, max_size=12),
+    tail=st.floats(0, 0.6),
+)
+def test_the_last_words_are_never_lost(
+    hears_tones: Recognizer, words: list[str], tail: float
+) -> None:
+    waveform = sound(" ".join(words), tail)
+    events = listen(hears_tones.stream(), cut(waveform, [1_600] * (len(waveform) // 1_600)))
+    assert " ".join(event.text for event in finals(events)) == " ".join(words)
+
+
+@settings(max_examples=6)
+@given(longest=st.floats(1, 6), sizes=st.lists(st.integers(0, 20_000), max_size=20))
+def test_long_utterances_end_at_pauses(
+    hears_tones: Recognizer, longest: float, sizes: list[int]
+) -> None:
+    rules = EndpointConfig(rule3_min_utterance_length=longest)
+    waveform = sound(*["a d b", 0.6] * 4)
+    events = finals(listen(hears_tones.stream(endpoint=rules), cut(waveform, sizes)))
+    assert " ".join(event.text for event in events) == " ".join(["a d b"] * 4)
+    assert all(event.end - event.start < longest + 2.5 for event in events)
+    assert events == finals(listen(hears_tones.stream(endpoint=rules), [waveform]))
+
+
+def test_short_silence_ends_utterances_where_it_is_asked_for(hears_tones: Recognizer) -> None:
+    rules = EndpointConfig(rule2_min_trailing_silence=0.3)
+    events = finals(listen(hears_tones.stream(endpoint=rules), [sound("ad", 0.4, "be", 1)]))
+    assert [(event.text, event.rule) for event in events] == [("ad", 2), ("be", 2)]
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-4, 1e-3])
+def test_silence_is_told_once(hears_tones: Recognizer, level: float) -> None:
+    noise = level * np.random.default_rng(0).standard_normal(20 * RATE).astype(np.float32)
+    [event] = listen(hears_tones.stream(), cut(noise, [480] * 600))
+    assert (event.kind, event.text, event.rule, event.start) == ("final", "", 1, 0.0)
+    assert event.end == pytest.approx(2.4, abs=0.05)
+
+
+def test_flush_and_reset(hears_tones: Recognizer) -> None:
+    stream = hears_tones.stream()
+    stream.feed(sound(1, "bad cafe"))
+    [event] = stream.flush()
+    assert (event.text, event.rule) == ("bad cafe", 0)
+    assert stream.flush() == []
+    stream.feed(sound("mad"))
+    [event] = stream.flush()
+    assert event.text == "mad"
+    assert event.words[0].start == pytest.approx(1 + 8 * STEP, abs=0.05)  # the clock went on
+    stream.feed(sound("cage"))
+    stream.reset()
+    stream.feed(sound(1, "leg"))
+    [event] = stream.finish()
+    assert event.text == "leg"
+    assert event.words[0].start == pytest.approx(1, abs=0.05)
+    assert stream.duration == pytest.approx(1 + 3 * STEP)
+
+
+def test_work_of_many_streams_together(hears_tones: Recognizer) -> None:
+    texts = ["bad", "a cafe", "i", "hill bill"]
+    streams = [hears_tones.stream() for _ in texts]
+    found = [""] * len(texts)
+    waveforms = [sound(text, 3) for text in texts]
+    for begin in range(0, 8 * RATE, 3_000):
+        jobs = [s.push(w[begin : begin + 3_000]) for s, w in zip(streams, waveforms, strict=True)]
+        outputs = iter(hears_tones.run_batch([job for own in jobs for job in own]))
+        for i, (stream, own) in enumerate(zip(streams, jobs, strict=True)):
+            events = stream.accept([next(outputs) for _ in own])
+            found[i] += "".join(event.text for event in finals(events))
+    assert found == texts
+
+
+def test_what_is_no_sound_is_refused_and_changes_nothing(hears_tones: Recognizer) -> None:
+    stream = hears_tones.stream()
+    stream.feed(sound("bad"))
+    bad = np.zeros(100, np.float32)
+    bad[7] = np.nan
+    for wrong in (
+        bad,
+        np.full(5, np.inf, np.float32),
+        np.full(5, 20_000.0),
+        np.zeros(5, np.int16),
+        np.zeros((5, 1), np.float32),
+        b"abc",
+    ):
+        with pytest.raises(AudioError, match="the stream"):
+            stream.feed(wrong)  # type: ignore[arg-type]
+    assert stream.feed(silence(0)) == []
+    assert finals(stream.feed(silence(5)))[0].text == "bad"
+    with pytest.raises(AudioError, match=r"sample at 5\.720 s"):
+        stream.feed(bad)
+
+
+def test_calls_in_the_wrong_order_are_explained(hears_tones: Recognizer) -> None:
+    stream = hears_tones.stream()
+    with pytest.raises(AudioError, match="nothing was pushed"):
+        stream.accept([])
+    jobs = stream.push(silence(1))
+    with pytest.raises(AudioError, match="still to be accepted"):
+        stream.feed(silence(1))
+    stream.accept(hears_tones.run_batch(jobs))
+    with stream:
+        stream.finish()
+    for call in (lambda: stream.feed(silence(1)), stream.flush, stream.finish):
+        with pytest.raises(AudioError, match="is finished"):
+            call()
+
+
+@pytest.mark.parametrize("rate", [0, -8000, 999, 10**7])
+def test_impossible_rates(hears_tones: Recognizer, rate: int) -> None:
+    with pytest.raises(AudioError, match="in Hz"):
+        hears_tones.stream(rate)
+
+
+def test_impossible_rules() -> None:
+    for rules in (
+        {"rule1_min_trailing_silence": -1.0},
+        {"rule2_min_trailing_silence": float("nan")},
+        {"rule3_min_utterance_length": 0.5},
+    ):
+        with pytest.raises(ConfigError, match=next(iter(rules))):
+            EndpointConfig(**rules)
+
+
+def test_hot_words_of_one_stream(hears_tones: Recognizer, tone_bundle: Bundle) -> None:
+    with pytest.raises(ConfigError, match="knows no hot words"):
+        hears_tones.stream(hotwords=["cafe"])
+    beam = Recognizer(tone_bundle, vad=VadConfig(detector="energy"), threads=1)
+    either = np.concatenate([tones("ba"), 0.6 * tones("d") + 0.5 * tones("e"), silence(2)])
+    texts = [
+        finals(listen(beam.stream(hotwords=words), [either]))[0].text
+        for words in (["bad"], ["bae"], {"bad": 8.0, "bae": 2.0}, {"bad": 2.0, "bae": 8.0})
+    ]
+    assert texts == ["bad", "bae", "bad", "bae"]
