@@ -7,6 +7,7 @@ from typing import Literal
 
 from asr.data.augment import AugmentConfig
 from asr.data.manifest import HoldOut
+from asr.errors import ConfigError
 from asr.features import FeatureConfig
 from asr.models.encoder import EncoderConfig
 
@@ -63,7 +64,8 @@ class OptimizerConfig:
 
     The learning rate rises over `warmup_steps`, stays, and falls linearly over the last `decay`
     share of all steps to `final` times its height. Gradients are averaged over the target symbols
-    or over the utterances of a batch, and clipped to the norm `clip`.
+    or over the utterances of a batch, then each is clipped to +-`clip_value`, and all of them to
+    the norm `clip`.
     """
 
     name: Literal["adam", "sgd"] = "adam"
@@ -74,6 +76,7 @@ class OptimizerConfig:
     decay: float = 0.3
     final: float = 0.02
     clip: float = 5.0
+    clip_value: float | None = None
     average_over: Literal["symbols", "utterances"] = "symbols"
 
 
@@ -92,6 +95,30 @@ class LossConfig:
 
     consistency: float = 0.0
     entropy: float = 0.0
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """Gaussian noise on all weights, drawn anew for each update (`asr.train.noise`).
+
+    sigma: its deviation; 0 turns it off. adaptive: every weight learns a deviation of its own, from
+    `sigma` on, and the description length of the weights is added to the loss (Graves 2011).
+    second_phase: as in Graves et al. 2013, the run first goes on without noise to the least dev
+    loss, until that has not fallen for `trainer.patience` epochs, and from the weights of that
+    point with noise to the lowest dev error.
+    """
+
+    sigma: float = 0.0
+    adaptive: bool = False
+    second_phase: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sigma < 0:
+            raise ConfigError(f"noise.sigma is {self.sigma}", "at least 0")
+        if not self.sigma and (self.adaptive or self.second_phase):
+            raise ConfigError(
+                "noise.adaptive and noise.second_phase need noise", "noise.sigma=0.075"
+            )
 
 
 @dataclass(frozen=True)
@@ -131,4 +158,5 @@ class TrainingConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -12,7 +12,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from asr.train.distributed import Processes
 from asr.train.evaluation import count_errors
 from asr.train.log import RunLog
 from asr.train.losses import training_loss
+from asr.train.noise import make_noise
 from asr.train.optimization import learning_rate, make_optimizer
 
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -60,7 +61,9 @@ class State:
     step: int = 0
     bad_steps: int = 0
     seconds: float = 0.0
-    scores: list[tuple[float, int]] = field(default_factory=list)  # (dev error, epoch)
+    # (dev error, or dev loss in the first of two phases; epoch), in this phase
+    scores: list[tuple[float, int]] = field(default_factory=list)
+    phase: int = 1
 
 
 class Trainer:
@@ -81,10 +84,16 @@ class Trainer:
         self.processes = Processes(self.device)
         self.model = model.to(self.device)
         self.vocabulary = vocabulary
-        self.optimizer = make_optimizer(model.parameters(), config.optimizer)
+        self.noise = make_noise(self.model, config.noise)
+        self.parameters = [
+            *self.model.parameters(),
+            *(self.noise.parameters() if self.noise else ()),
+        ]
+        self.optimizer = make_optimizer(self.parameters, config.optimizer)
         self.state = State()
         self.log = RunLog(self.folder, self.processes.is_main)
         self._stop = False
+        self._n_train = len(lengths[0])
         self._ema = {k: v.clone() for k, v in self.model.state_dict().items()}
         self._train_sampler = self._sampler(lengths[0], shuffle=True)
         self._dev_sampler = self._sampler(lengths[1], shuffle=False)
@@ -135,6 +144,8 @@ class Trainer:
             )
         self.model.load_state_dict(checkpoint.select(tensors, "model."))
         self._ema = {k: v.to(self.device) for k, v in checkpoint.select(tensors, "ema.").items()}
+        if self.noise:
+            self.noise.load_state_dict(checkpoint.select(tensors, "noise."))
         checkpoint.unpack_optimizer(self.optimizer, tensors)
         self.state = State(**metadata["state"])
         self.state.scores = [(error, epoch) for error, epoch in self.state.scores]
@@ -196,20 +207,26 @@ class Trainer:
         if batch is not None:
             batch = batch.to(self.device)
             weights = {name: head.weight for name, head in config.heads.items()}
-            with self._autocast():
-                loss, blanks = training_loss(self.model, batch, weights, config.loss)
-            loss.backward()
+            with self._noise():
+                with self._autocast():
+                    loss, blanks = training_loss(self.model, batch, weights, config.loss)
+                loss.backward()
             if config.optimizer.average_over == "symbols":
                 count = int(batch.target_lengths[self.model.primary].clamp(min=1).sum())
             else:
                 count = len(batch.texts)
-        extra = torch.tensor([float(loss.detach()), count, float(self._stop)])
-        parameters = list(self.model.parameters())
-        loss_sum, total, stop = self.processes.sum_gradients(parameters, extra).tolist()
+        n_heard = len(batch.texts) / batch.views if batch is not None else 0
+        extra = torch.tensor([float(loss.detach()), count, n_heard, float(self._stop)])
+        parameters = self.parameters
+        loss_sum, total, n_heard, stop = self.processes.sum_gradients(parameters, extra).tolist()
         self._stop = stop > 0
+        if self.noise:
+            self.noise.add_cost(n_heard / self._n_train)
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad.div_(max(total, 1.0))
+        if config.optimizer.clip_value is not None:
+            torch.nn.utils.clip_grad_value_(parameters, config.optimizer.clip_value)
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip))
         if math.isfinite(norm):
             for group in self.optimizer.param_groups:
@@ -261,12 +278,12 @@ class Trainer:
     def _end_epoch(self) -> None:
         state = self.state
         with self._averaged_weights():
-            wer, cer = self._evaluate()
+            wer, cer, loss = self._evaluate()
             weights = {k: v.clone() for k, v in self.model.state_dict().items()}
-        state.scores.append((cer, state.epoch))
-        self.log.write("dev", state.step, epoch=state.epoch, wer=wer, cer=cer)
+        state.scores.append((loss if self._quiet() else cer, state.epoch))
+        self.log.write("dev", state.step, epoch=state.epoch, wer=wer, cer=cer, loss=loss)
         self.log.say(
-            f"epoch {state.epoch + 1}: dev WER {wer:.1%} CER {cer:.1%} (greedy) "
+            f"epoch {state.epoch + 1}: dev WER {wer:.1%} CER {cer:.1%} (greedy) loss {loss:.3f} "
             f"after {state.seconds / 3600:.2f} h"
         )
         if self.processes.is_main:
@@ -279,16 +296,39 @@ class Trainer:
                     self._epoch_file(epoch).unlink(missing_ok=True)
         state.epoch += 1
         state.step_in_epoch = 0
+        if self._quiet() and self._converged() and state.epoch < self.config.trainer.epochs:
+            self._start_second_phase()
         self._save_last()
 
-    def _evaluate(self) -> tuple[float, float]:
-        """Word and character error rate on the dev set, shared out over the processes."""
+    def _quiet(self) -> bool:
+        """Whether this is the first of two phases, which has no noise."""
+        return self.config.noise.second_phase and self.state.phase == 1
+
+    def _noise(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.noise is None or self._quiet() else self.noise.drawn()
+
+    def _start_second_phase(self) -> None:
+        """Go back to the weights of the least dev loss, and on from there with noise."""
+        state = self.state
+        loss, epoch = min(state.scores)
+        self.processes.wait()  # for the file of the last epoch
+        weights, _ = checkpoint.load(self._epoch_file(epoch))
+        self.model.load_state_dict(weights)
+        self._ema = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.optimizer = make_optimizer(self.parameters, self.config.optimizer)
+        state.phase, state.scores = 2, []
+        self.log.say(f"second phase: with noise from epoch {epoch + 1}, dev loss {loss:.3f}")
+
+    def _evaluate(self) -> tuple[float, float, float]:
+        """Word and character error rate and loss (nats a symbol) on the dev set, shared out over
+        the processes."""
         self.model.eval()
         self._dev_sampler.set_epoch(0)
         with self._autocast():
             counts = count_errors(self.model, self._moved(self._dev_loader), self.vocabulary)
-        words, n_words, characters, n_characters = self.processes.sum(counts).tolist()
-        return words / max(n_words, 1), characters / max(n_characters, 1)
+        errors, totals = self.processes.sum(counts).view(3, 2).T
+        wer, cer, loss = (errors / totals.clamp(min=1)).tolist()
+        return wer, cer, loss
 
     def _average_best(self) -> None:
         """Average the weights of the best epochs, and keep the better of that and the best one."""
@@ -318,10 +358,9 @@ class Trainer:
         alone = self._dev_sampler.for_one_process()
         self.model.eval()
         batches = self._moved(self._loader(dataset, alone))
-        words, n_words, characters, n_characters = count_errors(
-            self.model, batches, self.vocabulary
-        ).tolist()
-        return words / max(n_words, 1), characters / max(n_characters, 1)
+        errors, totals = count_errors(self.model, batches, self.vocabulary).view(3, 2).T
+        wer, cer, _ = (errors / totals.clamp(min=1)).tolist()
+        return wer, cer
 
     def _converged(self) -> bool:
         if not self.state.scores:
@@ -335,6 +374,7 @@ class Trainer:
         tensors: dict[str, Tensor] = {
             **checkpoint.prefixed("model.", self.model.state_dict()),
             **checkpoint.prefixed("ema.", self._ema),
+            **checkpoint.prefixed("noise.", self.noise.state_dict() if self.noise else {}),
             **checkpoint.pack_optimizer(self.optimizer),
         }
         checkpoint.save(self.folder / LAST, tensors, self._metadata())

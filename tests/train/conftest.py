@@ -56,10 +56,10 @@ def make(settings):
     from asr.train.setup import make_trainer
 
     def _make(**groups):
-        changed = {
-            k: {**settings[k], **groups[k]} if isinstance(groups.get(k), dict) else groups.get(k, v)
-            for k, v in settings.items()
-        }
+        changed = dict(settings)
+        for name, value in groups.items():
+            nested = isinstance(value, dict)
+            changed[name] = {**settings.get(name, {}), **value} if nested else value
         return make_trainer(build(TrainingConfig, changed))
 
     return _make

@@ -168,3 +168,12 @@ def test_weights_that_do_not_fit_are_refused(make, tmp_path):
     checkpoint.save(tmp_path / "foreign", {"a": torch.ones(1)}, {})
     with pytest.raises(TrainingError, match="none of its weights fits"):
         make(trainer={"init": str(tmp_path / "foreign")}).fit()
+
+
+def test_gradients_are_clipped_by_value_too(make, settings):
+    trainer = make(
+        optimizer={"clip_value": 1e-3, "clip": 1e9}, trainer={"epochs": 1, "log_steps": 1}
+    )
+    trainer.fit()
+    most = 1e-3 * sum(p.numel() for p in trainer.model.parameters()) ** 0.5
+    assert all(0 < record["gradient_norm"] <= most for record in log(settings["run"], "train"))
