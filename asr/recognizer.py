@@ -119,7 +119,7 @@ class Recognizer:
         def counted() -> Iterator[Waveform]:
             nonlocal duration
             samples = 0
-            for block in _blocks(source, sample_rate):
+            for block in audio_blocks(source, sample_rate):
                 samples += len(block)
                 duration = samples / audio.SAMPLE_RATE
                 if progress:
@@ -136,7 +136,7 @@ class Recognizer:
 
         Segments without a word are left out.
         """
-        return self._segments(_blocks(source, sample_rate))
+        return self._segments(audio_blocks(source, sample_rate))
 
     def recognize(self, waveforms: Sequence[Waveform]) -> list[Hypothesis]:
         """The best hypothesis for each utterance, `(samples,)` at 16 kHz, taken as a whole."""
@@ -198,7 +198,7 @@ class Recognizer:
         return outputs if self._hears_two_heads else [heads[:1] for heads in outputs]
 
     def _segments(self, blocks: Iterable[Waveform]) -> Iterator[Segment]:
-        for window in _windows(find_speech(blocks, self.vad)):
+        for window in windows(find_speech(blocks, self.vad)):
             hypotheses = self.recognize([speech.waveform for speech in window])
             for speech, hypothesis in zip(window, hypotheses, strict=True):
                 if hypothesis.words:
@@ -245,7 +245,8 @@ def _make_decoder(
     return TwoHeadDecoder(search, second)
 
 
-def _blocks(source: AudioSource | np.ndarray, sample_rate: int | None) -> Iterator[Waveform]:
+def audio_blocks(source: AudioSource | np.ndarray, sample_rate: int | None) -> Iterator[Waveform]:
+    """A file, or samples with their rate, as blocks at 16 kHz."""
     if isinstance(source, np.ndarray):
         if sample_rate is None:
             raise ConfigError("samples alone do not tell their rate", "give sample_rate in Hz")
@@ -255,7 +256,7 @@ def _blocks(source: AudioSource | np.ndarray, sample_rate: int | None) -> Iterat
     return audio.blocks(source)
 
 
-def _windows(segments: Iterable[Speech]) -> Iterator[list[Speech]]:
+def windows(segments: Iterable[Speech]) -> Iterator[list[Speech]]:
     """Groups of at least WINDOW_SECONDS, in order."""
     window: list[Speech] = []
     n_samples = 0

@@ -8,13 +8,27 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
+class Unit:
+    """A character or phone of a word, where it was heard; `confidence` is its probability there."""
+
+    symbol: str
+    start: float
+    end: float
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Word:
-    """One recognised word; `confidence` is the estimated probability that it is right (0..1)."""
+    """One recognised word; `confidence` is the estimated probability that it is right (0..1).
+
+    `units` are there where they were asked for: in alignments.
+    """
 
     word: str
     start: float
     end: float
     confidence: float = 1.0
+    units: tuple[Unit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

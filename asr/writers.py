@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from asr.errors import ConfigError
 from asr.files import replacing
-from asr.types import Segment, Transcript, Word
+from asr.types import Segment, Transcript, Unit, Word
 
 LINE_CHARACTERS = 42
 CUE_LINES = 2
@@ -119,10 +119,14 @@ def to_ctm(transcript: Transcript, name: str) -> str:
 
 
 def to_textgrid(transcript: Transcript, name: str) -> str:
-    """Praat's long text format, with a tier of segments and one of words."""
-    segments = [(s.start, s.end, s.text) for s in transcript.segments]
-    words = [(w.start, w.end, w.word) for w in transcript.words]
-    duration = max([transcript.duration, *(end for _, end, _ in segments + words)])
+    """Praat's long text format, with a tier of segments, one of words, and one of units if any."""
+    tiers = {
+        "segments": [(s.start, s.end, s.text) for s in transcript.segments],
+        "words": [(w.start, w.end, w.word) for w in transcript.words],
+    }
+    if units := [(u.start, u.end, u.symbol) for w in transcript.words for u in w.units]:
+        tiers["units"] = units
+    duration = max([transcript.duration, *(end for tier in tiers.values() for _, end, _ in tier)])
     header = [
         'File type = "ooTextFile"',
         'Object class = "TextGrid"',
@@ -130,15 +134,14 @@ def to_textgrid(transcript: Transcript, name: str) -> str:
         "xmin = 0",
         f"xmax = {duration:.3f}",
         "tiers? <exists>",
-        "size = 2",
+        f"size = {len(tiers)}",
         "item []:",
     ]
-    tiers = [("segments", segments), ("words", words)]
     return _lines(
         header
         + [
             line
-            for number, (tier, entries) in enumerate(tiers, start=1)
+            for number, (tier, entries) in enumerate(tiers.items(), start=1)
             for line in _tier_lines(number, tier, list(_intervals(entries, duration)), duration)
         ]
     )
@@ -237,15 +240,22 @@ def _segment_dict(segment: Segment) -> dict[str, Any]:
         "start": _milli(segment.start),
         "end": _milli(segment.end),
         "text": segment.text,
-        "words": [
-            {
-                "word": w.word,
-                "start": _milli(w.start),
-                "end": _milli(w.end),
-                "confidence": _milli(w.confidence),
-            }
-            for w in segment.words
-        ],
+        "words": [_word_dict(word) for word in segment.words],
+    }
+
+
+def _word_dict(word: Word) -> dict[str, Any]:
+    data: dict[str, Any] = {"word": word.word, **_place_dict(word)}
+    if word.units:
+        data["units"] = [{"symbol": unit.symbol, **_place_dict(unit)} for unit in word.units]
+    return data
+
+
+def _place_dict(part: Word | Unit) -> dict[str, float]:
+    return {
+        "start": _milli(part.start),
+        "end": _milli(part.end),
+        "confidence": _milli(part.confidence),
     }
 
 

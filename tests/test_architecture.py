@@ -19,7 +19,7 @@ LAYERS = [
     {"features", "silero", "vad"},
     {"data", "models", "lm", "decode"},
     {"bundle", "engine", "metrics", "export"},
-    {"train", "recognizer", "stream", "tuning"},
+    {"train", "recognizer", "stream", "tuning", "aligner"},
     {"report", "plots", "packaging", "microphone", "doctor"},
     {"cli", "__main__"},
 ]
@@ -31,7 +31,7 @@ HEAVY = {
 CORE = {
     *("types", "errors", "arrays", "config", "files", "writers", "audio", "text", "features"),
     *("silero", "vad", "lm", "decode", "bundle", "engine", "metrics", "report", "recognizer"),
-    *("stream", "__init__", "__main__"),
+    *("stream", "aligner", "__init__", "__main__"),
 }
 
 

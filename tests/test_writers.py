@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from asr import writers
 from asr.errors import ConfigError
-from asr.types import Segment, Transcript, Word
+from asr.types import Segment, Transcript, Unit, Word
 
 HELLO = Segment(
     0.25, 1.5, "hello world", (Word("hello", 0.25, 0.7, 0.987654), Word("world", 0.8, 1.5, 0.5))
@@ -208,3 +208,18 @@ def test_textgrid_tiers_cover_the_recording(transcript: Transcript) -> None:
             assert times[0][0] == 0
             assert times[-1][1] == pytest.approx(transcript.duration, abs=6e-4)
         assert all(x[1] == y[0] for x, y in pairwise(times))
+
+
+def test_units_where_there_are_some() -> None:
+    units = (Unit("h", 0.1, 0.2, 0.9), Unit("i", 0.3, 0.4, 0.8))
+    words = (Word("hi", 0.1, 0.4, 0.85, units), Word("you", 0.5, 0.6, 0.0))
+    transcript = Transcript((Segment(0.1, 0.6, "hi you", words),), 1.0)
+    first, second = json.loads(writers.render(transcript, "json"))["segments"][0]["words"]
+    assert first["units"] == [
+        {"symbol": "h", "start": 0.1, "end": 0.2, "confidence": 0.9},
+        {"symbol": "i", "start": 0.3, "end": 0.4, "confidence": 0.8},
+    ]
+    assert "units" not in second
+    grid = writers.render(transcript, "TextGrid")
+    assert "size = 3\n" in grid
+    assert re.search(r'name = "units".*xmin = 0.300\s+xmax = 0.400\s+text = "i"', grid, re.DOTALL)

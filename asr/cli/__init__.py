@@ -19,6 +19,7 @@ from asr.errors import ASRError
 COMMANDS = {
     "transcribe": "Write down what is said in recordings.",
     "evaluate": "Count the errors of a model on recordings with known text.",
+    "align": "Find when each word of a known text is said.",
     "tune": "Find the decoder's settings on recordings with known text.",
     "info": "Show what a model is and where it comes from.",
     "doctor": "Check the installation.",

@@ -1,0 +1,181 @@
+"""Where in the audio each word of a known text is: CTC forced alignment, hours long if need be.
+
+Not everything has to fit. Sound that the text does not account for, and words that the audio does
+not hold, cost something, and are left out where that is cheaper than to force them together. So a
+wrong word does not take its neighbours along (the `star` of V. Pratap et al. 2023, "Scaling speech
+technology to 1,000+ languages", on every border between words).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr.decode._viterbi import NO_LABEL, Chain, retrace, sweep
+from asr.decode.checks import to_probabilities
+from asr.errors import ConfigError, DecodeError
+from asr.text.vocabulary import Vocabulary
+
+BLOCK = 512  # frames whose back-pointers are kept at a time
+_LEAST = 1e-10  # a probability of 0 would forbid what a damaged frame or two make impossible
+
+Spellings = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class AlignmentConfig:
+    """What need not fit, and how hard is looked for it. Costs are natural logarithms.
+
+    absent: cost of leaving out a word, for each unit of its shortest spelling. foreign: cost of a
+    frame of sound that belongs to no word, beside its likeliest unit. inf: everything must fit.
+    beam: partial alignments that are so much worse than the best are given up.
+    """
+
+    absent: float = 2.5
+    foreign: float = 1.5
+    beam: float = 3000.0
+
+    def __post_init__(self) -> None:
+        for name in ("absent", "foreign", "beam"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", "it must be above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A unit and the frames, `first` to `last` inclusive, in which it was heard.
+
+    `chance` is its greatest probability there.
+    """
+
+    unit: int
+    first: int
+    last: int
+    chance: float
+
+
+def align(
+    log_probs: np.ndarray,
+    words: Sequence[Spellings],
+    vocabulary: Vocabulary,
+    config: AlignmentConfig | None = None,
+) -> list[tuple[Token, ...]]:
+    """The tokens of each word, in the best of its spellings; none for a word that was left out.
+
+    `log_probs`: (frames, classes) natural-log probabilities; `words`: for each word its spellings
+    as classes of `vocabulary`, none for a word of which nothing is known but that it is there.
+    Memory grows with frames and with words, not with their product. Raises DecodeError where
+    `log_probs` are no log-probabilities of the vocabulary, and where everything must fit and does
+    not.
+
+    >>> vocabulary = Vocabulary.characters("abc")
+    >>> log_probs = np.log(np.eye(5)[[2, 2, 0, 1, 3, 0]] * 0.9 + 0.02)
+    >>> spelled = [[vocabulary.encode(word)] for word in ("a", "cc", "b")]
+    >>> found = align(log_probs, spelled, vocabulary)
+    >>> [[(token.unit, token.first, token.last) for token in word] for word in found]
+    [[(2, 0, 1)], [], [(3, 4, 4)]]
+    """
+    config = config or AlignmentConfig()
+    probabilities = to_probabilities(log_probs, len(vocabulary))
+    chain, item_of_word = _chain(words, vocabulary, config)
+    path = _best_path(probabilities, chain, vocabulary.blank, config)
+    return _tokens(path, chain, item_of_word, probabilities)
+
+
+def _chain(
+    words: Sequence[Spellings], vocabulary: Vocabulary, config: AlignmentConfig
+) -> tuple[Chain, list[int]]:
+    """States for all words, with a space that may be left out between two; and the words' items."""
+    space = vocabulary.symbols.index(" ") if " " in vocabulary.symbols else None
+    items: list[tuple[Spellings, float]] = []
+    item_of_word = []
+    for word in words:
+        if space is not None and items:
+            items.append(([[space]], 0.0))
+        item_of_word.append(len(items))
+        spellings: Spellings = [spelling for spelling in word if len(spelling)]
+        shortest = min(map(len, spellings), default=0)
+        items.append((spellings, config.absent * shortest if shortest else 0.0))
+    first, spelled = [0], [0]
+    begin, end, label = [], [], []
+    for spellings, _ in items:
+        label.append(NO_LABEL)
+        for spelling in spellings:
+            begin.append(len(label))
+            for unit in spelling:
+                label += [unit, vocabulary.blank]
+            label.pop()
+            end.append(len(label) - 1)
+        first.append(len(label))
+        spelled.append(len(begin))
+    label.append(NO_LABEL)
+    first.append(len(label))
+    spelled.append(len(begin))
+    skip = [cost for _, cost in items] + [0.0]
+    arrays = [np.array(values, np.int64) for values in (first, spelled, begin, end, label)]
+    return Chain(*arrays, np.array(skip)), item_of_word  # type: ignore[call-arg]
+
+
+def _best_path(
+    probabilities: np.ndarray, chain: Chain, blank: int, config: AlignmentConfig
+) -> np.ndarray:
+    """(frames,) int64: the state of every frame."""
+    # One frame of silence more, in which every path comes to the last junction.
+    frames = len(probabilities)
+    log_probs = np.full((frames + 1, probabilities.shape[1]), math.log(_LEAST), np.float32)
+    np.log(np.maximum(probabilities, _LEAST), out=log_probs[:-1])
+    log_probs[-1, blank] = 0.0
+    silent = log_probs[:, blank]
+    foreign = np.maximum(silent, log_probs.max(axis=1) - config.foreign)
+    foreign[-1] = 0.0
+    states = len(chain.label)
+    scores = np.full((2, states), -np.inf)
+    scores[0, 0] = 0.0
+    origins, came_from = np.zeros((2, states), np.int32), np.zeros(states, np.int32)
+    begins = list(range(0, frames + 1, BLOCK))
+    kept: list[tuple[int, np.ndarray]] = []  # origins at the end of each block, from a state on
+    window = (0, 1)
+    for begin in begins:
+        end = min(begin + BLOCK, frames + 1)
+        window = sweep(
+            log_probs, foreign, blank, chain, scores, origins, came_from, begin, end, window,
+            config.beam,
+        )  # fmt: skip
+        low, high = chain.first[window[0]], chain.first[window[1]]
+        kept.append((low, origins[end % 2, low:high].copy()))
+    goal = states - 1
+    low, reached = kept[-1]
+    if goal - low >= len(reached) or scores[(frames + 1) % 2, goal] == -np.inf:
+        raise DecodeError(
+            f"the text does not fit into the {frames} frames of the recording",
+            "check that they belong together, or allow words to be absent",
+        )
+    path = np.zeros(frames + 1, np.int64)
+    for begin, (low, reached) in zip(begins[::-1], kept[::-1], strict=True):
+        end = min(begin + BLOCK, frames + 1)
+        start = int(reached[goal - low])
+        retrace(log_probs, foreign, blank, chain, scores, came_from, begin, end, start, goal, path)
+        goal = start
+    return path[:-1]
+
+
+def _tokens(
+    path: np.ndarray, chain: Chain, item_of_word: Sequence[int], probabilities: np.ndarray
+) -> list[tuple[Token, ...]]:
+    first = np.flatnonzero(np.diff(path, prepend=-1))
+    last = np.append(first[1:], len(path)) - 1
+    states = path[first]
+    items = np.searchsorted(chain.first, states, side="right") - 1
+    spoken = np.flatnonzero(states != chain.first[items])
+    # Within a spelling, labels are the states at an even distance from its first.
+    begins = chain.begin[np.searchsorted(chain.begin, states[spoken], side="right") - 1]
+    found: dict[int, list[Token]] = {}
+    for k in spoken[(states[spoken] - begins) % 2 == 0]:
+        unit = int(chain.label[states[k]])
+        chance = float(probabilities[first[k] : last[k] + 1, unit].max())
+        token = Token(unit, int(first[k]), int(last[k]), chance)
+        found.setdefault(int(items[k]), []).append(token)
+    return [tuple(found.get(item, ())) for item in item_of_word]
