@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
+from asr.models import chunks
 from asr.models.cells import CELLS, recurrent_weight
 from asr.models.convolution import Convolution
 from asr.models.layers import Recurrent, VariationalDropout, subsample
@@ -30,6 +31,8 @@ class EncoderConfig:
     first takes every `convolution_stride`-th frame. They read one spectrum a frame: features that
     are not stacked.
     init_range: weights drawn from U(-r, r) as in Graves 2013; None keeps each cell's own choice.
+    chunk: utterances go through the layers in chunks of so many frames, each with `right_context`
+    frames of what follows it, as they do live (`asr.models.chunks`); None takes them as a whole.
     """
 
     hidden_size: int = 320
@@ -45,6 +48,8 @@ class EncoderConfig:
     convolutions: tuple[int, ...] = ()
     convolution_stride: int = 2
     recurrent_dropout: float = 0.0
+    chunk: int | None = None
+    right_context: int = 0
 
     def __post_init__(self) -> None:
         if self.hidden_size < 1 or self.layers < 1:
@@ -68,6 +73,20 @@ class EncoderConfig:
             )
         missing = (1,) * (self.layers - len(self.subsampling))
         object.__setattr__(self, "subsampling", (*self.subsampling, *missing))
+        self._check_chunk()
+
+    def _check_chunk(self) -> None:
+        rate = self.rate(self.layers)
+        if (self.chunk is not None and self.chunk < 1) or self.right_context < 0:
+            raise ConfigError("model.chunk is at least 1, model.right_context at least 0")
+        if (self.chunk or 0) % rate or self.right_context % rate:
+            raise ConfigError(f"model.chunk and model.right_context are not multiples of {rate}")
+        if self.chunk and self.convolutions:
+            raise ConfigError("model.chunk: convolutions see beyond a chunk", "leave them out")
+        if self.right_context and not (self.chunk and self.bidirectional):
+            raise ConfigError(
+                "model.right_context is for chunks of bidirectional encoders", "set it to 0"
+            )
 
     def rate(self, layer: int) -> int:
         """Input frames for one output frame of `layer` (counted from 1)."""
@@ -139,6 +158,9 @@ class Encoder(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Features (B, T, input_size), lengths (B,) -> after each layer (T', B, C), (B,)."""
+        if self.config.chunk is not None:
+            yield from self._forward_chunks(features, lengths)
+            return
         hidden = features.transpose(0, 1)
         if self.convolution is not None:
             hidden, lengths = self.convolution(hidden, lengths)
@@ -148,6 +170,26 @@ class Encoder(nn.Module):
             hidden, lengths = subsample(hidden, lengths, factor)
             hidden = self._finish(index, hidden, layer(hidden, lengths))
             yield hidden, lengths
+
+    def _forward_chunks(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        batch, n_frames = features.shape[:2]
+        n_own = self.config.chunk or n_frames
+        hidden, within = chunks.split(
+            features.transpose(0, 1), lengths, n_own, self.config.right_context
+        )
+        for index, (layer, factor) in enumerate(
+            zip(self.layers, self.config.subsampling, strict=True)
+        ):
+            assert isinstance(layer, Recurrent)
+            hidden, within = subsample(hidden, within, factor)
+            n_own, n_frames = n_own // factor, -(-n_frames // factor)
+            lengths = (lengths + factor - 1) // factor
+            mask = self.dropout.mask(hidden.new_empty(1, batch, self.output_size))
+            if mask is not None:  # an utterance has one for all its chunks
+                mask = mask.repeat(1, hidden.shape[1] // batch, 1)
+            output = layer.forward_chunks(hidden, within, n_own, batch)
+            hidden = self._finish(index, hidden, output, mask)
+            yield chunks.join(hidden[:n_own], batch)[:n_frames], lengths
 
     def step(
         self,

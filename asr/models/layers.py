@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from asr.models.cells import CELLS, recurrent_weight
+from asr.models.chunks import side_by_side
 
 
 def reverse(sequences: Tensor, lengths: Tensor) -> Tensor:
@@ -50,6 +51,27 @@ class Recurrent(nn.Module):
         """(T, B, input_size), (B,) -> (T, B, output_size)."""
         forward_cell, *backward_cell = self.children()
         forward, _ = _run(forward_cell, inputs, None, self.mask(inputs))
+        if not backward_cell:
+            return forward
+        backward, _ = _run(backward_cell[0], reverse(inputs, lengths), None, self.mask(inputs))
+        return torch.cat([forward, reverse(backward, lengths)], dim=-1)
+
+    def forward_chunks(self, inputs: Tensor, lengths: Tensor, n_own: int, batch: int) -> Tensor:
+        """Chunks of `n_own` frames and what follows each, as `asr.models.chunks` lays them.
+
+        (F, K * batch, input_size), (K * batch,) -> (F, K * batch, output_size).
+        """
+        forward_cell, *backward_cell = self.children()
+        mask, state = self.mask(inputs), None
+        outputs, states = [], []
+        for own in inputs[:n_own].split(batch, dim=1):
+            output, state = _run(forward_cell, own, state, mask)
+            outputs.append(output)
+            states.append(state)
+        forward = torch.cat(outputs, dim=1)
+        if len(inputs) > n_own:
+            ahead, _ = _run(forward_cell, inputs[n_own:], side_by_side(states), mask)
+            forward = torch.cat([forward, ahead])
         if not backward_cell:
             return forward
         backward, _ = _run(backward_cell[0], reverse(inputs, lengths), None, self.mask(inputs))
