@@ -1,10 +1,12 @@
 """Manifests as WebDataset shards: tar files that are read from front to back, and an index.
 
     train-000000.tar    00000000.flac 00000000.json 00000001.flac …
+    train-000000.jsonl  the lines of the manifest, with the place of each recording in the shard
     train.index.json    which shards there are, and how much is in each
 
-The JSON is the line of the manifest; recordings are copied as they are. Shards suit what no disk
-holds: object stores serve them in sequence, where single files cost a request each.
+Inside the shards, the JSON is the line of the manifest; recordings are copied as they are. Shards
+suit what no disk holds: object stores serve them in sequence, where single files cost a request
+each. `asr.data.shards` reads them; so does whatever reads WebDataset.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 from asr.errors import ManifestError
 from asr.types import Utterance
 
-FORMAT, VERSION = "asr-shards", 1
+FORMAT, VERSION = "asr-shards", 2
 
 
 def shard(
@@ -71,25 +73,29 @@ def _write(
     if item is None:
         return None
     temporary = path.with_name(f".{path.name}.tmp")
-    count, seconds = 0, 0.0
+    lines: list[dict[str, Any]] = []
     with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
         while item is not None:
-            _add(tar, *item)
-            count, seconds = count + 1, seconds + item[1].duration
+            lines.append(_add(tar, *item))
             item = next(remaining, None) if tar.offset < max_bytes else None
     with temporary.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     temporary.replace(path)
+    listing = path.with_suffix(".jsonl")
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    listing.write_text(text, encoding="utf-8")
     return {
         "path": path.name,
-        "utterances": count,
-        "duration": round(seconds, 3),
+        "lines": listing.name,
+        "utterances": len(lines),
+        "duration": round(sum(line["duration"] for line in lines), 3),
         "bytes": path.stat().st_size,
         "sha256": sha256,
     }
 
 
-def _add(tar: tarfile.TarFile, number: int, utterance: Utterance) -> None:
+def _add(tar: tarfile.TarFile, number: int, utterance: Utterance) -> dict[str, Any]:
+    """Add a recording and its line; returns the line of the shard's list."""
     path = Path(utterance.audio_filepath)
     try:
         recording = path.read_bytes()
@@ -104,8 +110,11 @@ def _add(tar: tarfile.TarFile, number: int, utterance: Utterance) -> None:
         **utterance.extra,
     }
     text = json.dumps(line, ensure_ascii=False).encode()
+    name = f"{number:08d}{path.suffix.lower()}"
+    place = {"offset": tar.offset + tarfile.BLOCKSIZE, "bytes": len(recording)}
     # WebDataset: what has the same name before the first dot belongs together.
     for ending, content in ((path.suffix.lower(), recording), (".json", text)):
         info = tarfile.TarInfo(f"{number:08d}{ending}")
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content))
+    return {"audio_filepath": name, **line, **place}

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from asr import audio
 from asr.data.augment import Augmenter
+from asr.data.shards import ShardReader
 from asr.errors import AudioError, ManifestError
 from asr.features import FeatureConfig, Features
 from asr.text.targets import Targets
@@ -66,7 +67,8 @@ class SpeechDataset(Dataset):
     `targets` spells the transcripts for each head of the network. With an `augmenter` every epoch
     hears another version of an utterance, drawn from (seed, epoch, index) alone; SpecAugment starts
     in epoch `masks_from`, and with it the second of two `views`. `cache` keeps decoded audio in
-    memory as 16-bit integers: 115 MB an hour.
+    memory as 16-bit integers: 115 MB an hour. Recordings in shards are read by `reader`, and never
+    kept.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class SpeechDataset(Dataset):
         views: int = 1,
         seed: int = 0,
         cache: bool = False,
+        reader: ShardReader | None = None,
     ):
         self.utterances = utterances
         self.targets = targets
@@ -89,6 +92,7 @@ class SpeechDataset(Dataset):
         self._augmenter = augmenter
         self._seed = seed
         self._cache: dict[int, np.ndarray] | None = {} if cache else None
+        self.reader = reader
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -120,7 +124,7 @@ class SpeechDataset(Dataset):
         return Example(features, _known(targets), text, name_of(utterance), other)
 
     def _read(self, index: int) -> np.ndarray:
-        if self._cache is None:
+        if self._cache is None or "shard" in self.utterances[index].extra:
             return self._decode(index)
         if index not in self._cache:
             self._cache[index] = np.round(self._decode(index) * 32767).astype(np.int16)
@@ -128,8 +132,11 @@ class SpeechDataset(Dataset):
         return self._cache[index].astype(np.float32) / 32767
 
     def _decode(self, index: int) -> np.ndarray:
-        path = self.utterances[index].audio_filepath
-        return np.clip(audio.read(path, self._features.config.sample_rate), -1, 1)
+        utterance = self.utterances[index]
+        source: audio.AudioSource = utterance.audio_filepath
+        if self.reader is not None and "shard" in utterance.extra:
+            source = self.reader.open(utterance)
+        return np.clip(audio.read(source, self._features.config.sample_rate), -1, 1)
 
 
 def collate(examples: Sequence[Example | str], heads: Sequence[str]) -> Batch | None:

@@ -53,11 +53,12 @@ class BucketSampler:
         self._seed, self._shuffle = seed, shuffle
         self._sorted_first_epoch = sorted_first_epoch
         self._rank, self._world_size = rank, world_size
+        self._planned: tuple[int, list[list[np.ndarray]]] | None = None  # epoch, steps
 
     def for_one_process(self) -> BucketSampler:
         """The same batches, all of them for one process."""
         alone = copy.copy(self)
-        alone._rank, alone._world_size = 0, 1
+        alone._rank, alone._world_size, alone._planned = 0, 1, None
         return alone
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
@@ -78,18 +79,27 @@ class BucketSampler:
         return 1 - sum(self._lengths[b].sum() for b in batches) / padded if padded else 0.0
 
     def _steps(self) -> list[list[np.ndarray]]:
-        """For each step, one batch of indices a process. The last step may leave some without."""
+        """For each step, one batch of indices a process. The last steps may leave some without."""
+        if self._planned is None or self._planned[0] != self.epoch:
+            self._planned = self.epoch, self._plan()
+        return self._planned[1]
+
+    def _plan(self) -> list[list[np.ndarray]]:
         rng = np.random.default_rng([self._seed, self.epoch])
-        key = self._lengths.astype(np.float64)
-        if self._shuffle:
-            key *= rng.uniform(1 - self.BLUR, 1 + self.BLUR, len(key))
-        batches = self._cut(np.argsort(key, kind="stable"))
+        batches = self._cut(self._by_length(np.arange(len(self._lengths)), rng))
         world = self._world_size
         batches += [np.zeros(0, np.int64)] * (-len(batches) % world)
         steps = [batches[i : i + world] for i in range(0, len(batches), world)]
         if self._shuffle and not (self._sorted_first_epoch and self.epoch == 0):
             steps = [steps[i] for i in rng.permutation(len(steps))]
         return steps
+
+    def _by_length(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Shortest first, by a length that is blurred if there is any shuffling."""
+        key = self._lengths[indices].astype(np.float64)
+        if self._shuffle:
+            key *= rng.uniform(1 - self.BLUR, 1 + self.BLUR, len(key))
+        return indices[np.argsort(key, kind="stable")]
 
     def _cut(self, order: np.ndarray) -> list[np.ndarray]:
         batches: list[np.ndarray] = []

@@ -33,13 +33,17 @@ class HeadSettings:
 class DataConfig:
     """Which recordings, and how they are put into batches.
 
-    train, dev: manifests. hold_out: without a dev manifest, this share of train is kept for it, as
-    `asr-prepare split` would, parted by hold_out_by: `auto`, `speaker`, `text` or `recording`.
+    train, dev: manifests, or indices of shards (`asr-prepare shard`), as paths or as addresses like
+    s3://bucket/train.index.json. hold_out: without a dev manifest, this share of train is kept for
+    it, as `asr-prepare split` would, parted by hold_out_by: `auto`, `speaker`, `text` or
+    `recording`.
     language: spell out numbers and the like in transcripts as this language does, `en` or `ko`;
     empty where `asr-prepare` did so already.
     noises, rooms: manifests of background noise and of room impulse responses. batch_frames:
     feature rows in a batch, padding included. cache: keep decoded audio in memory. workers:
     processes that prepare batches beside the one that trains.
+    shuffle_shards: how many shards are read, and their utterances shuffled, at a time. spool: the
+    folder for shards that are fetched, four times as many; None is `shards` in the run's folder.
     """
 
     train: tuple[str, ...]
@@ -56,6 +60,8 @@ class DataConfig:
     sorted_first_epoch: bool = True
     cache: bool = True
     workers: int = 0
+    shuffle_shards: int = 8
+    spool: str | None = None
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from asr.config import build, differences, to_dict
-from asr.data.dataset import Batch, SpeechDataset, collate
-from asr.data.sampler import BucketSampler
+from asr.data.dataset import Batch, SpeechDataset
 from asr.errors import TrainingError
 from asr.models.acoustic import AcousticModel
 from asr.text.vocabulary import Vocabulary
@@ -32,6 +31,7 @@ from asr.train import checkpoint
 from asr.train.config import TrainingConfig
 from asr.train.distributed import Processes
 from asr.train.evaluation import count_errors
+from asr.train.loading import make_loader, make_sampler
 from asr.train.log import RunLog
 from asr.train.losses import training_loss
 from asr.train.noise import make_noise
@@ -48,6 +48,7 @@ _MAY_CHANGE = {
     "trainer.log_steps",
     "data.workers",
     "data.cache",
+    "data.spool",
 }
 _MAX_BAD_STEPS = 20
 
@@ -95,10 +96,11 @@ class Trainer:
         self._stop = False
         self._n_train = len(lengths[0])
         self._ema = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self._train_sampler = self._sampler(lengths[0], shuffle=True)
-        self._dev_sampler = self._sampler(lengths[1], shuffle=False)
-        self._train_loader = self._loader(train_set, self._train_sampler)
-        self._dev_loader = self._loader(dev_set, self._dev_sampler)
+        sampler = partial(make_sampler, config, processes=self.processes)
+        self._train_sampler = sampler(train_set, lengths[0], shuffle=True)
+        self._dev_sampler = sampler(dev_set, lengths[1], shuffle=False)
+        self._train_loader = make_loader(config, train_set, self._train_sampler, self.device)
+        self._dev_loader = make_loader(config, dev_set, self._dev_sampler, self.device)
 
     def fit(self) -> State:
         trainer = self.config.trainer
@@ -357,7 +359,7 @@ class Trainer:
         assert isinstance(dataset, SpeechDataset)
         alone = self._dev_sampler.for_one_process()
         self.model.eval()
-        batches = self._moved(self._loader(dataset, alone))
+        batches = self._moved(make_loader(self.config, dataset, alone, self.device))
         errors, totals = count_errors(self.model, batches, self.vocabulary).view(3, 2).T
         wer, cer, _ = (errors / totals.clamp(min=1)).tolist()
         return wer, cer
@@ -389,29 +391,6 @@ class Trainer:
 
     def _epoch_file(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch + 1:03d}.safetensors"
-
-    def _sampler(self, lengths: list[int], shuffle: bool) -> BucketSampler:
-        data = self.config.data
-        return BucketSampler(
-            lengths,
-            data.batch_frames,
-            max_utterances=data.batch_utterances,
-            seed=self.config.trainer.seed,
-            shuffle=shuffle,
-            sorted_first_epoch=data.sorted_first_epoch,
-            rank=self.processes.rank,
-            world_size=self.processes.world_size,
-        )
-
-    def _loader(self, dataset: SpeechDataset, sampler: BucketSampler) -> DataLoader:
-        return DataLoader(
-            dataset,
-            batch_sampler=sampler,
-            num_workers=self.config.data.workers,
-            persistent_workers=self.config.data.workers > 0,
-            pin_memory=self.device.type == "cuda",
-            collate_fn=partial(collate, heads=list(self.config.heads)),
-        )
 
     def _moved(self, loader: DataLoader) -> Iterator[Batch | None]:
         for batch in loader:

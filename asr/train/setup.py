@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from asr.config import to_dict
 from asr.data.augment import Augmenter
 from asr.data.dataset import SpeechDataset, feature_statistics, usable
 from asr.data.manifest import hold_out, read_manifest
+from asr.data.shards import ShardReader, is_index, read_index, shard_numbers
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
 from asr.models.acoustic import AcousticModel, HeadConfig
@@ -46,7 +48,8 @@ def make_trainer(config: TrainingConfig) -> Trainer:
         _usable(config, targets, split, utterances)
         for split, utterances in zip(("train", "dev"), read_splits(config.data), strict=True)
     )
-    features = _with_statistics(config, train)
+    reader = _shard_reader(config)
+    features = _with_statistics(config, train, reader)
     augmenter = Augmenter(
         augment,
         features,
@@ -63,8 +66,9 @@ def make_trainer(config: TrainingConfig) -> Trainer:
         views=2 if config.loss.consistency else 1,
         seed=seed,
         cache=config.data.cache,
+        reader=reader,
     )
-    dev_set = SpeechDataset(dev, targets, features, cache=config.data.cache)
+    dev_set = SpeechDataset(dev, targets, features, cache=config.data.cache, reader=reader)
     vocabularies = {name: target.vocabulary for name, target in targets.items()}
     torch.manual_seed(seed)
     model = make_model(config, {name: len(v) for name, v in vocabularies.items()})
@@ -115,7 +119,9 @@ def read_splits(data: DataConfig) -> tuple[list[Utterance], list[Utterance]]:
 
 
 def _read(data: DataConfig, manifests: Iterable[str]) -> list[Utterance]:
-    utterances = [u for manifest in manifests for u in read_manifest(manifest)]
+    utterances = [
+        u for m in manifests for u in (read_index(m) if is_index(m) else read_manifest(m))
+    ]
     if not data.language:
         return utterances
     spell_out = normalizer(data.language)
@@ -150,7 +156,16 @@ def _rows(utterances: list[Utterance], features: FeatureConfig) -> list[int]:
     return [features.n_rows(utterance.duration) for utterance in utterances]
 
 
-def _with_statistics(config: TrainingConfig, train: list[Utterance]) -> FeatureConfig:
+def _shard_reader(config: TrainingConfig) -> ShardReader:
+    folder = Path(config.data.spool or Path(config.run) / "shards")
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    # For each process what it reads now and what it reads next, of train and of dev.
+    return ShardReader(folder, keep=4 * config.data.shuffle_shards * processes)
+
+
+def _with_statistics(
+    config: TrainingConfig, train: list[Utterance], reader: ShardReader
+) -> FeatureConfig:
     """The feature settings with the training set's mean and deviation, measured once per run."""
     if config.features.mean is not None:
         return config.features
@@ -160,7 +175,11 @@ def _with_statistics(config: TrainingConfig, train: list[Utterance]) -> FeatureC
         mean, std = tuple(known["mean"]), tuple(known["std"])
     else:
         single = replace(config.features, stack=1, stride=1, mean=None, std=None)
-        mean, std = feature_statistics(SpeechDataset(train, {}, single))
+        shards = shard_numbers(train)
+        if shards is not None:  # a few are enough, and all of them may be far away
+            near = config.data.shuffle_shards
+            train = [u for u, shard in zip(train, shards, strict=True) if shard < near]
+        mean, std = feature_statistics(SpeechDataset(train, {}, single, reader=reader))
     return replace(config.features, mean=mean, std=std)
 
 

@@ -46,7 +46,7 @@ def _read(index_path):
 
 def test_every_utterance_is_in_one_shard_with_its_recording(utterances, tmp_path):
     index, found = _read(shard(utterances, tmp_path / "out", "train", max_bytes=30_000))
-    assert (index["format"], index["version"]) == ("asr-shards", 1)
+    assert (index["format"], index["version"]) == ("asr-shards", 2)
     assert len(index["shards"]) > 3
     assert index["shards"][0]["path"] == "train-000000.tar"
     assert index["duration"] == sum(u.duration for u in utterances)
