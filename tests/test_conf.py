@@ -9,6 +9,7 @@ pytest.importorskip("torch")
 
 from asr.cli.train import compose
 from asr.errors import ConfigError
+from asr.models.language import LanguageModel
 from asr.train.setup import make_model, make_targets
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -32,6 +33,10 @@ def test_every_choice_makes_a_network(choice):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_makes_a_network(experiment):
+    if experiment.startswith("language_model/"):
+        config = compose(["task=language_model", f"experiment={experiment}"])
+        LanguageModel(29, config.model, config.model.tied)
+        return
     config = compose([f"experiment={experiment}"])
     make_model(config, dict.fromkeys(config.heads, 29))
 
@@ -64,6 +69,7 @@ def test_networks_of_graves_2013_have_as_many_weights_as_in_its_table_1(row, pri
         ("model=blstm_4x321", "blstm_4x321"),
         ("trainer.epochs=many", "trainer.epochs is not of type int"),
         ("trainer.precision=fp8", "'fp32', 'bf16'"),
+        ("task=language_models", "one of acoustic, language_model"),
     ],
 )
 def test_mistakes_are_explained(override, message):

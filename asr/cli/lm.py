@@ -1,4 +1,4 @@
-"""`asr lm`: train, mix, prune, convert and try word n-gram language models."""
+"""`asr lm`: train, mix, prune, convert and try language models: word n-grams and recurrent ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from asr.cli._training import needs_training_extra
+
 if TYPE_CHECKING:
     from asr.lm.backoff import BackoffModel
+    from asr.lm.evaluation import Predictor
     from asr.lm.text import Normalizer, Progress
 
 _PATH = click.Path(path_type=Path)
@@ -42,6 +45,13 @@ def command() -> None:
     \b
       asr lm train novels.txt.xz mails.txt --order 4 --prune 0,0,1,2 --output lm.bin
       asr lm score lm.bin held-out.txt
+
+    Recurrent models (.onnx) come from `asr train task=language_model`.
+
+    \b
+      asr lm export runs/lm rnn.onnx
+      asr lm score lm.bin held-out.txt --beside rnn.onnx
+      asr lm sample rnn.onnx --prompt "once upon a time"
     """
 
 
@@ -162,29 +172,39 @@ def convert(source: Path, output: Path, entropy: float | None) -> None:
 @command.command()
 @click.argument("model", type=_PATH)
 @click.argument("texts", type=_PATH, nargs=-1, required=True)
+@click.option("--beside", type=_PATH, multiple=True, help="Another model to compare; repeatable.")
 @click.option("--sentences", is_flag=True, help="Print the log10 probability of every sentence.")
 @_LANGUAGE
 @_NORMALIZE
 def score(
-    model: Path, texts: tuple[Path, ...], sentences: bool, language: str, normalize: bool
+    model: Path,
+    texts: tuple[Path, ...],
+    beside: tuple[Path, ...],
+    sentences: bool,
+    language: str,
+    normalize: bool,
 ) -> None:
     """Print the perplexity of each text, and the share of words that MODEL does not know.
 
-    The ends of sentences count as words. Unknown words are left out of the perplexity.
+    The ends of sentences count as words. Unknown words are left out of the perplexity; of several
+    models (--beside) only the words that all of them know count. Models are n-gram models or
+    recurrent ones (.onnx).
     """
-    from asr.lm.evaluation import evaluate
-    from asr.lm.files import load_ngram
+    from asr.lm.evaluation import compare
     from asr.lm.text import read_sentences
 
-    ngram = load_ngram(model)
+    paths = [model, *beside]
+    models = [_load_predictor(path) for path in paths]
     normalizer = _normalizer(language, normalize)
     for text in texts:
         if sentences:
-            for words in read_sentences([text], normalizer):
-                log10 = ngram.score(words).sum() / math.log(10)
-                click.echo(f"{log10:.4f}\t{' '.join(words)}")
-        result = evaluate(ngram, read_sentences([text], normalizer))
-        click.echo(f"{text}: {result}", err=sentences)
+            spoken = list(read_sentences([text], normalizer))
+            for words, scores in zip(spoken, models[0].scores(spoken), strict=True):
+                click.echo(f"{scores.sum() / math.log(10):.4f}\t{' '.join(words)}")
+        results = compare(models, read_sentences([text], normalizer))
+        for path, result in zip(paths, results, strict=True):
+            name = f"{path} on {text}" if beside else text
+            click.echo(f"{name}: {result}", err=sentences)
 
 
 @command.command()
@@ -192,7 +212,14 @@ def score(
 def info(model: Path) -> None:
     """Show what MODEL is: order, numbers of n-grams, size, origin."""
     from asr.lm.files import load_ngram
+    from asr.lm.recurrent import RecurrentLM, is_recurrent
 
+    if is_recurrent(model):
+        recurrent = RecurrentLM(model)
+        click.echo(f"recurrent   {recurrent.state_size} numbers of state")
+        click.echo(f"vocabulary  {len(recurrent.vocabulary)} {recurrent.vocabulary.kind}")
+        click.echo(f"file        {model.stat().st_size / 1e6:.1f} MB")
+        return
     ngram = load_ngram(model)
     click.echo(f"order       {ngram.order}")
     click.echo(f"vocabulary  {len(ngram.words)} words")
@@ -200,6 +227,68 @@ def info(model: Path) -> None:
         click.echo(f"{order}-grams     {count}")
     per_ngram = ngram.nbytes / sum(ngram.counts)
     click.echo(f"memory      {ngram.nbytes / 1e6:.1f} MB, {per_ngram:.1f} bytes an n-gram")
+
+
+@command.command()
+@click.argument("run", type=_PATH)
+@click.argument("output", type=_PATH)
+@click.option("--int8/--float32", default=True, show_default=True, help="How weights are kept.")
+@needs_training_extra
+def export(run: Path, output: Path, int8: bool) -> None:
+    """Make one file (.onnx) of the recurrent model that was trained in the folder RUN.
+
+    \b
+      asr train task=language_model data.train=[text.txt] data.dev=[dev.txt] run=runs/lm
+      asr lm export runs/lm rnn.onnx
+    """
+    from asr.errors import LanguageModelError
+    from asr.export.language import language_model_to_onnx
+    from asr.files import replacing
+    from asr.lm.recurrent import is_recurrent
+    from asr.train.language import load_language_model
+
+    if not is_recurrent(output):
+        raise LanguageModelError(f"{output}: its name does not tell its format", "name it *.onnx")
+    graph = language_model_to_onnx(*load_language_model(run), small=int8)
+    with replacing(output) as temporary:
+        temporary.write_bytes(graph.SerializeToString())
+    click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB", err=True)
+
+
+@command.command()
+@click.argument("model", type=_PATH)
+@click.option("--prompt", default="", help="How the text begins.")
+@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Sentences.")
+@click.option("--temperature", type=float, default=1.0, show_default=True, help="Below 1: tamer.")
+@click.option("--seed", type=int, help="The same seed writes the same text.")
+@click.option("--most", type=click.IntRange(1), default=200, show_default=True, help="Symbols.")
+@_LANGUAGE
+def sample(
+    model: Path,
+    prompt: str,
+    count: int,
+    temperature: float,
+    seed: int | None,
+    most: int,
+    language: str,
+) -> None:
+    """Let the recurrent MODEL write sentences."""
+    from asr.lm.recurrent import RecurrentLM
+    from asr.text.languages import normalizer
+
+    recurrent = RecurrentLM(model)
+    if recurrent.vocabulary.kind != "phones":
+        prompt = normalizer(language)(prompt)
+    for number in range(count):
+        own_seed = None if seed is None else seed + number
+        click.echo(recurrent.sample(prompt, temperature=temperature, seed=own_seed, most=most))
+
+
+def _load_predictor(path: Path) -> Predictor:
+    from asr.lm.files import load_ngram
+    from asr.lm.recurrent import RecurrentLM, is_recurrent
+
+    return RecurrentLM(path) if is_recurrent(path) else load_ngram(path)
 
 
 def _normalizer(language: str, normalize: bool) -> Normalizer | None:

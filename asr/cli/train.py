@@ -18,6 +18,7 @@ Examples:
   asr train data.train=[train.jsonl] data.dev=[dev.jsonl] run=runs/mine
   asr train model=blstm_3x250 features=graves trainer.epochs=50 …
   asr train --show experiment=…          the settings, without training
+  asr train task=language_model data.train=[text.txt] data.dev=[dev.txt] run=runs/lm
   torchrun --nproc-per-node 4 -m asr train …   on four GPUs or processes
 """
 )
@@ -26,11 +27,13 @@ Examples:
 @click.option("--show", is_flag=True, help="Print the settings and stop.")
 @needs_training_extra
 def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> None:
-    """Train an acoustic model, or go on with a run that was interrupted.
+    """Train an acoustic or a language model, or go on with a run that was interrupted.
 
-    OVERRIDES are Hydra's: `group=choice` takes a file of conf/, `group.setting=value` changes one
-    setting. Everything a run writes is in its folder (`run=FOLDER`); the same command again goes on
-    from the last checkpoint there. `asr export FOLDER MODEL` makes a model of it.
+    `task=language_model` trains a recurrent language model, with the settings of
+    conf/language_model.yaml; `asr lm export` makes a file of it. OVERRIDES are Hydra's:
+    `group=choice` takes a file of conf/, `group.setting=value` changes one setting. Everything a
+    run writes is in its folder (`run=FOLDER`); the same command again goes on from the last
+    checkpoint there. `asr export FOLDER MODEL` makes a model of it.
     """
     import os
     from pathlib import Path
@@ -39,11 +42,16 @@ def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> N
 
     from asr import plots
     from asr.config import to_dict
+    from asr.train.language import make_language_trainer
+    from asr.train.language_config import LanguageTrainingConfig
     from asr.train.setup import make_trainer
 
     config = compose(list(overrides), config_dir)
     if show:
         click.echo(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
+        return
+    if isinstance(config, LanguageTrainingConfig):
+        make_language_trainer(config).fit()
         return
     make_trainer(config).fit()
     if int(os.environ.get("RANK", "0")) == 0:
@@ -54,7 +62,8 @@ def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> N
 def compose(overrides: list[str], config_dir: str | None = None) -> Any:
     """The TrainingConfig that Hydra makes of `conf/` and `overrides` (`group=choice`, `key=value`).
 
-    Raises ConfigError for an unknown key, naming its nearest neighbour.
+    The override `task=language_model` asks for a LanguageTrainingConfig instead. Raises ConfigError
+    for an unknown key, naming its nearest neighbour.
     """
     from pathlib import Path
 
@@ -66,6 +75,15 @@ def compose(overrides: list[str], config_dir: str | None = None) -> Any:
 
     from asr.config import build
     from asr.train.config import TrainingConfig
+    from asr.train.language_config import LanguageTrainingConfig
+
+    asked = [o.removeprefix("task=") for o in overrides if o.startswith("task=")]
+    overrides = [o for o in overrides if not o.startswith("task=")]
+    tasks = {"acoustic": TrainingConfig, "language_model": LanguageTrainingConfig}
+    task = asked[-1] if asked else "acoustic"
+    if task not in tasks:
+        raise ConfigError(f"unknown task {task!r}", f"one of {', '.join(tasks)}")
+    root = "config" if task == "acoustic" else task
 
     def configuration() -> Any:
         if config_dir is None:
@@ -74,12 +92,12 @@ def compose(overrides: list[str], config_dir: str | None = None) -> Any:
 
     with configuration():
         try:
-            composed = hydra_compose("config", overrides)
+            composed = hydra_compose(root, overrides)
             plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         except (HydraException, OmegaConfBaseException) as error:
-            known = list(_leaves(OmegaConf.to_container(hydra_compose("config"))))
+            known = list(_leaves(OmegaConf.to_container(hydra_compose(root))))
             raise ConfigError(*_explain(error, overrides, known)) from error
-    return build(TrainingConfig, cast("dict[str, Any]", plain))
+    return build(tasks[task], cast("dict[str, Any]", plain))
 
 
 def _explain(error: Exception, overrides: list[str], known: list[str]) -> tuple[str, str]:

@@ -66,16 +66,20 @@ def to_onnx(model: AcousticModel, second: str | None = None) -> onnx.ModelProto:
             output = graph.add("LayerNormalization", [output, *weights], axis=-1, epsilon=norm.eps)
         hidden = graph.add("Add", [hidden, output]) if residual else output
         hidden_after.append(hidden)
-    classes = {}
+    outputs: dict[str, list] = {}
     for output, (name, head) in zip(("log_probs", "second_log_probs"), heads.items(), strict=False):
         linear = model.heads[name]
         assert isinstance(linear, nn.Linear)
         logits = _linear(graph, linear, hidden_after[head.layer - 1])
         log_probs = graph.add("LogSoftmax", [logits], axis=-1)
         graph.add("Transpose", [log_probs], output, perm=[1, 0, 2])
-        classes[output] = head.classes
+        outputs[output] = ["batch", "output_frames", head.classes]
     graph.add("Identity", [lengths], "output_lengths")
-    return graph.model(model.input_size, classes)
+    return graph.model(
+        "acoustic model",
+        {"features": ["batch", "frames", model.input_size], "lengths": ["batch"]},
+        {**outputs, "output_lengths": ["batch"]},
+    )
 
 
 def quantize(model: onnx.ModelProto) -> onnx.ModelProto:

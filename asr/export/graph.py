@@ -13,14 +13,22 @@ from torch import Tensor
 OPSET = 17  # the first with LayerNormalization
 IR_VERSION = 8
 
+INTEGERS = {"lengths", "output_lengths", "tokens"}
+
+Values = Mapping[str, list]  # name -> shape, whose unknown sizes are names
 # Names of the states and inputs of one time step -> names of the next states and of the outputs.
 Step = Callable[[list[str], list[str]], tuple[list[str], list[str]]]
 
 
 class Graph:
-    """Collects nodes and constants, and names what they give."""
+    """Collects nodes and constants, and names what they give.
 
-    def __init__(self) -> None:
+    `small`: keep what `weight` is given in 8 bits, for ONNX Runtime to unpack as it loads the
+    graph. Arithmetic stays in float32, so that results do not depend on what else is in a batch.
+    """
+
+    def __init__(self, small: bool = False) -> None:
+        self._small = small
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[TensorProto] = []
         self._numbers = itertools.count()
@@ -32,6 +40,19 @@ class Graph:
         array = np.ascontiguousarray(value)
         self._constants.append(numpy_helper.from_array(array, name))
         return name
+
+    def weight(self, value: Tensor, axis: int = 0) -> str:
+        """A constant that may be kept in 8 bits, with a scale for each slice along `axis`."""
+        if not self._small:
+            return self.constant(value)
+        array = value.detach().cpu().float().numpy()
+        others = tuple(i for i in range(array.ndim) if i != axis)
+        scales = np.maximum(np.abs(array).max(axis=others, keepdims=True), 1e-12) / 127
+        inputs = [
+            self.constant(np.round(array / scales).astype(np.int8)),
+            self.constant(scales.astype(np.float32).reshape(-1)),
+        ]
+        return self.add("DequantizeLinear", inputs, axis=axis)
 
     def integers(self, *values: int) -> str:
         return self.constant(np.array(values, np.int64))
@@ -65,30 +86,25 @@ class Graph:
             "Scan", [*states, *inputs], len(given), body=body, num_scan_inputs=len(inputs)
         )
 
-    def model(self, input_size: int, classes: Mapping[str, int]) -> onnx.ModelProto:
-        """`classes`: how many each output of log-probabilities has."""
+    def model(
+        self, name: str, inputs: Values, outputs: Values, metadata: Mapping[str, str] | None = None
+    ) -> onnx.ModelProto:
+        """The whole graph; `inputs` and `outputs` are float32 or, named in `INTEGERS`, int64."""
 
-        def value(name: str, kind: int, shape: list) -> onnx.ValueInfoProto:
-            return helper.make_tensor_value_info(name, kind, shape)
+        def declared(values: Values) -> list[onnx.ValueInfoProto]:
+            return [
+                helper.make_tensor_value_info(
+                    name, TensorProto.INT64 if name in INTEGERS else TensorProto.FLOAT, shape
+                )
+                for name, shape in values.items()
+            ]
 
         graph = helper.make_graph(
-            self._nodes,
-            "acoustic model",
-            [
-                value("features", TensorProto.FLOAT, ["batch", "frames", input_size]),
-                value("lengths", TensorProto.INT64, ["batch"]),
-            ],
-            [
-                *(
-                    value(name, TensorProto.FLOAT, ["batch", "output_frames", n])
-                    for name, n in classes.items()
-                ),
-                value("output_lengths", TensorProto.INT64, ["batch"]),
-            ],
-            self._constants,
+            self._nodes, name, declared(inputs), declared(outputs), self._constants
         )
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
+        helper.set_model_props(model, dict(metadata or {}))
         onnx.checker.check_model(model)
         return model
 

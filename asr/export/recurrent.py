@@ -15,8 +15,10 @@ from onnx import TensorProto
 from torch import Tensor, nn
 
 from asr.export.graph import Graph
-from asr.models.cells import LSTM, QRNN, SRU, IndRNN, LiGRU, PeepholeLSTM
+from asr.models.cells import LSTM, QRNN, SRU, IndRNN, LiGRU, PeepholeLSTM, state_widths
 from asr.models.layers import Recurrent
+
+Scanned = tuple[str, list[str]]  # outputs (T, B, H), states after the last frame
 
 
 def recurrent(graph: Graph, layer: Recurrent, hidden: str, lengths: str) -> str:
@@ -24,87 +26,74 @@ def recurrent(graph: Graph, layer: Recurrent, hidden: str, lengths: str) -> str:
     cells = list(layer.children())
     kind = type(cells[0])
     if kind in _OPERATORS:
-        return _OPERATORS[kind](graph, cells, hidden, lengths)
-    outputs = [_SCANS[kind](graph, cells[0], hidden)]
+        lengths = graph.add("Cast", [lengths], to=TensorProto.INT32)
+        return _operator(graph, cells, hidden, lengths)[0]
+    start = [_zeros(graph, hidden, width) for width in state_widths(cells[0])]
+    outputs = [_SCANS[kind](graph, cells[0], hidden, start)[0]]
     for cell in cells[1:]:
-        backward = _SCANS[kind](graph, cell, _reverse(graph, hidden, lengths))
+        backward, _ = _SCANS[kind](graph, cell, _reverse(graph, hidden, lengths), start)
         outputs.append(_reverse(graph, backward, lengths))
     return graph.add("Concat", outputs, axis=-1)
 
 
+def continued(
+    graph: Graph, cell: nn.Module, hidden: str, states: Sequence[str]
+) -> tuple[str, list[str]]:
+    """One cell, forwards, from where its states (B, width) are: (T, B, H) and the states after."""
+    kind = type(cell)
+    if kind not in _OPERATORS:
+        return _SCANS[kind](graph, cell, hidden, list(states))
+    first = graph.integers(0)
+    initial = [graph.add("Unsqueeze", [state, first]) for state in states]
+    output, *last = _operator(graph, [cell], hidden, "", initial)
+    return output, [graph.add("Squeeze", [state, first]) for state in last]
+
+
 def _operator(
-    graph: Graph,
-    operator: str,
-    hidden: str,
-    lengths: str,
-    weights: Sequence[Sequence[Tensor]],
-    **attributes: Any,
-) -> str:
-    """`weights`: for each direction those of the input, of the past, both biases [, peepholes]."""
-    direction = "bidirectional" if len(weights) == 2 else "forward"
-    w, r, b, *peepholes = (graph.constant(torch.stack(same)) for same in zip(*weights, strict=True))
-    inputs = [hidden, w, r, b, graph.add("Cast", [lengths], to=TensorProto.INT32)]
-    inputs += ["", "", *peepholes] if peepholes else []  # no initial states
-    output = graph.add(operator, inputs, direction=direction, **attributes)
+    graph: Graph, cells: list[Any], hidden: str, lengths: str, initial: Sequence[str] = ()
+) -> list[str]:
+    """Outputs (T, B, directions * H); with `initial` states (1, B, H) also those after the end."""
+    operator, attributes, describe = _OPERATORS[type(cells[0])]
+    weights = [torch.stack(same) for same in zip(*map(describe, cells), strict=True)]
+    w, r = (graph.weight(weight, axis=1) for weight in weights[:2])
+    b, *peepholes = map(graph.constant, weights[2:])
+    states = [*initial, "", ""][:2] if peepholes else list(initial)
+    inputs = [hidden, w, r, b, lengths, *states, *peepholes]
+    output, *last = graph.split(
+        operator,
+        inputs,
+        1 + len(initial),
+        direction="bidirectional" if len(cells) == 2 else "forward",
+        hidden_size=cells[0].hidden_size,
+        **attributes(cells),
+    )
     # (frames, directions, batch, size) -> (frames, batch, directions * size)
     output = graph.add("Transpose", [output], perm=[0, 2, 1, 3])
-    return graph.add("Reshape", [output, graph.integers(0, 0, -1)])
+    return [graph.add("Reshape", [output, graph.integers(0, 0, -1)]), *last]
 
 
-def _lstm(graph: Graph, cells: list[Any], hidden: str, lengths: str) -> str:
-    weights = [
-        (
-            _iofc(cell.weight_ih_l0),
-            _iofc(cell.weight_hh_l0),
-            torch.cat([_iofc(cell.bias_ih_l0), _iofc(cell.bias_hh_l0)]),
-        )
-        for cell in cells
-    ]
-    return _operator(graph, "LSTM", hidden, lengths, weights, hidden_size=cells[0].hidden_size)
+def _lstm(cell: Any) -> tuple[Tensor, ...]:
+    biases = torch.cat([_iofc(cell.bias_ih_l0), _iofc(cell.bias_hh_l0)])
+    return _iofc(cell.weight_ih_l0), _iofc(cell.weight_hh_l0), biases
 
 
-def _peephole_lstm(graph: Graph, cells: list[Any], hidden: str, lengths: str) -> str:
-    weights = [
-        (
-            _iofc(cell.weight),
-            _iofc(cell.recurrent_weight),
-            torch.cat([_iofc(cell.bias), torch.zeros_like(cell.bias)]),
-            cell.peepholes[[0, 2, 1]].flatten(),  # i, o, f
-        )
-        for cell in cells
-    ]
-    return _operator(graph, "LSTM", hidden, lengths, weights, hidden_size=cells[0].hidden_size)
+def _peephole_lstm(cell: PeepholeLSTM) -> tuple[Tensor, ...]:
+    biases = torch.cat([_iofc(cell.bias), torch.zeros_like(cell.bias)])
+    peepholes = cell.peepholes[[0, 2, 1]].flatten()  # i, o, f
+    return _iofc(cell.weight), _iofc(cell.recurrent_weight), biases, peepholes
 
 
-def _rnn(graph: Graph, cells: list[Any], hidden: str, lengths: str) -> str:
-    weights = [
-        (cell.weight_ih_l0, cell.weight_hh_l0, torch.cat([cell.bias_ih_l0, cell.bias_hh_l0]))
-        for cell in cells
-    ]
-    activations = [cells[0].nonlinearity.capitalize()] * len(cells)
-    size = cells[0].hidden_size
-    return _operator(
-        graph, "RNN", hidden, lengths, weights, hidden_size=size, activations=activations
-    )
+def _rnn(cell: Any) -> tuple[Tensor, ...]:
+    return cell.weight_ih_l0, cell.weight_hh_l0, torch.cat([cell.bias_ih_l0, cell.bias_hh_l0])
 
 
-def _gru(graph: Graph, cells: list[Any], hidden: str, lengths: str) -> str:
+def _gru(cell: Any) -> tuple[Tensor, ...]:
     def zrh(gates: Tensor) -> Tensor:
         r, z, h = gates.chunk(3)
         return torch.cat([z, r, h])
 
-    weights = [
-        (
-            zrh(cell.weight_ih_l0),
-            zrh(cell.weight_hh_l0),
-            torch.cat([zrh(cell.bias_ih_l0), zrh(cell.bias_hh_l0)]),
-        )
-        for cell in cells
-    ]
-    size = cells[0].hidden_size
-    return _operator(
-        graph, "GRU", hidden, lengths, weights, hidden_size=size, linear_before_reset=1
-    )
+    biases = torch.cat([zrh(cell.bias_ih_l0), zrh(cell.bias_hh_l0)])
+    return zrh(cell.weight_ih_l0), zrh(cell.weight_hh_l0), biases
 
 
 def _iofc(gates: Tensor) -> Tensor:
@@ -113,7 +102,7 @@ def _iofc(gates: Tensor) -> Tensor:
     return torch.cat([i, o, f, c])
 
 
-def _ligru(graph: Graph, cell: LiGRU, hidden: str) -> str:
+def _ligru(graph: Graph, cell: LiGRU, hidden: str, start: list[str]) -> Scanned:
     size = cell.hidden_size
     projected = graph.add("MatMul", [hidden, graph.constant(cell.weight.T)])
     gates = graph.add("Reshape", [projected, graph.integers(0, 0, 2, size)])
@@ -131,10 +120,11 @@ def _ligru(graph: Graph, cell: LiGRU, hidden: str) -> str:
         new = _lerp(graph, candidate, states[0], update)
         return [new], [new]
 
-    return graph.scan(step, [_zeros(graph, hidden, size)], [projected])[1]
+    last, outputs = graph.scan(step, start, [projected])
+    return outputs, [last]
 
 
-def _indrnn(graph: Graph, cell: IndRNN, hidden: str) -> str:
+def _indrnn(graph: Graph, cell: IndRNN, hidden: str, start: list[str]) -> Scanned:
     projected = _project(graph, cell, hidden)
     weight = graph.constant(cell.recurrent_weight)
 
@@ -143,10 +133,11 @@ def _indrnn(graph: Graph, cell: IndRNN, hidden: str) -> str:
         new = graph.add("Relu", [graph.add("Add", [*inputs, past])])
         return [new], [new]
 
-    return graph.scan(step, [_zeros(graph, hidden, cell.hidden_size)], [projected])[1]
+    last, outputs = graph.scan(step, start, [projected])
+    return outputs, [last]
 
 
-def _sru(graph: Graph, cell: SRU, hidden: str) -> str:
+def _sru(graph: Graph, cell: SRU, hidden: str, start: list[str]) -> Scanned:
     projected = _project(graph, cell, hidden)
     candidate, forget, reset, highway = graph.split("Split", [projected], 4, axis=-1)
     by_forget, by_reset = (graph.constant(v) for v in cell.recurrent_weight)
@@ -159,13 +150,20 @@ def _sru(graph: Graph, cell: SRU, hidden: str) -> str:
         new = _lerp(graph, inputs[0], states[0], gate(inputs[1], by_forget, states[0]))
         return [new], [states[0], new]
 
-    start = [_zeros(graph, hidden, cell.hidden_size)]
-    _, before, cells = graph.scan(step, start, [candidate, forget])
-    return _lerp(graph, highway, cells, gate(reset, by_reset, before))
+    last, before, cells = graph.scan(step, start, [candidate, forget])
+    return _lerp(graph, highway, cells, gate(reset, by_reset, before)), [last]
 
 
-def _qrnn(graph: Graph, cell: QRNN, hidden: str) -> str:
-    shifted = graph.add("Pad", [hidden, graph.integers(1, 0, 0, -1, 0, 0)])
+def _qrnn(graph: Graph, cell: QRNN, hidden: str, start: list[str]) -> Scanned:
+    *start, before = start
+    earlier = graph.add(
+        "Concat", [graph.add("Unsqueeze", [before, graph.integers(0)]), hidden], axis=0
+    )
+    ends = graph.integers(0), graph.integers(-1), graph.integers(0)
+    shifted = graph.add("Slice", [earlier, *ends])
+    newest = graph.add(
+        "Slice", [hidden, graph.integers(-1), graph.integers(1 << 31), graph.integers(0)]
+    )
     window = graph.add("Concat", [shifted, hidden], axis=-1)
     gates = graph.split("Split", [_project(graph, cell, window)], 3, axis=-1)
     candidate, forget, output = (
@@ -177,8 +175,9 @@ def _qrnn(graph: Graph, cell: QRNN, hidden: str) -> str:
         new = _lerp(graph, inputs[0], states[0], inputs[1])
         return [new], [new]
 
-    start = [_zeros(graph, hidden, cell.hidden_size)]
-    return graph.add("Mul", [output, graph.scan(step, start, [candidate, forget])[1]])
+    last, cells = graph.scan(step, start, [candidate, forget])
+    newest = graph.add("Squeeze", [newest, graph.integers(0)])
+    return graph.add("Mul", [output, cells]), [last, newest]
 
 
 def _project(graph: Graph, cell: IndRNN | SRU | QRNN, hidden: str) -> str:
@@ -201,13 +200,23 @@ def _reverse(graph: Graph, hidden: str, lengths: str) -> str:
     return graph.add("ReverseSequence", [hidden, lengths], time_axis=0, batch_axis=1)
 
 
-_OPERATORS: dict[type[nn.Module], Callable[[Graph, list[Any], str, str], str]] = {
-    LSTM: _lstm,
-    PeepholeLSTM: _peephole_lstm,
-    nn.RNN: _rnn,
-    nn.GRU: _gru,
+def _no_attributes(cells: list[Any]) -> dict[str, Any]:
+    return {}
+
+
+def _activations(cells: list[Any]) -> dict[str, Any]:
+    return {"activations": [cell.nonlinearity.capitalize() for cell in cells]}
+
+
+# The operator's name, its attributes, and a cell's weights of the input, of the past, both biases
+# and perhaps peepholes.
+_OPERATORS: dict[type[nn.Module], tuple[str, Callable[..., dict[str, Any]], Callable[..., Any]]] = {
+    LSTM: ("LSTM", _no_attributes, _lstm),
+    PeepholeLSTM: ("LSTM", _no_attributes, _peephole_lstm),
+    nn.RNN: ("RNN", _activations, _rnn),
+    nn.GRU: ("GRU", lambda cells: {"linear_before_reset": 1}, _gru),
 }
-_SCANS: dict[type[nn.Module], Callable[[Graph, Any, str], str]] = {
+_SCANS: dict[type[nn.Module], Callable[[Graph, Any, str, list[str]], Scanned]] = {
     LiGRU: _ligru,
     IndRNN: _indrnn,
     SRU: _sru,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from asr.lm.ngram import NGram
-from asr.lm.words import UNKNOWN_ID
+import numpy as np
+
+_TOGETHER = 256  # sentences that are scored at a time
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,35 @@ class Prediction:
         )
 
 
-def evaluate(model: NGram, text: Iterable[list[str]]) -> Prediction:
+class Predictor(Protocol):
+    """What `compare` needs of a model."""
+
+    def knows(self, word: str) -> bool: ...
+
+    def scores(self, sentences: Iterable[Sequence[str]]) -> Iterator[np.ndarray]:
+        """For each sentence ln p of its words and of its end, (words + 1,)."""
+        ...
+
+
+def evaluate(model: Predictor, text: Iterable[list[str]]) -> Prediction:
     """Score sentences, each a list of words."""
+    return compare([model], text)[0]
+
+
+def compare(models: Sequence[Predictor], text: Iterable[list[str]]) -> list[Prediction]:
+    """Score sentences with several models: only words that all of them know count."""
     sentences = words = unknown = 0
-    log_prob = 0.0
-    for sentence in text:
-        known = [model.word_id(word) != UNKNOWN_ID for word in sentence]
-        log_prob += float(model.score(sentence)[[*known, True]].sum(dtype=float))
-        sentences += 1
-        words += len(sentence)
-        unknown += len(sentence) - sum(known)
-    return Prediction(sentences, words, unknown, log_prob)
+    log_probs = [0.0] * len(models)
+    known: dict[str, bool] = {}
+    lines = iter(text)
+    while group := list(itertools.islice(lines, _TOGETHER)):
+        for word in {word for sentence in group for word in sentence} - known.keys():
+            known[word] = all(model.knows(word) for model in models)
+        counted = [np.array([*(known[word] for word in s), True]) for s in group]
+        for i, model in enumerate(models):
+            scores = zip(model.scores(group), counted, strict=True)
+            log_probs[i] += sum(float(score[mask].sum(dtype=float)) for score, mask in scores)
+        sentences += len(group)
+        words += sum(map(len, group))
+        unknown += sum(int((~mask).sum()) for mask in counted)
+    return [Prediction(sentences, words, unknown, log_prob) for log_prob in log_probs]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from asr.arrays import load_arrays, save_arrays
 from asr.errors import ASRError, LanguageModelError
 from asr.lm.backoff import BackoffModel
 from asr.lm.quantize import CODES, codebook, nearest
-from asr.lm.words import END_ID, START_ID, WordList
+from asr.lm.words import END_ID, START_ID, UNKNOWN_ID, WordList
 
 KIND = "asr-ngram"
 VERSION = 1
@@ -207,6 +207,13 @@ class NGram:
         scores = np.empty(len(ids), np.float32)
         _score_sequence(self.tables, np.int32(self.start), ids, scores)
         return scores
+
+    def scores(self, sentences: Iterable[Iterable[str]]) -> Iterator[np.ndarray]:
+        """`score` for many sentences."""
+        return map(self.score, sentences)
+
+    def knows(self, word: str) -> bool:
+        return self.word_id(word) != UNKNOWN_ID
 
     @property
     def counts(self) -> list[int]:

@@ -206,3 +206,20 @@ def recurrent_weight(cell: nn.Module) -> str | None:
     """
     names = dict(cell.named_parameters())
     return next((n for n in ("weight_hh_l0", "recurrent_weight") if n in names), None)
+
+
+def state_widths(cell: nn.Module) -> list[int]:
+    """Columns of each of the tensors that are a cell's state."""
+    if isinstance(cell, QRNN):
+        return [cell.hidden_size, cell.weight.shape[1] // 2]
+    size: int = cell.hidden_size  # type: ignore[assignment]
+    return [size, size] if isinstance(cell, LSTM | PeepholeLSTM) else [size]
+
+
+def run_cell(cell: nn.Module, inputs: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """A cell over (T, B, C) from `states`, each (B, width), in whatever form it keeps them."""
+    if isinstance(cell, nn.RNNBase):  # (layers, B, width)
+        states = [state[None].contiguous() for state in states]
+    outputs, last = cell(inputs, tuple(states) if len(states) > 1 else states[0])
+    after = last if isinstance(last, tuple) else (last,)
+    return outputs, [state.flatten(0, -2) for state in after]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from asr.errors import VocabularyError
 
 BLANK = "<blank>"
 WORD_START = "\u2581"  # sentencepiece's mark of a piece that begins a word
 
-Kind = Literal["characters", "pieces", "phones"]
+UNKNOWN = "<unk>"  # stands in vocabularies of language models for what they lack
+
+Kind = Literal["characters", "pieces", "phones", "words"]
+KINDS = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Vocabulary:
 
     `characters`: words are parted by the symbol " ". `pieces`: a piece that begins a word starts
     with "▁". `phones`: text is phone symbols parted by spaces, and words are a lexicon's business.
+    `words`: for language models.
 
     >>> vocabulary = Vocabulary.characters("abc'")
     >>> vocabulary.encode("a cab")
@@ -36,7 +39,7 @@ class Vocabulary:
     kind: Kind = "characters"
     blank: int = 0
     _index: dict[str, int] = field(init=False, repr=False, compare=False)
-    _pieces: re.Pattern[str] | None = field(init=False, repr=False, compare=False, default=None)
+    _longest: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.blank < len(self.symbols) or self.symbols[self.blank] != BLANK:
@@ -46,6 +49,7 @@ class Vocabulary:
             twice = [s for s, n in Counter(self.symbols).items() if n > 1]
             raise VocabularyError(f"symbols stand more than once in the vocabulary: {twice}")
         object.__setattr__(self, "_index", index)
+        object.__setattr__(self, "_longest", max(map(len, self.symbols)))
 
     @classmethod
     def characters(cls, alphabet: Iterable[str]) -> Vocabulary:
@@ -62,12 +66,14 @@ class Vocabulary:
     def encode(self, text: str, unknown: Counter[str] | None = None) -> list[int]:
         """Class indices of `text`, without blanks.
 
-        Symbols that the vocabulary lacks are counted in `unknown` and left out; without a counter
-        they raise VocabularyError, so that nothing is ever dropped unseen.
+        Symbols that the vocabulary lacks become `<unk>` if it has that. Otherwise they are counted
+        in `unknown` and left out; without a counter they raise VocabularyError, so that nothing is
+        ever dropped unseen.
         """
+        substitute = self._index.get(UNKNOWN)
         indices = []
         for symbol in self._split(text):
-            index = self._index.get(symbol)
+            index = self._index.get(symbol, substitute)
             if index is not None and index != self.blank:
                 indices.append(index)
             elif unknown is None:
@@ -82,7 +88,7 @@ class Vocabulary:
     def decode(self, indices: Sequence[int]) -> str:
         """Text of class indices that are already collapsed and free of blanks."""
         symbols = [self.symbols[i] for i in indices]
-        if self.kind == "phones":
+        if self.kind in ("phones", "words"):
             return " ".join(symbols)
         if self.kind == "pieces":
             return "".join(symbols).replace(WORD_START, " ").strip()
@@ -91,18 +97,18 @@ class Vocabulary:
     def _split(self, text: str) -> Iterable[str]:
         if self.kind == "characters":
             return text
-        if self.kind == "phones":
+        if self.kind in ("phones", "words"):
             return text.split()
         return self._longest_pieces(WORD_START + text.replace(" ", WORD_START))
 
     def _longest_pieces(self, marked: str) -> Iterable[str]:
         """Greedy longest match: deterministic, needs no sentencepiece model at run time."""
-        if self._pieces is None:
-            longest_first = sorted(self._index, key=len, reverse=True)
-            pattern = "|".join(map(re.escape, longest_first)) + "|."
-            object.__setattr__(self, "_pieces", re.compile(pattern, re.DOTALL))
-        assert self._pieces is not None
-        return (match.group() for match in self._pieces.finditer(marked))
+        at = 0
+        while at < len(marked):
+            ends = range(min(len(marked), at + self._longest), at, -1)
+            end = next((end for end in ends if marked[at:end] in self._index), at + 1)
+            yield marked[at:end]
+            at = end
 
     def to_json(self) -> str:
         data = {"kind": self.kind, "blank": self.blank, "symbols": list(self.symbols)}
@@ -119,7 +125,6 @@ class Vocabulary:
             symbols, kind, blank = tuple(data["symbols"]), data["kind"], data["blank"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise VocabularyError(f"{path}: not a vocabulary ({error})") from error
-        known_kind = kind in ("characters", "pieces", "phones")
-        if not known_kind or not all(isinstance(s, str) and s for s in symbols):
+        if kind not in KINDS or not all(isinstance(s, str) and s for s in symbols):
             raise VocabularyError(f"{path}: not a vocabulary (kind {kind!r})")
         return cls(symbols, kind, blank)

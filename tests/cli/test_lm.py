@@ -128,3 +128,28 @@ def test_what_is_wrong_is_said(fail, texts, tmp_path):
     assert "thresholds" in fail("train", texts[0], "--prune", "2", "-o", output)
     assert "is it an ARPA file?" in fail("score", texts[0], texts[0])
     assert not output.exists()
+
+
+def test_a_recurrent_model_is_exported_compared_and_writes(run, texts, tmp_path):
+    pytest.importorskip("torch")
+    from asr.cli.train import compose
+    from asr.train.language import make_language_trainer
+
+    overrides = ["task=language_model", f"data.train=[{texts[0]}]", f"data.dev=[{texts[0]}]"]
+    overrides += ["data.units=words", "model.hidden_size=8", "model.embedding=4"]
+    overrides += ["model.projection=4", "trainer.steps=2", f"run={tmp_path / 'run'}"]
+    make_language_trainer(compose(overrides)).fit()
+    run("export", tmp_path / "run", tmp_path / "rnn.onnx")
+    run("train", texts[0], "--order", 2, "--output", tmp_path / "lm.bin")
+    lines = run("score", tmp_path / "lm.bin", *texts, "--beside", tmp_path / "rnn.onnx")
+    assert [line.split(" on ")[0].rsplit("/")[-1] for line in lines.splitlines()] == [
+        "lm.bin",
+        "rnn.onnx",
+        "lm.bin",
+        "rnn.onnx",
+    ]
+    assert "vocabulary" in run("info", tmp_path / "rnn.onnx")
+    options = ["--seed", 1, "--prompt", "The cat", "--count", 2]
+    written = run("sample", tmp_path / "rnn.onnx", *options).splitlines()
+    assert len(written) == 2
+    assert all(line.startswith("the cat") for line in written)
