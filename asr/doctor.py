@@ -28,7 +28,11 @@ PACKAGES = {  # distribution: module
     "rich": "rich",
     "click": "click",
 }
-EXTRAS = {"train": ("torch", "torchaudio", "jiwer", "hydra-core"), "data": ("lhotse",)}
+EXTRAS = {
+    "train": ("torch", "torchaudio", "jiwer", "hydra-core"),
+    "data": ("lhotse",),
+    "mic": ("sounddevice",),
+}
 
 
 @dataclass(frozen=True, slots=True)

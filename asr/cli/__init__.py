@@ -18,6 +18,7 @@ from asr.errors import ASRError
 
 COMMANDS = {
     "transcribe": "Write down what is said in recordings.",
+    "mic": "Write down what is said into a microphone, while it is said.",
     "evaluate": "Count the errors of a model on recordings with known text.",
     "align": "Find when each word of a known text is said.",
     "tune": "Find the decoder's settings on recordings with known text.",

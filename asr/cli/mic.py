@@ -1,0 +1,193 @@
+"""`asr mic`: a microphone to text, while one speaks."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from asr.cli import complain
+from asr.cli._batch import Settings
+from asr.errors import AudioError
+from asr.writers import save, writer_for
+
+if TYPE_CHECKING:
+    from asr.microphone import Microphone, Playback
+    from asr.stream import Stream
+    from asr.types import Segment, StreamEvent
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--list-devices", is_flag=True, help="Show the devices that record, and stop.")
+@click.option("--device", "-d", help="Number or part of the name.  [default: the usual one]")
+@click.option("--file", metavar="FILE", help="Play a recording in real time instead.")
+@click.option("--fast", is_flag=True, help="Play it as fast as it is understood.")
+@click.option(
+    "--save", "stem", metavar="STEM", help="Keep the sound as STEM.wav, and the transcript."
+)
+@click.option(
+    "--format", "-f", "formats", default="txt", metavar="LIST", help="Of the transcript: txt,srt …"
+)
+@click.option(
+    "--pause",
+    type=click.FloatRange(0.1),
+    default=1.2,
+    metavar="SECONDS",
+    help="Silence that ends an utterance.",
+)
+@click.option("--model", "-m", metavar="FOLDER", help="Model to use.  [default: bundled English]")
+@click.option(
+    "--decoder",
+    type=click.Choice(["beam", "greedy"]),
+    default="beam",
+    help="Search with the language model, or just take the likeliest letters.",
+)
+@click.option("--beam", type=click.IntRange(1), help="Hypotheses the search keeps; more is slower.")
+@click.option("--hotwords", metavar="FILE", help="Names and phrases to listen for, one a line.")
+@click.option(
+    "--vad",
+    type=click.Choice(["auto", "silero", "energy", "none"]),
+    default="auto",
+    help="How speech is found.",
+)
+@click.option("--threads", "-t", type=click.IntRange(1), help="Cores to use.  [default: all]")
+def command(
+    list_devices: bool,
+    device: str | None,
+    file: str | None,
+    fast: bool,
+    stem: str | None,
+    formats: str,
+    pause: float,
+    model: str | None,
+    decoder: str,
+    beam: int | None,
+    hotwords: str | None,
+    vad: str,
+    threads: int | None,
+) -> None:
+    """Write down what is said, until Ctrl-C. The line at the bottom is what has been understood so
+    far, with what will not change any more in bold; above it stand the utterances.
+
+    \b
+      asr mic
+      asr mic --list-devices
+      asr mic --device 3 --save minutes --format txt,srt
+      asr mic --file talk.mp3
+    """
+    from asr import microphone
+    from asr.stream import EndpointConfig
+
+    if list_devices:
+        for known in microphone.devices():
+            mark = "*" if known.is_default else " "
+            click.echo(f"{mark}{known.number:3}  {known.name}  ({known.sample_rate} Hz)")
+        return
+    if fast and file is None:
+        raise click.UsageError("--fast is for --file")
+    source: Microphone | Playback
+    if file is None:
+        source = microphone.Microphone(microphone.find_device(device))
+    elif device is None:
+        source = microphone.Playback(file, fast)
+    else:
+        raise click.UsageError("give --device or --file")
+    outputs = _outputs(stem, formats)
+    recognizer = Settings(model, decoder, beam, hotwords, vad, threads).load()
+    stream = recognizer.stream(
+        source.sample_rate, endpoint=EndpointConfig(rule2_min_trailing_silence=pause)
+    )
+    with _recorder(outputs, source.sample_rate) as write:
+        segments, failure = _listen(source, stream, write)
+    if source.lost:
+        complain(f"{source.lost:.1f} s were lost: this machine is too slow for this model")
+    if outputs:
+        from asr.types import Transcript
+
+        transcript = Transcript(tuple(segments), stream.duration, recognizer.bundle.config.name)
+        for path in outputs[1:]:
+            save(transcript, path)
+    if failure is not None:
+        raise failure
+
+
+def _listen(
+    source: Microphone | Playback, stream: Stream, write: Callable[..., None]
+) -> tuple[list[Segment], AudioError | None]:
+    """Show and return the utterances, and why the sound ended if it should not have."""
+    from asr.cli._live import LiveLine
+
+    segments: list[Segment] = []
+    failure = None
+    with _until_interrupted() as stopped, LiveLine() as line:
+
+        def take(events: list[StreamEvent]) -> None:
+            for event in events:
+                line.show(event)
+                if event.is_final and event.text:
+                    segments.append(event.segment)
+
+        try:
+            with source:
+                for block in source.blocks(stopped):
+                    write(block)
+                    line.hear(block)
+                    take(stream.feed(block))
+        except AudioError as error:  # what was heard before is kept
+            failure = error
+        take(stream.finish())
+    return segments, failure
+
+
+def _outputs(stem: str | None, formats: str) -> list[Path]:
+    """The files to write, the sound first. Raises AudioError for one that is there already."""
+    names = formats.split(",")
+    for name in names:
+        writer_for(name)
+    if stem is None:
+        return []
+    paths = [Path(f"{stem}.{extension}") for extension in ("wav", *names)]
+    for path in paths:
+        if path.exists():
+            raise AudioError(f"{path}: is there already", "give --save another name")
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    return paths
+
+
+@contextlib.contextmanager
+def _recorder(outputs: list[Path], sample_rate: int) -> Iterator[Callable[..., None]]:
+    """What writes blocks of samples to the first of the files, if there is one."""
+    if not outputs:
+        yield lambda block: None
+        return
+    import soundfile
+
+    from asr.files import replacing
+
+    with (
+        replacing(outputs[0]) as temporary,
+        soundfile.SoundFile(temporary, "w", sample_rate, 1, "PCM_16", format="WAV") as file,
+    ):
+        yield file.write
+
+
+@contextlib.contextmanager
+def _until_interrupted() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed; pressed again, it interrupts as usual."""
+    pressed = False
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(*_: object) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
