@@ -50,7 +50,7 @@ def test_a_wrong_call_says_what_is_right(capsys: pytest.CaptureFixture[str]) -> 
     status, _, err = run(capsys, "trancsribe")
     assert (status, "did you mean `asr transcribe`?" in err) == (2, True)
     status, _, err = run(capsys, "dance")
-    assert (status, "one of: transcribe, evaluate" in err) == (2, True)
+    assert (status, "one of: transcribe, mic" in err) == (2, True)
     status, _, err = run(capsys, "info", "--jsn")
     assert (status, "--json" in err) == (2, True)
 
