@@ -104,39 +104,48 @@ class Recognizer:
         sample_rate: int | None = None,
         progress: Callable[[float], object] | None = None,
     ) -> Transcript:
-        """The words of a whole recording.
+        """The words of a whole recording; see `segments` for the arguments and errors."""
+        duration = 0.0
+
+        def reached(seconds: float) -> None:
+            nonlocal duration
+            duration = seconds
+            if progress:
+                progress(seconds)
+
+        segments = tuple(self.segments(source, sample_rate, reached))
+        return Transcript(segments, duration, self.bundle.config.name)
+
+    def segments(
+        self,
+        source: AudioSource | np.ndarray,
+        sample_rate: int | None = None,
+        progress: Callable[[float], object] | None = None,
+        limit: float | None = None,
+    ) -> Iterator[Segment]:
+        """What is said in a recording, segment by segment, in memory that does not grow.
+
+        Segments without a word are left out.
 
         Args:
             source: a path, a binary file object, or samples `(samples,)` or `(samples, channels)`
                 as floats in [-1, 1].
             sample_rate: of samples (Hz); files know their own.
             progress: called now and then with the seconds that have been read.
+            limit: refuse recordings that turn out to be longer than this many seconds.
 
         Raises AudioError if the recording cannot be read.
         """
-        duration = 0.0
 
         def counted() -> Iterator[Waveform]:
-            nonlocal duration
             samples = 0
-            for block in audio_blocks(source, sample_rate):
+            for block in audio_blocks(source, sample_rate, limit):
                 samples += len(block)
-                duration = samples / audio.SAMPLE_RATE
                 if progress:
-                    progress(duration)
+                    progress(samples / audio.SAMPLE_RATE)
                 yield block
 
-        segments = tuple(self._segments(counted()))
-        return Transcript(segments, duration, self.bundle.config.name)
-
-    def segments(
-        self, source: AudioSource | np.ndarray, sample_rate: int | None = None
-    ) -> Iterator[Segment]:
-        """What `transcribe` finds, segment by segment, in memory that does not grow.
-
-        Segments without a word are left out.
-        """
-        return self._segments(audio_blocks(source, sample_rate))
+        return self._segments(counted())
 
     def recognize(self, waveforms: Sequence[Waveform]) -> list[Hypothesis]:
         """The best hypothesis for each utterance, `(samples,)` at 16 kHz, taken as a whole."""
@@ -245,15 +254,19 @@ def _make_decoder(
     return TwoHeadDecoder(search, second)
 
 
-def audio_blocks(source: AudioSource | np.ndarray, sample_rate: int | None) -> Iterator[Waveform]:
+def audio_blocks(
+    source: AudioSource | np.ndarray, sample_rate: int | None, limit: float | None = None
+) -> Iterator[Waveform]:
     """A file, or samples with their rate, as blocks at 16 kHz."""
     if isinstance(source, np.ndarray):
         if sample_rate is None:
             raise ConfigError("samples alone do not tell their rate", "give sample_rate in Hz")
+        if limit is not None and len(source) > limit * sample_rate:
+            raise AudioError(f"the waveform: longer than {limit:g} s", "give a part of it")
         return audio.array_blocks(source, sample_rate)
     if sample_rate is not None:
         raise ConfigError("a file knows its sample rate", "leave sample_rate out")
-    return audio.blocks(source)
+    return audio.blocks(source, limit=limit)
 
 
 def windows(segments: Iterable[Speech]) -> Iterator[list[Speech]]:

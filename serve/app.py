@@ -1,0 +1,123 @@
+"""The addresses, all on one port.
+
+GET  /                          the web page        WS /              Vosk
+POST /v1/audio/transcriptions   OpenAI              WS /v1/realtime   OpenAI
+GET  /v1/models                 OpenAI              WS /v1/listen     Deepgram
+GET  /healthz /readyz /metrics                      WS /ws            our own
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from fastapi import FastAPI, Request, WebSocket
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+
+import asr
+from asr.errors import ASRError
+from serve.hub import Hub
+from serve.limits import FAULT, Refused
+from serve.protocols import openai_rest
+from serve.protocols.deepgram import DeepgramConversation
+from serve.protocols.native import NativeConversation
+from serve.protocols.openai_realtime import RealtimeConversation
+from serve.protocols.vosk import VoskConversation
+from serve.session import Conversation
+from serve.websocket import converse, problem
+
+PAGE = Path(__file__).parent / "page"
+LIVE: dict[str, type[Conversation]] = {
+    "/": VoskConversation,
+    "/ws": NativeConversation,
+    "/v1/realtime": RealtimeConversation,
+    "/v1/listen": DeepgramConversation,
+}
+# The page gets all it needs from here, and sends sound to nobody else.
+_PAGE_HEADERS = {
+    "content-security-policy": "default-src 'self'; connect-src 'self' ws: wss:",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+
+def create_app(hub: Hub) -> FastAPI:
+    """The application of one worker."""
+    app = FastAPI(title="blstm-ctc-asr", version=asr.__version__)
+    app.state.hub = hub
+    if hub.settings.cors_origin:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(hub.settings.cors_origin),
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(ASRError, _unusable)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _fault)
+    app.include_router(openai_rest.router)
+    for path, kind in LIVE.items():
+        app.add_api_websocket_route(path, _endpoint(hub, kind))
+    app.add_api_route("/healthz", _health, methods=["GET"])
+    app.add_api_route("/readyz", _readiness, methods=["GET"])
+    app.add_api_route("/metrics", _metrics, methods=["GET"])
+    app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
+    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+    return app
+
+
+def _endpoint(hub: Hub, kind: type[Conversation]) -> Callable[[WebSocket], Awaitable[None]]:
+    async def endpoint(websocket: WebSocket) -> None:
+        await converse(websocket, hub, kind)
+
+    return endpoint
+
+
+async def _page() -> Response:
+    return FileResponse(PAGE / "index.html", headers=_PAGE_HEADERS)
+
+
+async def _health() -> dict[str, str]:
+    """The process is alive."""
+    return {"status": "ok"}
+
+
+async def _readiness(request: Request) -> Response:
+    """The model is loaded and warmed, and the server does not shut down."""
+    hub: Hub = request.app.state.hub
+    hub.check_open()
+    return JSONResponse({"status": "ready", "model": hub.model, "free_places": hub.places.free})
+
+
+async def _metrics(request: Request) -> Response:
+    hub: Hub = request.app.state.hub
+    return Response(hub.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    if request.url.path != "/readyz":  # asked again and again while the model loads
+        request.app.state.hub.reject(error, path=request.url.path)
+    return problem(error)
+
+
+async def _unusable(request: Request, error: Exception) -> Response:
+    refused = Refused("unusable_audio", str(error))
+    request.app.state.hub.reject(refused, path=request.url.path)
+    return problem(refused)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    response = problem(Refused("http_error", str(error.detail), status=error.status_code))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    request.app.state.hub.fault(request.url.path, error)
+    return problem(Refused("fault", "the server failed", FAULT, 500))

@@ -1,0 +1,65 @@
+"""`asr-serve`: the command."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from asr.errors import ASRError, MissingDependencyError
+from serve.settings import from_flags, options, read_settings
+
+
+def _read(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
+    """Settings of the file become the defaults of the flags."""
+    if path is not None:
+        context.default_map = read_settings(path)
+
+
+@click.command(context_settings={"auto_envvar_prefix": "ASR_SERVE"})
+@click.option(
+    "--config",
+    metavar="FILE",
+    callback=_read,
+    is_eager=True,
+    expose_value=False,
+    help="YAML file of settings, named as the flags with underscores.",
+)
+@options
+def command(**flags: Any) -> int:
+    """Serve speech recognition: a web page, and the protocols of Vosk, OpenAI, Deepgram and Home
+    Assistant.
+
+    Each flag may also be a variable: --max-connections is ASR_SERVE_MAX_CONNECTIONS. Flags go
+    before variables, variables before the file.
+
+    \b
+      asr-serve
+      asr-serve --host 0.0.0.0 --api-key-file keys.txt --workers 4
+    """
+    settings = from_flags(flags)
+    try:
+        from serve import logs, server
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"asr-serve needs {error.name}", "pip install 'blstm-ctc-asr[serve]'"
+        ) from error
+    logs.configure(settings.log_format)
+    return server.serve(settings)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point; errors become one line and an exit status."""
+    status: int
+    try:
+        status = command.main(arguments, prog_name="asr-serve", standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except ASRError as error:
+        click.echo(f"asr-serve: {error}", err=True)
+        status = 1
+    except (KeyboardInterrupt, click.Abort):
+        status = 130
+    sys.exit(status)

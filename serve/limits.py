@@ -1,0 +1,100 @@
+"""What the server refuses, how it says so, and how many may be served at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+RETRY_AFTER = 5  # seconds, told to who comes when all places are taken
+
+# Close codes of WebSockets (RFC 6455, section 7.4, and IANA's register).
+NORMAL, GOING_AWAY, POLICY, TOO_BIG, FAULT, TRY_LATER = 1000, 1001, 1008, 1009, 1011, 1013
+
+
+@dataclass
+class Refused(Exception):
+    """The client is told `message` and leaves.
+
+    `reason` is a short label for metrics and logs, `code` the WebSocket's close code, `status` that
+    of HTTP.
+    """
+
+    reason: str
+    message: str
+    code: int = POLICY
+    status: int = 400
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def full() -> Refused:
+    return Refused("full", "all places are taken, try again", TRY_LATER, 503)
+
+
+def not_ready() -> Refused:
+    return Refused("not_ready", "the model is being loaded, try again", TRY_LATER, 503)
+
+
+def draining() -> Refused:
+    return Refused("draining", "the server is shutting down", GOING_AWAY, 503)
+
+
+def unauthorized() -> Refused:
+    return Refused("auth", "missing or wrong API key", POLICY, 401)
+
+
+def forbidden_origin() -> Refused:
+    return Refused("origin", "pages of this origin may not use the server", POLICY, 403)
+
+
+def too_big(what: str, limit: int) -> Refused:
+    return Refused("too_big", f"{what} has more than {limit} bytes", TOO_BIG, 413)
+
+
+def too_long(limit: float) -> Refused:
+    return Refused("too_long", f"longer than {limit:g} s", POLICY, 413)
+
+
+def idle(limit: float) -> Refused:
+    return Refused("idle", f"nothing came for {limit:g} s", POLICY, 408)
+
+
+def slow_reader() -> Refused:
+    return Refused("slow_reader", "results are not being read", POLICY, 408)
+
+
+def bad_request(message: str) -> Refused:
+    return Refused("bad_request", message, POLICY, 400)
+
+
+class Places:
+    """A counter with a cap. What enters leaves, whatever happens in between.
+
+    >>> places = Places(1)
+    >>> with places.taken():
+    ...     places.free
+    0
+    >>> places.free
+    1
+    """
+
+    def __init__(self, most: int):
+        self._most = most
+        self._taken = 0
+
+    @property
+    def free(self) -> int:
+        return self._most - self._taken
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Raises Refused if there is no place left."""
+        if self.free <= 0:
+            raise full()
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1

@@ -1,0 +1,102 @@
+"""What clients send, checked; what several protocols say alike."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from asr.types import StreamEvent, Word
+from asr.vad import VadConfig
+from serve.limits import bad_request
+
+MOST_HOTWORDS = 200
+LONGEST_HOTWORD = 100  # characters
+# A shorter silence than parts segments in files would part words otherwise than there.
+LEAST_SILENCE = VadConfig().min_silence
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """A JSON object. Raises Refused for anything else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise bad_request(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise bad_request(f"not a JSON object: {type(value).__name__}")
+    return value
+
+
+def number(value: object, name: str, low: float, high: float) -> float:
+    """A number in low..high, from JSON or a query. Raises Refused.
+
+    >>> number("16000", "sample_rate", 1000, 768000)
+    16000.0
+    """
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        result = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        raise bad_request(f"{name} is {value!r:.50}, not a number") from None
+    if not low <= result <= high:
+        raise bad_request(f"{name} is {result:g}: {low:g} to {high:g} are possible")
+    return result
+
+
+def flag(value: str | None) -> bool:
+    """A query parameter that is true or not."""
+    return value is not None and value.lower() in {"true", "1", "yes", "on"}
+
+
+def hotwords(phrases: object) -> tuple[str, ...]:
+    """Phrases to listen for, checked. Raises Refused."""
+    if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
+        raise bad_request("hot words are a list of phrases")
+    if len(phrases) > MOST_HOTWORDS or any(len(phrase) > LONGEST_HOTWORD for phrase in phrases):
+        raise bad_request(
+            f"at most {MOST_HOTWORDS} hot words of {LONGEST_HOTWORD} characters are possible"
+        )
+    return tuple(phrase for phrase in phrases if phrase.strip())
+
+
+def silence(milliseconds: object, name: str) -> float:
+    """Seconds of silence that end an utterance, from a client's milliseconds. Raises Refused."""
+    return max(LEAST_SILENCE, number(milliseconds, name, 0, 60_000) / 1000)
+
+
+def check_language(wanted: object, spoken: str) -> None:
+    """Raises Refused where a client wants another language than the model's.
+
+    >>> check_language("en-US", "en")
+    """
+    if wanted and str(wanted).lower().replace("_", "-").split("-")[0] != spoken:
+        raise bad_request(f"the language {wanted!r:.20} is not spoken here: {spoken!r} is")
+
+
+def finals(events: Iterable[StreamEvent]) -> list[StreamEvent]:
+    """The finals in which something was said."""
+    return [event for event in events if event.is_final and event.text]
+
+
+def joined(events: Iterable[StreamEvent]) -> str:
+    """The text of several finals."""
+    return " ".join(event.text for event in events if event.text)
+
+
+def confidence(words: Sequence[Word]) -> float:
+    """The mean of words' confidences; 0 if there are none."""
+    return sum(word.confidence for word in words) / len(words) if words else 0.0
+
+
+def logprobs(words: Iterable[Word]) -> list[dict[str, Any]]:
+    """OpenAI's log-probabilities, a token being a word: the logarithms of the confidences."""
+    return [
+        {
+            "token": word.word,
+            "logprob": round(math.log(max(word.confidence, 1e-9)), 4),
+            "bytes": list(word.word.encode()),
+        }
+        for word in words
+    ]

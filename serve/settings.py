@@ -1,0 +1,132 @@
+"""Every setting of the server: a flag, a variable ASR_SERVE_*, a line in a YAML file."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import click
+
+from asr.config import build
+from asr.errors import ConfigError
+
+Decoder = Literal["beam", "greedy"]
+Detector = Literal["auto", "silero", "energy", "none"]
+LogFormat = Literal["json", "text"]
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What can be set. Limits are those of one worker process."""
+
+    host: Annotated[str, "Address to listen on; 0.0.0.0 is everybody."] = "127.0.0.1"
+    port: Annotated[int, "Port of HTTP and WebSockets; 0 takes a free one."] = 8000
+    wyoming_port: Annotated[
+        int | None, "Port of the Wyoming protocol (Home Assistant); it knows no keys and no TLS."
+    ] = None
+    workers: Annotated[int, "Processes; one that dies is replaced."] = 1
+    model: Annotated[str | None, "Folder of the model.  [default: bundled English]"] = None
+    decoder: Annotated[Decoder, "Search with the language model, or likeliest letters."] = "beam"
+    vad: Annotated[Detector, "How speech is found."] = "auto"
+    hotwords: Annotated[
+        str | None, "File of phrases to listen for, one a line, if wanted with a boost after a tab."
+    ] = None
+    threads: Annotated[int | None, "Cores a worker may use.  [default: its share of all]"] = None
+    api_key: Annotated[tuple[str, ...], "A key that clients must present; may be repeated."] = ()
+    api_key_file: Annotated[str | None, "File of keys, one a line."] = None
+    tls_certificate: Annotated[str | None, "Certificate chain (PEM)."] = None
+    tls_key: Annotated[str | None, "Private key of the certificate (PEM)."] = None
+    cors_origin: Annotated[
+        tuple[str, ...],
+        "Origin whose web pages may use the server, such as https://example.org, or *.",
+    ] = ()
+    max_connections: Annotated[int, "Live streams at a time; further ones get 503."] = 100
+    max_uploads: Annotated[int, "Recordings in work or waiting; further ones get 503."] = 8
+    upload_threads: Annotated[int, "Recordings in work at a time."] = 1
+    max_message_bytes: Annotated[int, "Longest message of a live stream."] = 1 << 20
+    max_upload_bytes: Annotated[int, "Largest recording."] = 26_214_400
+    max_decoded_seconds: Annotated[
+        float, "Longest recording, once decoded, however small its file is."
+    ] = 4 * 3600.0
+    max_session_seconds: Annotated[float, "Longest live stream, by clock and by sound."] = (
+        4 * 3600.0
+    )
+    idle_seconds: Annotated[float, "A client that says nothing for this long is closed."] = 60.0
+    send_seconds: Annotated[float, "A client that does not read for this long is closed."] = 10.0
+    drain_seconds: Annotated[float, "Time for the last results after SIGTERM."] = 30.0
+    batch_wait: Annotated[float, "Seconds to wait for other streams' sound, at most 0.01."] = 0.005
+    log_format: Annotated[LogFormat, "One JSON object a line, or text to read."] = "json"
+    log_transcripts: Annotated[bool, "Write what was said into the log."] = False
+
+    def __post_init__(self) -> None:
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ConfigError(
+                "TLS needs both a certificate and its key", "give --tls-certificate and --tls-key"
+            )
+        if not 0 <= self.batch_wait <= 0.01:
+            raise ConfigError(f"batch_wait is {self.batch_wait}", "it is in seconds, 0 to 0.01")
+        for name in ("port", "wyoming_port"):
+            if not 0 <= (getattr(self, name) or 0) < 1 << 16:
+                raise ConfigError(f"{name} is {getattr(self, name)}", "ports are 0 to 65535")
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if number and setting.name not in ("port", "wyoming_port", "batch_wait") and value <= 0:
+                raise ConfigError(f"{setting.name} is {value}", "it must be above 0")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Those given and those in the file. Raises ConfigError if there are none in it."""
+        if self.api_key_file is None:
+            return self.api_key
+        try:
+            lines = Path(self.api_key_file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self.api_key_file}: cannot be read: {error}") from error
+        found = tuple(line.strip() for line in lines if line.strip())
+        if not found:
+            raise ConfigError(f"{self.api_key_file}: no keys in it", "write one a line")
+        return self.api_key + found
+
+
+def read_settings(path: str) -> dict[str, Any]:
+    """The settings in a YAML file. Raises ConfigError for one that is unknown or wrong."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    build(ServeSettings, data, "serve")
+    return dict(data)
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a click command with a flag for each setting."""
+    hints = typing.get_type_hints(ServeSettings, include_extras=True)
+    for setting in reversed(fields(ServeSettings)):
+        kind, help = typing.get_args(hints[setting.name])
+        command = _option(setting, kind, help)(command)
+    return command
+
+
+def from_flags(flags: Mapping[str, Any]) -> ServeSettings:
+    """Raises ConfigError for settings that contradict each other."""
+    return build(ServeSettings, flags)
+
+
+def _option(setting: Field[Any], hint: Any, help: str) -> Callable[..., Any]:
+    flag = "--" + setting.name.replace("_", "-")
+    shown = setting.default not in (None, ())
+    details: dict[str, Any] = {"help": help, "show_default": shown, "default": setting.default}
+    if hint is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", **details)
+    if typing.get_origin(hint) is tuple:
+        return click.option(flag, multiple=True, metavar="TEXT", **details)
+    if typing.get_origin(hint) is Literal:
+        return click.option(flag, type=click.Choice(typing.get_args(hint)), **details)
+    kind = next(k for k in (*typing.get_args(hint), hint) if k is not type(None))
+    return click.option(flag, type=kind, **details)

@@ -1,0 +1,136 @@
+"""OpenAI's Realtime client against /v1/realtime."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+
+import pytest
+from sounds import TALK, TEXT, pieces, s16
+
+openai = pytest.importorskip("openai")
+pytest.importorskip("websockets")
+
+PARTS = ["bad cab", "dad", "a bed fed"]  # by pauses of half a second
+
+
+def session(format, **settings):
+    return {
+        "type": "transcription",
+        "audio": {
+            "input": {
+                "format": format,
+                "transcription": {"model": "gpt-4o-transcribe", "language": "en"},
+                **settings,
+            }
+        },
+    }
+
+
+async def talk(server, config, data, *, commit=False, until=1, size=9600):
+    """Every event until `until` transcripts are complete."""
+    client = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any")
+    events = []
+    async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
+        events.append(await connection.recv())
+        await connection.session.update(session=config)
+        events.append(await connection.recv())
+        for part in pieces(data, size):
+            await connection.input_audio_buffer.append(audio=base64.b64encode(part).decode())
+        if commit:
+            await connection.input_audio_buffer.commit()
+        while sum(e.type.endswith("transcription.completed") for e in events) < until:
+            events.append(await asyncio.wait_for(connection.recv(), 20))
+    return events
+
+
+def kinds(events):
+    return [e.type.rsplit(".", 1)[-1] for e in events]
+
+
+def test_the_server_parts_utterances(server):
+    silence = bytes(2 * 24_000)  # a second: the last one ends by its pause
+    pcm = s16(TALK, 24_000) + silence
+    events = asyncio.run(
+        talk(server, session({"type": "audio/pcm", "rate": 24_000}), pcm, until=3)
+    )
+    assert kinds(events[:2]) == ["created", "updated"]
+    assert events[1].session.audio.input.transcription.model == "gpt-4o-transcribe"
+    done = [e for e in events if e.type.endswith("completed")]
+    assert [e.transcript for e in done] == PARTS
+    assert len({e.event_id for e in events}) == len(events)
+    previous = None
+    for e in done:
+        own = [x for x in events[2:] if getattr(x, "item_id", None) == e.item_id]
+        steps = ["speech_started", "speech_stopped", "committed", "completed"]
+        assert [kind for kind in kinds(own) if kind != "delta"] == steps
+        assert "".join(x.delta for x in own if x.type.endswith("delta")) == e.transcript
+        committed = next(x for x in own if x.type.endswith("committed"))
+        assert committed.previous_item_id == previous
+        previous = e.item_id
+        assert e.usage.type == "duration"
+    starts = [e.audio_start_ms for e in events if e.type.endswith("speech_started")]
+    assert starts == sorted(starts)
+
+
+@pytest.mark.parametrize(
+    ("format", "encode"),
+    [
+        ({"type": "audio/pcm", "rate": 24_000}, lambda: s16(TALK, 24_000)),
+        ({"type": "audio/pcmu"}, lambda: telephone("pcm_mulaw")),
+        ({"type": "audio/pcma"}, lambda: telephone("pcm_alaw")),
+    ],
+)
+def test_the_client_parts_utterances(server, format, encode):
+    config = session(format, turn_detection=None)
+    events = asyncio.run(talk(server, config, encode(), commit=True, size=50_000))
+    assert events[-1].transcript == TEXT
+    assert "speech_started" not in kinds(events)
+    assert kinds(events)[-1] == "completed"
+    deltas = [e.delta for e in events if e.type.endswith("delta")]
+    assert "".join(deltas) == TEXT
+
+
+def telephone(codec):
+    from sounds import encode
+
+    return encode(TALK, codec.removeprefix("pcm_"), codec, 8_000)
+
+
+def test_mistakes_are_told_and_the_stream_goes_on(server, pcm):
+    with server.connect("/v1/realtime?intent=transcription") as ws:
+
+        def ask(message):
+            ws.send(message if isinstance(message, str) else json.dumps(message))
+            return json.loads(ws.recv(timeout=20))
+
+        assert json.loads(ws.recv())["type"] == "session.created"
+        for mistake in (
+            "garbage",
+            {"type": "response.create", "event_id": "mine"},
+            {"type": "input_audio_buffer.append", "audio": "*"},
+            {"type": "input_audio_buffer.append"},
+            {"type": "input_audio_buffer.commit"},
+            {"type": "session.update", "session": {"type": "realtime"}},
+            {"type": "session.update", "session": session({"type": "audio/mp3"})},
+            {"type": "session.update", "session": {"audio": 3}},
+        ):
+            answer = ask(mistake)
+            assert answer["type"] == "error", mistake
+            assert answer["error"]["type"] == "invalid_request_error"
+            wanted = mistake.get("event_id") if isinstance(mistake, dict) else None
+            assert answer["error"]["event_id"] == wanted
+        config = session({"type": "audio/pcm", "rate": 16_000}, turn_detection=None)
+        assert ask({"type": "session.update", "session": config})["type"] == "session.updated"
+        audio = base64.b64encode(pcm).decode()
+        ws.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
+        ws.send(json.dumps({"type": "input_audio_buffer.clear"}))
+        while json.loads(ws.recv(timeout=20))["type"] != "input_audio_buffer.cleared":
+            pass
+        assert ask({"type": "input_audio_buffer.commit"})["error"]["code"] == "bad_request"
+        ws.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
+        ws.send(json.dumps({"type": "input_audio_buffer.commit"}))
+        while "transcript" not in (event := json.loads(ws.recv(timeout=20))):
+            pass
+        assert event["transcript"] == TEXT

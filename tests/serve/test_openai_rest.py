@@ -1,0 +1,190 @@
+"""OpenAI's own client, and curl, against the REST interface."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from sounds import TALK, TEXT, encode
+
+from asr.writers import render
+from serve.limits import RETRY_AFTER
+
+openai = pytest.importorskip("openai")
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+        yield client
+
+
+def ask(client, recording, **options):
+    with recording.open("rb") as file:
+        return client.audio.transcriptions.create(model="whisper-1", file=file, **options)
+
+
+def test_json(client, recording, transcript):
+    answer = ask(client, recording)
+    assert answer.text == transcript.text == TEXT
+    assert answer.usage.seconds == 8
+
+
+@pytest.mark.parametrize("format", ["text", "srt", "vtt"])
+def test_plain_formats_are_the_files_of_asr_transcribe(client, recording, transcript, format):
+    answer = ask(client, recording, response_format=format)
+    if format == "text":
+        assert answer == TEXT + "\n"
+    else:
+        assert answer == render(transcript, format)
+
+
+def test_verbose_json(client, recording, transcript):
+    answer = ask(
+        client,
+        recording,
+        response_format="verbose_json",
+        timestamp_granularities=["word", "segment"],
+        language="en",
+        prompt="names",
+        temperature=0,
+    )
+    assert (answer.text, answer.language, answer.task) == (TEXT, "en", "transcribe")
+    assert answer.duration == pytest.approx(transcript.duration, abs=0.001)
+    assert [(w.word, w.start, w.end) for w in answer.words] == [
+        (w.word, round(w.start, 3), round(w.end, 3)) for w in transcript.words
+    ]
+    assert [s.text for s in answer.segments] == [s.text for s in transcript.segments]
+    assert all(s.avg_logprob <= 0 for s in answer.segments)
+    only_segments = ask(client, recording, response_format="verbose_json")
+    assert only_segments.words is None
+    assert only_segments.segments
+
+
+def test_streamed(client, recording, transcript):
+    events = list(ask(client, recording, stream=True, include=["logprobs"]))
+    deltas = [e for e in events if e.type == "transcript.text.delta"]
+    assert "".join(e.delta for e in deltas) == TEXT
+    assert len(deltas) == len(transcript.segments) == 3
+    assert events[-1].type == "transcript.text.done"
+    assert events[-1].text == TEXT
+    assert [entry.token for entry in events[-1].logprobs] == TEXT.split()
+
+
+def test_models(client, server):
+    assert [model.id for model in client.models.list()] == [server.hub.model]
+    assert client.models.retrieve(server.hub.model).owned_by
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("whisper-1")
+
+
+@pytest.mark.parametrize(
+    ("format", "codec", "rate"),
+    [("webm", "libopus", 48_000), ("mp4", "aac", 44_100), ("mp3", "mp3", 22_050)],
+)
+def test_containers_of_browsers_and_phones(client, format, codec, rate):
+    file = (f"talk.{format}", encode(TALK, format, codec, rate))
+    answer = client.audio.transcriptions.create(model="any", file=file)
+    assert answer.text == TEXT
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"response_format": "diarized_json"}, "one of json"),
+        ({"language": "ko"}, "'ko' is not spoken here"),
+        ({"timestamp_granularities": ["word"]}, "verbose_json"),
+        ({"stream": True, "response_format": "srt"}, "streamed"),
+    ],
+)
+def test_what_cannot_be_done_is_told(client, recording, options, told):
+    with pytest.raises(openai.BadRequestError, match=told) as caught:
+        ask(client, recording, **options)
+    assert caught.value.type == "invalid_request_error"
+
+
+def test_no_recordings(client, server):
+    for data in (b"garbage" * 1000, b""):
+        with pytest.raises(openai.BadRequestError, match=r"talk\.wav"):
+            client.audio.transcriptions.create(model="any", file=("talk.wav", data))
+    with pytest.raises(openai.BadRequestError, match="no recording in its field"):
+        client.post("/audio/transcriptions", body={}, cast_to=object)
+    assert server.hub.uploads.places.free == server.hub.settings.max_uploads
+
+
+def test_too_large_and_too_long(start):
+    server = start(max_upload_bytes=200_000, max_decoded_seconds=20)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+        for size in (210_000, 5_000_000):  # beyond the limit, and beyond what a form may add to it
+            with pytest.raises(openai.APIStatusError) as caught:
+                client.audio.transcriptions.create(model="any", file=("talk.wav", bytes(size)))
+            assert caught.value.status_code == 413
+        bomb = encode(np.zeros(60 * 16_000, np.float32), "ogg", "libopus", 48_000, b="6000")
+        assert len(bomb) < 100_000
+        with pytest.raises(openai.BadRequestError, match="longer than 20 s"):
+            client.audio.transcriptions.create(model="any", file=("talk.ogg", bomb))
+        silence = encode(np.zeros(2 * 16_000, np.float32), "ogg", "libopus", 48_000)
+        answer = client.audio.transcriptions.create(model="any", file=("quiet.ogg", silence))
+        assert answer.text == ""
+
+
+def test_full(start, recording, monkeypatch):
+    server = start(max_uploads=1)
+    with server.hub.uploads.places.taken():
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+            with pytest.raises(openai.InternalServerError) as caught:
+                ask(client, recording)
+            assert caught.value.status_code == 503
+            assert caught.value.response.headers["retry-after"] == str(RETRY_AFTER)
+
+
+def test_who_leaves_is_not_worked_for(start, monkeypatch):
+    server = start()
+    stopped = []
+
+    def endless(source, progress, limit):
+        """A recording that is never through."""
+        try:
+            for seconds in range(10_000):
+                progress(float(seconds))
+                time.sleep(0.01)
+        except BaseException:
+            stopped.append(seconds)
+            raise
+        yield None
+
+    monkeypatch.setattr(server.hub.recognizer, "segments", endless)
+    with openai.OpenAI(
+        base_url=f"{server.url}/v1", api_key="any", max_retries=0, timeout=0.5
+    ) as client:
+        with pytest.raises(openai.APITimeoutError):
+            client.audio.transcriptions.create(model="any", file=("talk.wav", b"x"))
+    server.wait(lambda: bool(stopped))
+    server.wait(lambda: server.hub.uploads.places.free == server.hub.settings.max_uploads)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+def test_curl(server, recording):
+    def curl(*arguments: str) -> str:
+        command = ["curl", "-sS", "--noproxy", "*", f"{server.url}/v1/audio/transcriptions"]
+        return subprocess.run(
+            [*command, *arguments], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+
+    form = ["-F", f"file=@{recording}", "-F", "model=whisper-1"]
+    assert json.loads(curl(*form))["text"] == TEXT
+    assert curl(*form, "-F", "response_format=text") == TEXT + "\n"
+    lines = curl(*form, "-F", "stream=true").splitlines()
+    assert json.loads(lines[-2].removeprefix("data: "))["text"] == TEXT
+
+
+def test_files_without_a_name(client, recording):
+    answer = client.audio.transcriptions.create(
+        model="any", file=io.BytesIO(recording.read_bytes())
+    )
+    assert answer.text == TEXT
