@@ -15,7 +15,7 @@ from asr.bundle import Bundle, bundled
 from asr.config import build
 from asr.decode.config import DecoderConfig
 from asr.engine import Engine, Heads, Job, OnnxEngine
-from asr.errors import BundleError, ConfigError
+from asr.errors import AudioError, BundleError, ConfigError
 from asr.features import Features
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis, Segment, Transcript, Word

@@ -258,4 +258,4 @@ def _telephone(encoding: str) -> Waveform:
     codec.sample_rate, codec.layout = 8000, "mono"
     frames = codec.decode(av.Packet(bytes(range(256)))) + codec.decode(None)
     values = np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames])
-    return values.astype(np.float32) / 32768
+    return np.asarray(values / 32768, np.float32)

@@ -13,11 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
 
 from asr.audio import Waveform
+from asr.engine import Heads, Job
 from asr.recognizer import Recognizer
 from asr.stream import Stream
 from asr.types import StreamEvent
@@ -33,8 +31,8 @@ class _Task:
     block: Waveform | None
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[list[StreamEvent]]
-    jobs: list[Any] = field(default_factory=list)  # for the network
-    outputs: list[np.ndarray] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    outputs: list[Heads] = field(default_factory=list)
     events: list[StreamEvent] = field(default_factory=list)
     busy: float = 0.0  # seconds of computing
 

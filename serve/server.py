@@ -26,15 +26,34 @@ from serve.protocols.openai_realtime import RealtimeConversation
 from serve.settings import ServeSettings
 
 _LINGER_SECONDS = 10.0  # for a client to take the end of a connection
+_SILENCE_SECONDS = 0.5  # without data: then nothing more comes
 _SHORTEST_LIFE = 5.0  # seconds; a worker that dies sooner is not replaced at once
 
 
 class _WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's, which would wait for ever for a client that does not read."""
+    """uvicorn's, but for clients that do not read, and for those that send what is too big."""
 
     async def run_asgi(self) -> None:
+        """The conversation; then nobody is waited for without end."""
         await super().run_asgi()
         self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
+
+    def handle_parser_exception(self) -> None:
+        """Called with each piece of data after the first that is no message.
+
+        To close at once, with data unread, would reset the connection, and the client would not
+        learn why. So what still comes is read and dropped until it stops.
+        """
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+        self.close_timer = self.loop.call_later(_SILENCE_SECONDS, self.transport.close)
+        if self.close_sent or self.conn.close_sent is None:
+            return
+        code, reason = self.conn.close_sent.code, self.conn.close_sent.reason
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.transport.resume_reading()
 
 
 class Worker(uvicorn.Server):

@@ -169,17 +169,7 @@ class Conversation(ABC):
             code, reason = (end.code, end.message) if end else (limits.NORMAL, "")
             if not self._gone:
                 await self.channel.close(code, reason)
-            logs.event(
-                "closed",
-                protocol=self.name,
-                code=code,
-                client_left=self._gone,
-                seconds=round(time.monotonic() - begin, 3),
-                heard=round(self.heard, 3),
-                real_time_factor=round(self.real_time_factor, 4),
-                words=sum(len(text.split()) for text in self._said),
-                **({"text": " ".join(self._said)} if self.hub.settings.log_transcripts else {}),
-            )
+            self._log(code, time.monotonic() - begin)
         finally:
             self._reader.cancel()
             if self.input is not None:
@@ -264,6 +254,21 @@ class Conversation(ABC):
             elif not event.is_final:
                 self.hub.metrics.partial.observe(latency)
         return events
+
+    def _log(self, code: int, seconds: float) -> None:
+        text = " ".join(self._said)
+        details: dict[str, Any] = {
+            "protocol": self.name,
+            "code": code,
+            "client_left": self._gone,
+            "seconds": round(seconds, 3),
+            "heard": round(self.heard, 3),
+            "real_time_factor": round(self.real_time_factor, 4),
+            "words": len(text.split()),
+        }
+        if self.hub.settings.log_transcripts:
+            details["text"] = text
+        logs.event("closed", **details)
 
     async def _converse(self) -> Refused | None:
         """Until the end; returns why it came before the client wanted it."""

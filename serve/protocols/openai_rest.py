@@ -114,7 +114,7 @@ async def _collect(
     """The whole transcript; None, and no more work, if the client leaves before."""
 
     async def collect() -> Transcript:
-        segments = []
+        segments: list[Segment] = []
         async with contextlib.aclosing(results):
             async for result in results:
                 if isinstance(result, Heard):

@@ -134,7 +134,9 @@ def test_silence_of_the_client_ends_the_stream(server, monkeypatch):
 
     assert DeepgramConversation.idle_seconds == 10
     monkeypatch.setattr(DeepgramConversation, "idle_seconds", 0.3)
-    with server.connect("/v1/listen") as ws, pytest.raises(ConnectionClosed) as caught:
-        while True:
+    with server.connect("/v1/listen") as ws:
+        kinds = [json.loads(ws.recv(timeout=20))["type"] for _ in range(2)]
+        with pytest.raises(ConnectionClosed) as caught:
             ws.recv(timeout=20)
+    assert kinds == ["Metadata", "Error"]
     assert caught.value.rcvd.code == 1008

@@ -52,9 +52,7 @@ def kinds(events):
 def test_the_server_parts_utterances(server):
     silence = bytes(2 * 24_000)  # a second: the last one ends by its pause
     pcm = s16(TALK, 24_000) + silence
-    events = asyncio.run(
-        talk(server, session({"type": "audio/pcm", "rate": 24_000}), pcm, until=3)
-    )
+    events = asyncio.run(talk(server, session({"type": "audio/pcm", "rate": 24_000}), pcm, until=3))
     assert kinds(events[:2]) == ["created", "updated"]
     assert events[1].session.audio.input.transcription.model == "gpt-4o-transcribe"
     done = [e for e in events if e.type.endswith("completed")]

@@ -1,0 +1,119 @@
+"""Many streams together, each as if it were alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+from sounds import RATE, TALK, TEXT
+
+from asr.recognizer import Recognizer
+from asr.vad import VadConfig
+from serve.batcher import Batcher
+
+
+@pytest.fixture(scope="module")
+def recognizer(tone_bundle):
+    return Recognizer(tone_bundle, decoder="greedy", vad=VadConfig(detector="energy"), threads=1)
+
+
+@pytest.fixture
+def sizes():
+    return []
+
+
+@pytest.fixture
+def batcher(recognizer, sizes):
+    batcher = Batcher(recognizer, wait=0.01, on_batch=sizes.append)
+    yield batcher
+    batcher.close()
+    assert not batcher._thread.is_alive()
+
+
+async def listen(batcher, stream, waveform, size):
+    events, busy = [], 0.0
+    for first in range(0, len(waveform), size):
+        new, seconds = await batcher.feed(stream, waveform[first : first + size])
+        events, busy = events + new, busy + seconds
+    last, _ = await batcher.flush(stream)
+    assert busy > 0
+    return " ".join(event.text for event in events + last if event.is_final and event.text)
+
+
+def test_streams_do_not_see_each_other(recognizer, batcher, sizes):
+    async def run():
+        streams = [recognizer.stream(sample_rate=RATE) for _ in range(5)]
+        return await asyncio.gather(
+            *(listen(batcher, s, TALK, 1000 + 800 * i) for i, s in enumerate(streams))
+        )
+
+    assert asyncio.run(run()) == [TEXT] * 5
+    assert max(sizes) > 1
+
+
+class Failing:
+    """A stream that fails at one of its steps."""
+
+    def __init__(self, stream, step):
+        self._stream, self._step = stream, step
+
+    def __getattr__(self, name):
+        if name == self._step:
+            raise ZeroDivisionError(name)
+        return getattr(self._stream, name)
+
+
+@pytest.mark.parametrize("step", ["push", "accept"])
+def test_a_stream_that_fails_fails_alone(recognizer, batcher, step):
+    async def run():
+        healthy = recognizer.stream(sample_rate=RATE)
+        broken = Failing(recognizer.stream(sample_rate=RATE), step)
+        return await asyncio.gather(
+            listen(batcher, healthy, TALK, 4000),
+            listen(batcher, broken, TALK, 4000),
+            return_exceptions=True,
+        )
+
+    text, error = asyncio.run(run())
+    assert text == TEXT
+    assert isinstance(error, ZeroDivisionError)
+
+
+def test_work_the_network_cannot_do_fails_alone(recognizer, batcher):
+    class Poisonous:
+        """Its jobs have rows of a wrong size."""
+
+        def push(self, block):
+            from asr.engine import Job
+
+            return [Job(np.zeros((10, 3), np.float32))]
+
+    async def run():
+        poisonous, healthy = Poisonous(), recognizer.stream(sample_rate=RATE)
+        return await asyncio.gather(
+            listen(batcher, healthy, TALK, 4000),
+            *(batcher.feed(poisonous, TALK[:4000]) for _ in range(5)),
+            return_exceptions=True,
+        )
+
+    text, *errors = asyncio.run(run())
+    assert text == TEXT
+    assert len(errors) == 5
+    assert all(isinstance(error, Exception) for error in errors)
+
+
+def test_who_has_left_is_not_waited_for(recognizer, batcher):
+    async def leave():
+        task = asyncio.create_task(batcher.feed(recognizer.stream(sample_rate=RATE), TALK))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    asyncio.run(leave())  # its loop is closed when the answer comes
+
+    async def stay():
+        return await listen(batcher, recognizer.stream(sample_rate=RATE), TALK, 4000)
+
+    assert asyncio.run(stay()) == TEXT
+    assert "batcher" in {thread.name for thread in threading.enumerate()}
