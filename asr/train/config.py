@@ -20,6 +20,7 @@ class HeadSettings:
     `timit`: the 61 phone labels that stand in a manifest in place of the words (as
     `asr-prepare timit` writes them beside the words), scored as the usual 39.
     layer: the encoder layer it sits on, from 1; None is the last. weight: of its loss.
+    criterion: `ctc`, or `ctc_crf` (`asr.train.crf`) for a head that CTC has trained already.
     """
 
     units: Literal["characters", "phones", "timit"] = "characters"
@@ -27,6 +28,7 @@ class HeadSettings:
     weight: float = 1.0
     alphabet: str = "abcdefghijklmnopqrstuvwxyz'"
     lexicon: str | None = None
+    criterion: Literal["ctc", "ctc_crf"] = "ctc"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What is added to the CTC loss of every head; 0 turns it off.
+    """What is added to the loss of every head; 0 turns it off.
 
     consistency: CR-CTC (Yao et al., ICLR 2025; 0.2 there). From the epoch in which SpecAugment
     starts, each utterance stands twice in its batch, under different masks, and the two outputs
@@ -97,10 +99,12 @@ class LossConfig:
     `augment.time_masks=4 augment.time_share=0.3`.
     entropy: weight of KL(output || uniform) a frame, against over-confidence (Kim et al., SLT
     2018), such as 0.01.
+    crf_ctc: weight of plain CTC beside CTC-CRF, which keeps the outputs from drifting.
     """
 
     consistency: float = 0.0
     entropy: float = 0.0
+    crf_ctc: float = 0.1
 
 
 @dataclass(frozen=True)

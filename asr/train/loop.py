@@ -11,7 +11,7 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +29,7 @@ from asr.models.acoustic import AcousticModel
 from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
 from asr.train.config import TrainingConfig
+from asr.train.crf import UnitTrigram
 from asr.train.distributed import Processes
 from asr.train.evaluation import count_errors
 from asr.train.loading import make_loader, make_sampler
@@ -78,8 +79,10 @@ class Trainer:
         train_set: SpeechDataset,
         dev_set: SpeechDataset,
         lengths: tuple[list[int], list[int]],
+        trigrams: Mapping[str, UnitTrigram],
     ):
         self.config = config
+        self.trigrams = trigrams
         self.folder = Path(config.run)
         self.device = _device(config.trainer.device)
         self.processes = Processes(self.device)
@@ -211,7 +214,9 @@ class Trainer:
             weights = {name: head.weight for name, head in config.heads.items()}
             with self._noise():
                 with self._autocast():
-                    loss, blanks = training_loss(self.model, batch, weights, config.loss)
+                    loss, blanks = training_loss(
+                        self.model, batch, weights, config.loss, self.trigrams
+                    )
                 loss.backward()
             if config.optimizer.average_over == "symbols":
                 count = int(batch.target_lengths[self.model.primary].clamp(min=1).sum())

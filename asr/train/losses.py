@@ -1,9 +1,10 @@
-"""What is minimised: CTC on every head, and what regularises it."""
+"""What is minimised: CTC or CTC-CRF on every head, and what regularises it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +12,19 @@ from torch import Tensor, nn
 from asr.data.dataset import Batch
 from asr.models.acoustic import AcousticModel
 from asr.train.config import LossConfig
+from asr.train.crf import UnitTrigram, surplus
 
 
 def training_loss(
-    model: AcousticModel, batch: Batch, weights: Mapping[str, float], config: LossConfig
+    model: AcousticModel,
+    batch: Batch,
+    weights: Mapping[str, float],
+    config: LossConfig,
+    trigrams: Mapping[str, UnitTrigram] = MappingProxyType({}),
 ) -> tuple[Tensor, Tensor]:
     """Weighted sum over heads and utterances of -ln p(target) and regularisers; share of blanks.
+
+    `trigrams` are those of the heads that are trained by CTC-CRF (`asr.train.crf`).
 
     Utterances without a target for a head add nothing to its loss; an utterance too short for its
     target adds nothing either (its loss is infinite and its gradient undefined). The second value
@@ -28,14 +36,22 @@ def training_loss(
         chosen = batch.target_lengths[head] >= 0
         if not chosen.any():
             continue
-        total = total + weights[head] * nn.functional.ctc_loss(
+        targets, target_lengths = batch.targets[head][chosen], batch.target_lengths[head][chosen]
+        losses = nn.functional.ctc_loss(
             log_probs[chosen].transpose(0, 1),
-            batch.targets[head][chosen],
+            targets,
             lengths[chosen],
-            batch.target_lengths[head][chosen],
-            reduction="sum",
+            target_lengths,
+            reduction="none",
             zero_infinity=True,
         )
+        if head in trigrams:
+            beyond = surplus(
+                log_probs[chosen], lengths[chosen], targets, target_lengths, trigrams[head]
+            )
+            possible = losses.detach() > 0
+            losses = (1 + config.crf_ctc) * losses + torch.where(possible, beyond, 0.0)
+        total = total + weights[head] * losses.sum()
         if config.consistency and batch.views == 2:
             total = total + weights[head] * config.consistency * inconsistency(log_probs, lengths)
         if config.entropy:

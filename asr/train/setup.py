@@ -24,6 +24,7 @@ from asr.text.phones import TIMIT_61, read_lexicon
 from asr.text.targets import Pronunciation, Spelling, Targets
 from asr.text.vocabulary import Vocabulary
 from asr.train.config import DataConfig, HeadSettings, TrainingConfig
+from asr.train.crf import UnitTrigram
 from asr.train.loop import Trainer
 from asr.types import Utterance
 
@@ -74,7 +75,12 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     model = make_model(config, {name: len(v) for name, v in vocabularies.items()})
     primary = vocabularies[model.primary]
     lengths = _rows(train, features), _rows(dev, features)
-    trainer = Trainer(config, model, primary, train_set, dev_set, lengths)
+    trigrams = {
+        name: UnitTrigram((spell(u.text) or () for u in train), len(spell.vocabulary))
+        for name, spell in targets.items()
+        if config.heads[name].criterion == "ctc_crf"
+    }
+    trainer = Trainer(config, model, primary, train_set, dev_set, lengths, trigrams)
     if trainer.processes.is_main:
         _write_description(config, features, vocabularies)
     return trainer
