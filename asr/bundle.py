@@ -6,6 +6,7 @@
     model.safetensors  its weights, for training on
     lm.bin             word n-gram language model (optional)
     lexicon.bin        the words the decoder may spell (optional; else those of the model)
+    rescorer.onnx      recurrent language model that ranks the texts found (optional)
     README.md          the model card
     checksums.json     SHA-256 of every other file
 
@@ -38,6 +39,7 @@ CONFIG, VOCABULARY, CHECKSUMS, CARD = (
 )
 ONNX, WEIGHTS, LM, LEXICON = "model.onnx", "model.safetensors", "lm.bin", "lexicon.bin"
 SECOND_VOCABULARY = "second-vocabulary.json"
+RESCORER = "rescorer.onnx"
 REQUIRED = {CONFIG, VOCABULARY, ONNX, CARD}
 MAX_JSON_BYTES = 16 << 20
 BUNDLED = Path(__file__).parent / "bundled"  # models that come with the package
@@ -172,6 +174,10 @@ class Bundle:
         """What the network's second head spells, if it has one: see `asr.decode.second`."""
         path = self._path(SECOND_VOCABULARY)
         return Vocabulary.load(path) if path else None
+
+    @property
+    def rescorer_path(self) -> Path | None:
+        return self._path(RESCORER)
 
     @property
     def card(self) -> str:

@@ -12,13 +12,14 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from asr.bundle import LEXICON, LM, ONNX, SECOND_VOCABULARY, WEIGHTS, Bundle, BundleConfig
+from asr.bundle import LEXICON, LM, ONNX, RESCORER, SECOND_VOCABULARY, WEIGHTS, Bundle, BundleConfig
 from asr.config import build, to_dict
 from asr.decode.lexicon import Lexicon
 from asr.errors import TrainingError
 from asr.export import quantize, to_onnx
 from asr.features import FeatureConfig
 from asr.lm.ngram import NGram
+from asr.lm.recurrent import RecurrentLM
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.encoder import EncoderConfig
 from asr.text.phones import read_lexicon
@@ -39,6 +40,7 @@ def package_run(
     int8: bool = True,
     lm: Path | None = None,
     lexicon: Path | None = None,
+    rescorer: Path | None = None,
     decoder: Mapping[str, Any] | None = None,
     card: str = "",
 ) -> Bundle:
@@ -47,7 +49,8 @@ def package_run(
     The weights are those of the finished run, or of its last checkpoint while it still goes on
     (their moving average). `head` chooses what transcribes (default: the run's first head); one of
     phones needs a `lexicon` in CMUdict's format, of which the language model's words are kept.
-    `second` is the head that may help to rank what the first one found (`asr.decode.second`). The
+    `second` is the head that may help to rank what the first one found (`asr.decode.second`),
+    `rescorer` a recurrent language model that may (`asr.decode.rescored`), by `asr lm export`. The
     weights are kept in float16, which halves them; the graph is made from the exact ones.
 
     Raises TrainingError if the folder holds no run.
@@ -66,6 +69,9 @@ def package_run(
         files[SECOND_VOCABULARY] = _vocabulary(description, second).to_json().encode()
     if lm is not None:
         files[LM] = lm
+    if rescorer is not None:
+        RecurrentLM(rescorer)  # raises if it is none
+        files[RESCORER] = rescorer
     if lexicon is not None:
         files[LEXICON] = _lexicon(lexicon, vocabulary, lm)
     features = build(FeatureConfig, description["features"])

@@ -22,6 +22,9 @@ from asr.types import Hypothesis, Segment, Transcript, Word
 from asr.vad import Speech, VadConfig, find_speech
 
 if TYPE_CHECKING:
+    from asr.decode.beam import BeamSearchDecoder
+    from asr.decode.rescored import RescoredDecoder
+    from asr.decode.second import TwoHeadDecoder
     from asr.decode.words import Partial
     from asr.stream import EndpointConfig, Stream
 
@@ -247,11 +250,24 @@ def _make_decoder(
     search = BeamSearchDecoder(
         model.vocabulary, lm=lm, lexicon=lexicon, hotwords=hotwords, config=settings
     )
-    if second is None:
-        return search
-    from asr.decode.second import TwoHeadDecoder
+    return with_judges(search, model, second)
 
-    return TwoHeadDecoder(search, second)
+
+def with_judges(
+    search: BeamSearchDecoder, model: Bundle, second: Vocabulary | None
+) -> BeamSearchDecoder | TwoHeadDecoder | RescoredDecoder:
+    """A search and whatever else of a bundle may rank its results: a second head, another LM."""
+    judged: BeamSearchDecoder | TwoHeadDecoder = search
+    if second is not None:
+        from asr.decode.second import TwoHeadDecoder
+
+        judged = TwoHeadDecoder(search, second)
+    if model.rescorer_path is None or not search.config.rescore_weight:
+        return judged
+    from asr.decode.rescored import RescoredDecoder
+    from asr.lm.recurrent import RecurrentLM
+
+    return RescoredDecoder(judged, RecurrentLM(model.rescorer_path))
 
 
 def audio_blocks(

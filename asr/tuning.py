@@ -25,12 +25,13 @@ from asr.decode.confidence import (
 )
 from asr.decode.config import DecoderConfig
 from asr.decode.likelihood import CTCScorer
+from asr.decode.rescored import RescoredDecoder
 from asr.decode.second import TwoHeadDecoder
 from asr.errors import ConfigError
 from asr.metrics import Comparison, compare
 from asr.types import Hypothesis
 
-Decoder: TypeAlias = BeamSearchDecoder | TwoHeadDecoder
+Decoder: TypeAlias = BeamSearchDecoder | TwoHeadDecoder | RescoredDecoder
 MakeDecoder = Callable[[DecoderConfig], Decoder]
 Report = Callable[[str], object]
 
@@ -45,6 +46,7 @@ LM_WEIGHTS = np.arange(0.0, 2.41, 0.05)
 WORD_BONUSES = np.arange(-2.0, 4.01, 0.25)
 UNKNOWN_PENALTIES = np.array([0.0, -2.0, -4.0, -6.0, -9.0, -13.0, -20.0])
 SECOND_WEIGHTS = np.arange(0.0, 0.91, 0.1)
+RESCORE_WEIGHTS = np.arange(0.0, 1.01, 0.1)
 
 
 @dataclass(frozen=True)
@@ -102,16 +104,18 @@ def _tune_weights(
         decoder = make_decoder(replace(config, horizon=float("inf")))
         fresh = 0
         for utterance, reference, found in zip(dev.log_probs, dev.references, lists, strict=True):
-            for hypothesis, second in _nbest(decoder, utterance, dev.frame_shift):
+            for hypothesis, second, other in _nbest(decoder, utterance, dev.frame_shift):
                 if hypothesis.text not in found.texts:
                     fresh += 1
-                    found.texts[hypothesis.text] = _parts(hypothesis, second, _search(decoder))
+                    parts = _parts(hypothesis, second, other, _search(decoder))
+                    found.texts[hypothesis.text] = parts
                     found.errors.append(_errors(reference, hypothesis.text))
         best = _best_weights(lists, config)
         report(
             f"round {round_number}: lm_weight {best.lm_weight:.2f}, word_bonus"
             f" {best.word_bonus:.2f}, unknown_penalty {best.unknown_penalty:.1f},"
-            f" second_weight {best.second_weight:.1f} ({fresh} new hypotheses)"
+            f" second_weight {best.second_weight:.1f}, rescore_weight {best.rescore_weight:.1f}"
+            f" ({fresh} new hypotheses)"
         )
         if best == config:
             break
@@ -120,32 +124,43 @@ def _tune_weights(
 
 
 def _search(decoder: Decoder) -> BeamSearchDecoder:
-    return decoder.search if isinstance(decoder, TwoHeadDecoder) else decoder
+    return decoder if isinstance(decoder, BeamSearchDecoder) else _search(decoder.search)
 
 
 def _nbest(
     decoder: Decoder, utterance: Any, frame_shift: float
-) -> Iterator[tuple[Hypothesis, float]]:
-    """What the search finds, each with its acoustic score by the second head (or by the first)."""
+) -> Iterator[tuple[Hypothesis, float, float]]:
+    """What the search finds, each with its acoustic score by the second head (or by the first), and
+    the recurrent language model's score (or that of the search's)."""
+    if isinstance(decoder, RescoredDecoder):
+        found = list(_nbest(decoder.search, utterance, frame_shift))
+        judged = decoder.scorer([hypothesis.text for hypothesis, _, _ in found])
+        for (hypothesis, acoustic, _), score in zip(found, judged, strict=True):
+            yield hypothesis, acoustic, float(score)
+        return
     if isinstance(decoder, BeamSearchDecoder):
         for hypothesis in decoder.decode(utterance, frame_shift, NBEST):
-            yield hypothesis, hypothesis.acoustic_score
+            yield hypothesis, hypothesis.acoustic_score, hypothesis.lm_score
         return
     first, second = utterance
     hypotheses = decoder.search.decode(first, frame_shift, NBEST)
     scorer = CTCScorer(second, decoder.second_vocabulary)
     scores = np.maximum(scorer([hypothesis.text for hypothesis in hypotheses]), IMPOSSIBLE)
-    yield from zip(hypotheses, scores.tolist(), strict=True)
+    for hypothesis, score in zip(hypotheses, scores.tolist(), strict=True):
+        yield hypothesis, score, hypothesis.lm_score
 
 
-def _parts(hypothesis: Hypothesis, second: float, decoder: BeamSearchDecoder) -> np.ndarray:
-    """(5,): what lm_weight, word_bonus, unknown_penalty and second_weight are multiplied with; and
-    the acoustic score of the first head."""
+def _parts(
+    hypothesis: Hypothesis, second: float, other: float, decoder: BeamSearchDecoder
+) -> np.ndarray:
+    """(6,): what lm_weight, word_bonus, unknown_penalty and second_weight are multiplied with; the
+    acoustic score of the first head; and what lm_weight * rescore_weight is multiplied with."""
     words = hypothesis.text.split()
     lexicon = decoder.lexicon
     unknown = sum(word not in lexicon for word in words) if lexicon else 0
     first = hypothesis.acoustic_score
-    return np.array([hypothesis.lm_score, len(words), unknown, second - first, first])
+    lm = hypothesis.lm_score
+    return np.array([lm, len(words), unknown, second - first, first, other - lm])
 
 
 def _best_weights(lists: Sequence[_Lists], config: DecoderConfig) -> DecoderConfig:
@@ -155,19 +170,22 @@ def _best_weights(lists: Sequence[_Lists], config: DecoderConfig) -> DecoderConf
     begins = np.cumsum([0] + [len(found.errors) for found in lists[:-1]])
     penalties = UNKNOWN_PENALTIES if parts[:, 2].any() else np.array([config.unknown_penalty])
     shares = SECOND_WEIGHTS if parts[:, 3].any() else np.zeros(1)
-    pairs = list(itertools.product(penalties, shares))
-    counts = np.empty((len(pairs), len(LM_WEIGHTS), len(WORD_BONUSES)))
-    for i, (penalty, share) in enumerate(pairs):
+    others = RESCORE_WEIGHTS if parts[:, 5].any() else np.zeros(1)
+    triples = list(itertools.product(penalties, shares, others))
+    counts = np.empty((len(triples), len(LM_WEIGHTS), len(WORD_BONUSES)))
+    for i, (penalty, share, other) in enumerate(triples):
+        lm = parts[:, 0] + other * parts[:, 5]
         fixed = parts[:, 4] + penalty * parts[:, 2] + share * parts[:, 3]
         for j, weight in enumerate(LM_WEIGHTS):
-            scores = (fixed + weight * parts[:, 0])[:, None] + parts[:, 1:2] * WORD_BONUSES
+            scores = (fixed + weight * lm)[:, None] + parts[:, 1:2] * WORD_BONUSES
             counts[i, j] = errors[_first_best(scores, begins)].sum(axis=0)
     smooth = np.array([_blurred(table) for table in counts])
-    pair_at, weight_at, bonus_at = np.unravel_index(smooth.argmin(), smooth.shape)
-    penalty, share = pairs[pair_at]
+    triple_at, weight_at, bonus_at = np.unravel_index(smooth.argmin(), smooth.shape)
+    penalty, share, other = triples[triple_at]
     return replace(
         config,
         second_weight=round(float(share), 3),
+        rescore_weight=round(float(other), 3),
         lm_weight=round(float(LM_WEIGHTS[weight_at]), 3),
         word_bonus=round(float(WORD_BONUSES[bonus_at]), 3),
         unknown_penalty=float(penalty),

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from ctc_reference import synthetic_log_probs
 from tone_speech import tones
 
+from asr import tuning
 from asr.bundle import Bundle
 from asr.cli import cli
 from asr.config import build
@@ -22,6 +23,7 @@ from asr.lm.arpa import read_arpa
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
 from asr.tuning import DevSet, tune
+from asr.types import Hypothesis
 
 WORDS = ("bad", "dad", "bed", "dead", "add", "head", "lead")
 
@@ -60,6 +62,22 @@ def test_finds_weights_beam_and_confidence(lm: NGram) -> None:
     assert lines[0].startswith("before: WER")
     again = tune(dev, make_decoder, replace(found.config, beam=30), lines.append)
     assert again.error_rate <= found.error_rate_before
+
+
+def test_weighs_a_second_language_model() -> None:
+    """Of two texts that all else finds alike, only the other model tells which is right."""
+
+    class TwoTexts:
+        lexicon = None
+
+    lists = tuning._Lists()
+    for text, other, errors in (("bad", -9.0, 1), ("bed", -1.0, 0)):
+        hypothesis = Hypothesis(text, lm_score=-5.0, acoustic_score=-1.0)
+        lists.texts[text] = tuning._parts(hypothesis, -1.0, other, TwoTexts())
+        lists.errors.append(errors)
+    best = tuning._best_weights([lists], DecoderConfig())
+    assert best.rescore_weight > 0
+    assert best.lm_weight > 0
 
 
 def test_needs_texts() -> None:

@@ -23,6 +23,11 @@ from asr.cli._training import needs_training_extra
     "--lexicon", type=click.Path(path_type=Path), help="Pronunciations, for a head of phones."
 )
 @click.option(
+    "--rescorer",
+    type=click.Path(path_type=Path),
+    help="Recurrent language model (asr lm export) that helps to rank what was found.",
+)
+@click.option(
     "--decoder", default="{}", help="Decoder settings as JSON; `asr tune` finds good ones."
 )
 @click.option("--card", type=click.Path(path_type=Path), help="The model card, in Markdown.")
@@ -37,6 +42,7 @@ def command(
     int8: bool,
     lm: Path | None,
     lexicon: Path | None,
+    rescorer: Path | None,
     decoder: str,
     card: Path | None,
 ) -> None:
@@ -53,6 +59,7 @@ def command(
         int8=int8,
         lm=lm,
         lexicon=lexicon,
+        rescorer=rescorer,
         decoder=json.loads(decoder),
         card=card.read_text(encoding="utf-8") if card else "",
     )

@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from asr.bundle import Bundle
-    from asr.tuning import DevSet
+    from asr.tuning import Decoder, DevSet
     from asr.types import Utterance
 
 
@@ -32,8 +32,10 @@ def command(manifests: tuple[str, ...], model: str, dry_run: bool) -> None:
     from asr.decode.beam import BeamSearchDecoder
     from asr.decode.config import DecoderConfig
     from asr.decode.lexicon import Lexicon
+    from asr.decode.rescored import RescoredDecoder
     from asr.decode.second import TwoHeadDecoder
     from asr.lm.ngram import NGram
+    from asr.lm.recurrent import RecurrentLM
     from asr.tuning import tune
 
     bundle = Bundle.load(model)
@@ -45,9 +47,12 @@ def command(manifests: tuple[str, ...], model: str, dry_run: bool) -> None:
 
     second = bundle.second_vocabulary
 
-    def make_decoder(config: DecoderConfig) -> BeamSearchDecoder | TwoHeadDecoder:
+    rescorer = RecurrentLM(bundle.rescorer_path) if bundle.rescorer_path else None
+
+    def make_decoder(config: DecoderConfig) -> Decoder:
         search = BeamSearchDecoder(bundle.vocabulary, lm=lm, lexicon=lexicon, config=config)
-        return TwoHeadDecoder(search, second) if second else search
+        judged = TwoHeadDecoder(search, second) if second else search
+        return RescoredDecoder(judged, rescorer) if rescorer else judged
 
     config = build(DecoderConfig, bundle.config.decoder, "decoder")
     found = tune(dev, make_decoder, config, report=click.echo)

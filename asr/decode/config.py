@@ -23,6 +23,8 @@ class DecoderConfig:
     confidence: coefficients of the calibration of word confidences, see `asr.decode.confidence`.
     second_weight: share of the network's second head, if it has one, in the acoustic score of the
     best `second_nbest` texts (`asr.decode.second`).
+    rescore_weight: share of the recurrent language model, if there is one, in the language model's
+    score of the best `rescore_nbest` texts (`asr.decode.rescored`).
     """
 
     beam: int = 100
@@ -38,6 +40,8 @@ class DecoderConfig:
     confidence: tuple[float, ...] = ()
     second_weight: float = 0.0
     second_nbest: int = 100
+    rescore_weight: float = 0.0
+    rescore_nbest: int = 100
 
     def __post_init__(self) -> None:
         if self.beam < 1:
@@ -48,6 +52,11 @@ class DecoderConfig:
         if not 0 <= self.second_weight <= 1 or self.second_nbest < 1:
             raise ConfigError(
                 f"second_weight is {self.second_weight}, second_nbest {self.second_nbest}",
+                "the weight is in [0, 1], the number of texts at least 1",
+            )
+        if not 0 <= self.rescore_weight <= 1 or self.rescore_nbest < 1:
+            raise ConfigError(
+                f"rescore_weight is {self.rescore_weight}, rescore_nbest {self.rescore_nbest}",
                 "the weight is in [0, 1], the number of texts at least 1",
             )
         if not self.blank_skip > 0:

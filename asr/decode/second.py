@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from asr.decode.beam import BeamSearchDecoder
+from asr.decode.config import DecoderConfig
 from asr.decode.likelihood import CTCScorer
 from asr.decode.rescoring import rescore
 from asr.decode.words import Partial
@@ -31,6 +32,10 @@ class TwoHeadDecoder:
     def __init__(self, search: BeamSearchDecoder, second_vocabulary: Vocabulary):
         self.search = search
         self.second_vocabulary = second_vocabulary
+
+    @property
+    def config(self) -> DecoderConfig:
+        return self.search.config
 
     def decode(
         self, heads: tuple[np.ndarray, np.ndarray], frame_shift: float, nbest: int = 1

@@ -74,9 +74,9 @@ class RecurrentLM:
         log_probs, state = self._run(np.asarray(tokens, np.int64)[:, None], state)
         return log_probs[:, 0], state
 
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """ln p of each text, its end included: (texts,)."""
-        return np.array([scores.sum(dtype=np.float64) for scores in self._score_texts(texts)])
+    def __call__(self, texts: Sequence[str]) -> list[float]:
+        """ln p of each text, its end included."""
+        return [float(scores.sum(dtype=float)) for scores in self._score_texts(texts)]
 
     def score(self, words: Sequence[str]) -> Floats:
         """ln p of each word, and of the sentence's end: (words + 1,), as `NGram.score`."""
