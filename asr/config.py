@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from asr.errors import ConfigError
@@ -49,6 +49,18 @@ def build(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     return cls(**values)
 
 
+def build_one_of(classes: Sequence[type], data: Mapping[str, Any], where: str = "") -> Any:
+    """As `build`, for dataclasses that have a literal `kind` each; the first one if none is named.
+
+    Raises ConfigError for an unknown kind.
+    """
+    kinds = {typing.get_args(typing.get_type_hints(c)["kind"])[0]: c for c in classes}
+    chosen = data.get("kind", next(iter(kinds))) if isinstance(data, Mapping) else next(iter(kinds))
+    if chosen not in kinds:
+        raise ConfigError(f"{where}.kind is {chosen!r}", f"one of {', '.join(kinds)}")
+    return build(kinds[chosen], data, where)
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """The plain data that `build` takes; tuples become lists."""
     return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config) if f.init}
@@ -85,6 +97,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in arguments:
             return None
         inner = [a for a in arguments if a is not type(None)]
+        if len(inner) > 1 and all(map(dataclasses.is_dataclass, inner)):
+            return build_one_of(inner, value, where)
         return _convert(inner[0], value, where) if len(inner) == 1 else value
     if dataclasses.is_dataclass(hint):
         return build(hint, value, where)  # type: ignore[arg-type]

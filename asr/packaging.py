@@ -21,7 +21,7 @@ from asr.features import FeatureConfig
 from asr.lm.ngram import NGram
 from asr.lm.recurrent import RecurrentLM
 from asr.models.acoustic import AcousticModel, HeadConfig
-from asr.models.encoder import EncoderConfig
+from asr.models.encoders import encoder_config
 from asr.text.phones import read_lexicon
 from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
@@ -74,7 +74,7 @@ def package_run(
         files[RESCORER] = rescorer
     if lexicon is not None:
         files[LEXICON] = _lexicon(lexicon, vocabulary, lm)
-    features = build(FeatureConfig, description["features"])
+    features = run_features(run)
     layer = model.head_configs[model.primary].layer
     config = BundleConfig(
         name=name,
@@ -104,12 +104,17 @@ def load_run(
     features = build(FeatureConfig, description["features"])
     model = AcousticModel(
         features.size,
-        build(EncoderConfig, description["model"]),
+        encoder_config(description["model"]),
         {n: HeadConfig(len(h["symbols"]), h["layer"]) for n, h in heads.items()},
     )
     weights, facts = _weights(run)
     model.load_state_dict(weights)
     return model.eval(), _vocabulary(description, primary), facts
+
+
+def run_features(run: Path) -> FeatureConfig:
+    """What the network of a run reads, with the statistics of its training set."""
+    return build(FeatureConfig, _read_description(run)["features"])
 
 
 def _check_head(run: Path, description: Mapping[str, Any], head: str) -> None:

@@ -6,6 +6,7 @@ from asr.errors import ConfigError
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.cells import CELLS
 from asr.models.encoder import EncoderConfig
+from asr.models.encoders import ConformerConfig, ReversibleConfig, TransformerConfig
 
 onnxruntime = pytest.importorskip("onnxruntime")
 export = pytest.importorskip("asr.export")
@@ -21,6 +22,12 @@ CONFIGS = {
     "subsampled": EncoderConfig(hidden_size=16, layers=3, subsampling=(1, 2, 3)),
     "without layer norm": EncoderConfig(hidden_size=16, layers=1, layer_norm=False),
     "convolutional": EncoderConfig(8, 2, convolutions=(3, 4), subsampling=(1, 2)),
+    "with attention": EncoderConfig(8, 2, attention_heads=4),
+    "transformer": TransformerConfig(size=12, layers=2, heads=3, feed_forward=10, subsampling=2),
+    "conformer": ConformerConfig(
+        size=8, layers=2, heads=2, feed_forward=10, kernel=5, subsampling=2
+    ),
+    "reversible": ReversibleConfig(blocks=2, size=8, hidden_size=6, subsampling=2),
     "projected": EncoderConfig(hidden_size=8, layers=3, projection=6, residual=True),
 }
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
-from asr.models.encoder import Encoder, EncoderConfig, EncoderState
+from asr.models.encoder import Encoder, EncoderState
+from asr.models.encoders import AnyEncoderConfig, make_encoder
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,14 @@ class HeadConfig:
 class AcousticModel(nn.Module):
     """An encoder with one or more CTC heads; the first head is the one that transcribes."""
 
-    def __init__(self, input_size: int, encoder: EncoderConfig, heads: Mapping[str, HeadConfig]):
+    def __init__(self, input_size: int, encoder: AnyEncoderConfig, heads: Mapping[str, HeadConfig]):
         super().__init__()
         if not heads:
             raise ConfigError("model: at least one head is needed")
         self.input_size = input_size
         self.head_configs = dict(heads)
         self.primary = next(iter(heads))
-        self.encoder = Encoder(input_size, encoder)
+        self.encoder = make_encoder(input_size, encoder)
         self.heads = nn.ModuleDict()
         for name, head in heads.items():
             if not 1 <= head.layer <= encoder.layers:
@@ -77,12 +78,23 @@ class AcousticModel(nn.Module):
         last: bool = False,
     ) -> tuple[dict[str, tuple[Tensor, Tensor]], EncoderState]:
         """What `forward_heads` gives for the next frames of a causal encoder: `Encoder.step`."""
-        layers, state = self.encoder.step(features, state, lengths, last=last)
+        encoder = self.causal_encoder()
+        layers, state = encoder.step(features, state, lengths, last=last)
         outputs = {}
         for name, head in self.head_configs.items():
             hidden, n_frames = layers[head.layer - 1]
             outputs[name] = (self._log_probs(name, hidden), n_frames)
         return outputs, state
+
+    def causal_encoder(self) -> Encoder:
+        """The encoder, if it can go step by step; ConfigError if it needs what comes later."""
+        if not isinstance(self.encoder, Encoder):
+            raise ConfigError(
+                "this encoder reads whole utterances: it cannot go frame by frame",
+                "choose a recurrent one with model.bidirectional=false",
+            )
+        self.encoder.check_causal()
+        return self.encoder
 
     def _log_probs(self, head: str, hidden: Tensor) -> Tensor:
         logits = self.heads[head](hidden).float()

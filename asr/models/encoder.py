@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
 from asr.models import chunks
+from asr.models.attention import SelfAttention
 from asr.models.cells import CELLS, recurrent_weight
 from asr.models.convolution import Convolution
 from asr.models.layers import Recurrent, VariationalDropout, subsample
@@ -30,6 +31,8 @@ class EncoderConfig:
     convolutions: channels of the convolutional layers in front (`asr.models.convolution`), whose
     first takes every `convolution_stride`-th frame. They read one spectrum a frame: features that
     are not stacked.
+    attention_heads: of a self-attention over the states of the last layer, added to them and
+    normalised; 0 leaves it out.
     init_range: weights drawn from U(-r, r) as in Graves 2013; None keeps each cell's own choice.
     chunk: utterances go through the layers in chunks of so many frames, each with `right_context`
     frames of what follows it, as they do live (`asr.models.chunks`); None takes them as a whole.
@@ -50,6 +53,8 @@ class EncoderConfig:
     recurrent_dropout: float = 0.0
     chunk: int | None = None
     right_context: int = 0
+    attention_heads: int = 0
+    kind: Literal["recurrent"] = "recurrent"
 
     def __post_init__(self) -> None:
         if self.hidden_size < 1 or self.layers < 1:
@@ -66,6 +71,8 @@ class EncoderConfig:
             raise ConfigError(f"model.projection is {self.projection}", "at least 1, or null")
         if any(n < 1 for n in (*self.convolutions, self.convolution_stride)):
             raise ConfigError("model.convolutions and model.convolution_stride are at least 1")
+        if self.attention_heads < 0:
+            raise ConfigError(f"model.attention_heads is {self.attention_heads}", "at least 0")
         if len(self.subsampling) > self.layers or any(f < 1 for f in self.subsampling):
             raise ConfigError(
                 f"model.subsampling {self.subsampling} does not fit {self.layers} layers",
@@ -81,8 +88,10 @@ class EncoderConfig:
             raise ConfigError("model.chunk is at least 1, model.right_context at least 0")
         if (self.chunk or 0) % rate or self.right_context % rate:
             raise ConfigError(f"model.chunk and model.right_context are not multiples of {rate}")
-        if self.chunk and self.convolutions:
-            raise ConfigError("model.chunk: convolutions see beyond a chunk", "leave them out")
+        if self.chunk and (self.convolutions or self.attention_heads):
+            raise ConfigError(
+                "model.chunk: convolutions and attention see beyond a chunk", "leave them out"
+            )
         if self.right_context and not (self.chunk and self.bidirectional):
             raise ConfigError(
                 "model.right_context is for chunks of bidirectional encoders", "set it to 0"
@@ -111,6 +120,17 @@ class LayerState(NamedTuple):
 
 
 EncoderState = tuple[LayerState, ...]  # one a layer
+
+
+def detached(state: EncoderState) -> EncoderState:
+    """The same state, through which nothing is back-propagated."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(cut, value))
+        return value if value is None else value.detach()
+
+    return tuple(LayerState(*cut(tuple(layer))) for layer in state)
 
 
 class Encoder(nn.Module):
@@ -151,8 +171,14 @@ class Encoder(nn.Module):
             self.norms.append(nn.LayerNorm(size) if config.layer_norm else nn.Identity())
         self.dropout = VariationalDropout(config.dropout)
         self.output_size = size
+        self.attention: SelfAttention | None = None
+        if config.attention_heads:
+            self.attention = SelfAttention(size, config.attention_heads, config.dropout)
+            self.attention_norm = nn.LayerNorm(size)
         if config.init_range is not None:
-            norms = set(self.norms.parameters())
+            norms = {
+                p for m in self.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()
+            }
             for parameter in (p for p in self.parameters() if p not in norms):
                 nn.init.uniform_(parameter, -config.init_range, config.init_range)
 
@@ -169,6 +195,8 @@ class Encoder(nn.Module):
         ):
             hidden, lengths = subsample(hidden, lengths, factor)
             hidden = self._finish(index, hidden, layer(hidden, lengths))
+            if self.attention is not None and index == len(self.layers) - 1:
+                hidden = self.attention_norm(hidden + self.attention(hidden, lengths))
             yield hidden, lengths
 
     def _forward_chunks(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -241,10 +269,11 @@ class Encoder(nn.Module):
 
     def check_causal(self) -> None:
         """Raise ConfigError if an output of this encoder depends on later frames."""
-        if self.config.bidirectional or self.config.convolutions:
+        config = self.config
+        if config.bidirectional or config.convolutions or config.attention_heads:
             raise ConfigError(
                 "this encoder reads whole utterances: it cannot go frame by frame",
-                "set model.bidirectional=false and model.convolutions=[]",
+                "set model.bidirectional=false model.convolutions=[] model.attention_heads=0",
             )
 
     def _finish(

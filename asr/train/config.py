@@ -10,6 +10,7 @@ from asr.data.manifest import HoldOut
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
 from asr.models.encoder import EncoderConfig
+from asr.models.encoders import AnyEncoderConfig
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,8 @@ class TrainerConfig:
     init: weights to start from: a safetensors file of another run, or of a bundle. What has another
     shape, such as the head of another vocabulary, starts anew.
     precision: `bf16` runs the network in bfloat16 by autocast, on CUDA or on CPUs that have it.
+    truncate: feature rows after which back-propagation is cut (`asr.train.truncated`), so that
+    memory does not grow with the recordings; for causal encoders. null: never.
     masks_from: the epoch (from 0) in which SpecAugment starts. ema: decay of the moving average of
     the weights that is evaluated and kept; 0 turns it off. average: so many of the best epochs are
     averaged at the end. patience: epochs without a better dev error until the run stops early.
@@ -148,6 +151,7 @@ class TrainerConfig:
     device: str = "auto"
     init: str | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
+    truncate: int | None = None
     masks_from: int = 2
     ema: float = 0.999
     average: int = 5
@@ -163,7 +167,7 @@ class TrainingConfig:
     run: str
     data: DataConfig
     features: FeatureConfig = field(default_factory=FeatureConfig)
-    model: EncoderConfig = field(default_factory=EncoderConfig)
+    model: AnyEncoderConfig = field(default_factory=EncoderConfig)
     heads: dict[str, HeadSettings] = field(default_factory=lambda: {"characters": HeadSettings()})
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

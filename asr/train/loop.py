@@ -37,6 +37,7 @@ from asr.train.log import RunLog
 from asr.train.losses import training_loss
 from asr.train.noise import make_noise
 from asr.train.optimization import learning_rate, make_optimizer
+from asr.train.truncated import truncated_backward
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 # Settings that may change when a run goes on; any other change makes it another run.
@@ -211,13 +212,8 @@ class Trainer:
         count = 0  # of what the gradient is averaged over
         if batch is not None:
             batch = batch.to(self.device)
-            weights = {name: head.weight for name, head in config.heads.items()}
             with self._noise():
-                with self._autocast():
-                    loss, blanks = training_loss(
-                        self.model, batch, weights, config.loss, self.trigrams
-                    )
-                loss.backward()
+                loss, blanks = self._backward(batch)
             if config.optimizer.average_over == "symbols":
                 count = int(batch.target_lengths[self.model.primary].clamp(min=1).sum())
             else:
@@ -251,6 +247,25 @@ class Trainer:
             "gradient_norm": norm,
             "blank_ratio": float(blanks),
         }
+
+    def _backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Add the gradient of the batch; its loss and blank ratio."""
+        config = self.config
+        weights = {name: head.weight for name, head in config.heads.items()}
+        if config.trainer.truncate is not None:
+            with self._autocast():
+                return truncated_backward(
+                    self.model,
+                    batch,
+                    weights,
+                    config.loss,
+                    config.trainer.truncate,
+                    self.trigrams,
+                )
+        with self._autocast():
+            loss, blanks = training_loss(self.model, batch, weights, config.loss, self.trigrams)
+        loss.backward()
+        return loss, blanks
 
     def _skip_bad_step(self, batch: Batch | None, norm: float) -> None:
         self.state.bad_steps += 1

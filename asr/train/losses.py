@@ -31,6 +31,18 @@ def training_loss(
     is the fraction of frames in which the first head's best class is the blank.
     """
     outputs = model.forward_heads(batch.features, batch.lengths)
+    return loss_of(outputs, model.primary, batch, weights, config, trigrams)
+
+
+def loss_of(
+    outputs: Mapping[str, tuple[Tensor, Tensor]],
+    primary: str,
+    batch: Batch,
+    weights: Mapping[str, float],
+    config: LossConfig,
+    trigrams: Mapping[str, UnitTrigram] = MappingProxyType({}),
+) -> tuple[Tensor, Tensor]:
+    """As `training_loss`, from the log-probabilities (B, T, classes) and lengths of each head."""
     total = torch.zeros((), device=batch.features.device)
     for head, (log_probs, lengths) in outputs.items():
         chosen = batch.target_lengths[head] >= 0
@@ -56,7 +68,7 @@ def training_loss(
             total = total + weights[head] * config.consistency * inconsistency(log_probs, lengths)
         if config.entropy:
             total = total + weights[head] * config.entropy * certainty(log_probs, lengths)
-    log_probs, lengths = outputs[model.primary]
+    log_probs, lengths = outputs[primary]
     blank = log_probs.detach().argmax(dim=-1) == 0
     return total, blank[_inside(log_probs, lengths)].float().mean().cpu()
 

@@ -21,7 +21,7 @@ class WeightNoise(nn.Module):
 
     def __init__(self, model: nn.Module, sigma: float):
         super().__init__()
-        self._weights = list(model.parameters())
+        self._weights: list[Tensor] = list(model.parameters())
         self._sigma = sigma
 
     @contextmanager

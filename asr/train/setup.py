@@ -73,6 +73,8 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     vocabularies = {name: target.vocabulary for name, target in targets.items()}
     torch.manual_seed(seed)
     model = make_model(config, {name: len(v) for name, v in vocabularies.items()})
+    if config.trainer.truncate is not None:
+        model.causal_encoder()
     primary = vocabularies[model.primary]
     lengths = _rows(train, features), _rows(dev, features)
     trigrams = {

@@ -1,0 +1,130 @@
+"""Encoders as ONNX nodes, each as its class in `asr.models` computes it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from asr.export.attention import feed_forward, half, self_attention, silu
+from asr.export.graph import Graph
+from asr.export.layers import convolution, inside, linear_layer, normalise, subsample
+from asr.export.recurrent import recurrent
+from asr.models.conformer import Conformer, ConformerLayer, ConvolutionModule
+from asr.models.encoder import Encoder
+from asr.models.layers import Recurrent
+from asr.models.reversible import Change, Reversible
+from asr.models.transformer import Transformer, TransformerLayer
+
+# Features (T, B, size), lengths (B,), how many layers are wanted -> the hidden states after each of
+# them, and lengths.
+Encode = Callable[[Graph, Any, str, str, int], tuple[list[str], str]]
+
+
+def _recurrent(
+    graph: Graph, encoder: Encoder, hidden: str, lengths: str, depth: int
+) -> tuple[list[str], str]:
+    if encoder.convolution is not None:
+        hidden, lengths = convolution(graph, encoder.convolution, hidden, lengths)
+    layers = zip(
+        encoder.layers,
+        encoder.projections,
+        encoder.norms,
+        encoder.config.subsampling,
+        encoder.residual,
+        strict=True,
+    )
+    hidden_after: list[str] = []
+    for layer, projection, norm, factor, residual in itertools.islice(layers, depth):
+        assert isinstance(layer, Recurrent)
+        hidden, lengths = subsample(graph, hidden, lengths, factor)
+        output = recurrent(graph, layer, hidden, lengths)
+        if isinstance(projection, nn.Linear):
+            output = linear_layer(graph, projection, output)
+        if isinstance(norm, nn.LayerNorm):
+            output = normalise(graph, norm, output)
+        hidden = graph.add("Add", [hidden, output]) if residual else output
+        if encoder.attention is not None and len(hidden_after) == len(encoder.layers) - 1:
+            seen = self_attention(graph, encoder.attention, hidden, lengths)
+            hidden = normalise(graph, encoder.attention_norm, graph.add("Add", [hidden, seen]))
+        hidden_after.append(hidden)
+    return hidden_after, lengths
+
+
+def _transformer(
+    graph: Graph, encoder: Transformer, hidden: str, lengths: str, depth: int
+) -> tuple[list[str], str]:
+    hidden, lengths = subsample(graph, hidden, lengths, encoder.config.subsampling)
+    hidden = linear_layer(graph, encoder.project, hidden)
+    hidden_after = []
+    for layer in itertools.islice(encoder.layers, depth):
+        assert isinstance(layer, TransformerLayer)
+        normed = normalise(graph, layer.norm, hidden)
+        seen = self_attention(graph, layer.attention, normed, lengths)
+        hidden = graph.add("Add", [hidden, seen])
+        hidden = graph.add("Add", [hidden, feed_forward(graph, layer.feed_forward, hidden)])
+        hidden_after.append(normalise(graph, encoder.norm, hidden))
+    return hidden_after, lengths
+
+
+def _conformer(
+    graph: Graph, encoder: Conformer, hidden: str, lengths: str, depth: int
+) -> tuple[list[str], str]:
+    hidden, lengths = subsample(graph, hidden, lengths, encoder.config.subsampling)
+    hidden = linear_layer(graph, encoder.project, hidden)
+    hidden_after = []
+    for layer in itertools.islice(encoder.layers, depth):
+        assert isinstance(layer, ConformerLayer)
+        added = half(graph, feed_forward(graph, layer.first, hidden))
+        hidden = graph.add("Add", [hidden, added])
+        normed = normalise(graph, layer.attention_norm, hidden)
+        seen = self_attention(graph, layer.attention, normed, lengths)
+        hidden = graph.add("Add", [hidden, seen])
+        added = _convolution_module(graph, layer.convolution, hidden, lengths)
+        hidden = graph.add("Add", [hidden, added])
+        added = half(graph, feed_forward(graph, layer.second, hidden))
+        hidden = normalise(graph, layer.norm, graph.add("Add", [hidden, added]))
+        hidden_after.append(hidden)
+    return hidden_after, lengths
+
+
+def _convolution_module(graph: Graph, module: ConvolutionModule, hidden: str, lengths: str) -> str:
+    gated = linear_layer(graph, module.gated, normalise(graph, module.norm, hidden))
+    value, gate = graph.split("Split", [gated], 2, axis=-1)
+    value = graph.add("Mul", [value, graph.add("Sigmoid", [gate])])
+    mask = inside(graph, graph.add("Shape", [hidden], start=0, end=1), lengths)
+    value = graph.add("Mul", [value, graph.add("Unsqueeze", [mask, graph.integers(2)])])
+    value = graph.add("Transpose", [value], perm=[1, 2, 0])
+    depthwise = module.depthwise
+    assert depthwise.bias is not None
+    weights = [graph.constant(depthwise.weight), graph.constant(depthwise.bias)]
+    pads = [depthwise.kernel_size[0] // 2] * 2
+    value = graph.add("Conv", [value, *weights], pads=pads, group=depthwise.groups)
+    value = graph.add("Transpose", [value], perm=[2, 0, 1])
+    value = silu(graph, normalise(graph, module.middle_norm, value))
+    return linear_layer(graph, module.pointwise, value)
+
+
+def _reversible(
+    graph: Graph, encoder: Reversible, hidden: str, lengths: str, depth: int
+) -> tuple[list[str], str]:
+    hidden, lengths = subsample(graph, hidden, lengths, encoder.config.subsampling)
+    hidden = linear_layer(graph, encoder.project, hidden)
+    first, second = graph.split("Split", [hidden], 2, axis=-1)
+    for change in encoder.changes:  # without the grid, whose steps are 2^-16
+        assert isinstance(change, Change)
+        added = recurrent(graph, change.recurrent, normalise(graph, change.norm, second), lengths)
+        added = linear_layer(graph, change.project, added)
+        first, second = second, graph.add("Add", [first, added])
+    joined = graph.add("Concat", [first, second], axis=-1)
+    return [normalise(graph, encoder.norm, joined)], lengths
+
+
+ENCODERS: dict[type[nn.Module], Encode] = {
+    Encoder: _recurrent,
+    Transformer: _transformer,
+    Conformer: _conformer,
+    Reversible: _reversible,
+}

@@ -1,0 +1,145 @@
+"""A reversible recurrent encoder: memory for training that does not grow with its depth.
+
+MacKay et al., "Reversible recurrent neural networks", NeurIPS 2018, with the coupling of Gomez et
+al., "The reversible residual network", NIPS 2017: a block maps (a, b) to (a', b') with
+a' = a + F(b), b' = b + G(a'), and is undone by b = b' - G(a'), a = a' - F(b). F and G are recurrent
+layers. Only the last block's output is kept; the backward pass finds what came before from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from asr.errors import ConfigError
+from asr.models.cells import CELLS
+from asr.models.layers import Recurrent, VariationalDropout, subsample
+
+
+@dataclass(frozen=True)
+class ReversibleConfig:
+    """`blocks` pairs of recurrent layers, coupled reversibly.
+
+    From outside it is one layer: what is between the blocks is not kept, so no head can sit there.
+    size: columns of either half of the stream. cell, hidden_size, bidirectional: of the recurrent
+    layers, each of which is followed by a linear layer to `size`. subsampling: how many frames are
+    joined in front. dropout: of the output, with one mask for all frames.
+    """
+
+    kind: Literal["reversible"] = "reversible"
+    blocks: int = 4
+    size: int = 128
+    cell: str = "gru"
+    hidden_size: int = 128
+    bidirectional: bool = True
+    subsampling: int = 1
+    dropout: float = 0.1
+    layers: ClassVar[int] = 1
+    init_range: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        if min(self.blocks, self.size, self.hidden_size, self.subsampling) < 1:
+            raise ConfigError("model: every size of a reversible encoder is at least 1")
+        if self.cell not in CELLS:
+            raise ConfigError(f"model.cell is {self.cell!r}", f"one of {', '.join(CELLS)}")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"model.dropout is {self.dropout}", "in [0, 1)")
+
+    def rate(self, layer: int) -> int:
+        """Input frames for one output frame."""
+        return self.subsampling
+
+
+class Change(nn.Module):
+    """What is added to one half of the stream: a normalised recurrent layer of the other half."""
+
+    def __init__(self, config: ReversibleConfig):
+        super().__init__()
+        self.norm = nn.LayerNorm(config.size)
+        self.recurrent = Recurrent(
+            config.cell, config.size, config.hidden_size, config.bidirectional
+        )
+        self.project = nn.Linear(self.recurrent.output_size, config.size)
+
+    def forward(self, half: Tensor, lengths: Tensor) -> Tensor:
+        """(T, B, size), (B,) -> (T, B, size)."""
+        return self.project(self.recurrent(self.norm(half), lengths))
+
+
+class Reversible(nn.Module):
+    """Frames are joined and projected to both halves, which then go through the blocks."""
+
+    def __init__(self, input_size: int, config: ReversibleConfig):
+        super().__init__()
+        self.config = config
+        self.output_size = 2 * config.size
+        self.project = nn.Linear(input_size * config.subsampling, 2 * config.size)
+        self.changes = nn.ModuleList(Change(config) for _ in range(2 * config.blocks))
+        self.norm = nn.LayerNorm(2 * config.size)
+        self.dropout = VariationalDropout(config.dropout)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features (B, T, input_size), lengths (B,) -> once (T', B, C), (B,)."""
+        hidden, lengths = subsample(features.transpose(0, 1), lengths, self.config.subsampling)
+        halves = self.project(hidden).to(self.norm.weight.dtype).chunk(2, dim=-1)
+        changes: list[nn.Module] = list(self.changes)
+        weights = [p for change in changes for p in change.parameters()]
+        halves = _Coupled.apply(changes, lengths, *halves, *weights)
+        yield self.dropout(self.norm(torch.cat(halves, dim=-1))), lengths
+
+
+def on_grid(values: Tensor) -> Tensor:
+    """Values rounded to multiples of 2^-16 (float64: 2^-40).
+
+    Sums and differences of such numbers are exact as long as they stay below 2^8 in float32 (2^12
+    in float64): 24 bits (53) hold them. So the backward pass finds the very activations of the
+    forward pass again, however many blocks there are; without the grid every block would add its
+    rounding errors. Larger values lose their last bits and come back nearly.
+    """
+    step = 2.0 ** (-40 if values.dtype == torch.float64 else -16)
+    return (values / step).round_() * step
+
+
+class _Coupled(torch.autograd.Function):
+    """All blocks at once, keeping the last two halves alone."""
+
+    @staticmethod
+    def forward(
+        context: Any,
+        changes: list[nn.Module],
+        lengths: Tensor,
+        first: Tensor,
+        second: Tensor,
+        *weights: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        first, second = on_grid(first), on_grid(second)
+        for change in changes:  # the half that was changed is looked at next
+            first, second = second, first + on_grid(change(second, lengths).to(first.dtype))
+        context.changes, context.lengths = changes, lengths
+        kind = first.device.type
+        context.autocast = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+        context.save_for_backward(first, second)
+        return first, second
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, d_first: Tensor, d_second: Tensor) -> tuple[Tensor | None, ...]:
+        first, second = context.saved_tensors
+        enabled, dtype = context.autocast
+        by_change = []
+        for change in reversed(context.changes):
+            weights = list(change.parameters())
+            with torch.enable_grad(), torch.autocast(first.device.type, dtype, enabled=enabled):
+                seen = first.detach().requires_grad_()
+                added = change(seen, context.lengths).to(first.dtype)
+            d_seen, *d_weights = torch.autograd.grad(added, [seen, *weights], d_second)
+            first, second = second - on_grid(added.detach()), first
+            d_first, d_second = d_second, d_first + d_seen
+            by_change.append(d_weights)
+        d_all = [d for d_weights in reversed(by_change) for d in d_weights]
+        return None, None, d_first, d_second, *d_all

@@ -1,0 +1,86 @@
+"""Truncated back-propagation through time, for recordings of any length.
+
+Williams & Peng, "An efficient gradient-based algorithm for on-line training of recurrent network
+trajectories", 1990. CTC needs a whole recording before it knows what any frame should have said, so
+the network hears it twice: first without gradient, for the log-probabilities and how the loss moves
+with them; then window by window, each of which is back-propagated by itself, from the state that
+the window before has left. Activations of one window are all that is ever kept; what grows with the
+recording are its features and its log-probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from asr.data.dataset import Batch
+from asr.models.acoustic import AcousticModel
+from asr.models.encoder import EncoderState, detached
+from asr.train.config import LossConfig
+from asr.train.crf import UnitTrigram
+from asr.train.losses import loss_of
+
+Outputs = dict[str, tuple[Tensor, Tensor]]
+
+
+def truncated_backward(
+    model: AcousticModel,
+    batch: Batch,
+    weights: Mapping[str, float],
+    config: LossConfig,
+    window: int,
+    trigrams: Mapping[str, UnitTrigram] = MappingProxyType({}),
+) -> tuple[Tensor, Tensor]:
+    """The loss and the blank ratio of `training_loss`, after adding to the gradients.
+
+    The gradients are exact but for what would flow from one window of `window` feature rows into
+    the one before; over sequences that fit into one they are those of full back-propagation.
+
+    Raises ConfigError for an encoder that is not causal.
+    """
+    device = batch.features.device
+    devices = [device] if device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices):  # the same dropout masks both times
+        heard = _joined(list(_windows(model, batch, window)))
+    for log_probs, _ in heard.values():
+        log_probs.requires_grad_()
+    loss, blanks = loss_of(heard, model.primary, batch, weights, config, trigrams)
+    by_output = torch.autograd.grad(loss, [log_probs for log_probs, _ in heard.values()])
+    gradients = dict(zip(heard, by_output, strict=True))
+    done = dict.fromkeys(heard, 0)
+    for outputs in _windows(model, batch, window):
+        parts, part_gradients = [], []
+        for name, (log_probs, _) in outputs.items():
+            n = log_probs.shape[1]
+            parts.append(log_probs)
+            part_gradients.append(gradients[name][:, done[name] : done[name] + n])
+            done[name] += n
+        torch.autograd.backward(parts, part_gradients)
+    return loss.detach(), blanks
+
+
+def _windows(model: AcousticModel, batch: Batch, window: int) -> Iterator[Outputs]:
+    state: EncoderState | None = None
+    n_frames = batch.features.shape[1]
+    for start in range(0, n_frames, window):
+        outputs, state = model.step(
+            batch.features[:, start : start + window],
+            state,
+            (batch.lengths - start).clamp(0, min(window, n_frames - start)),
+            last=start + window >= n_frames,
+        )
+        state = detached(state)
+        yield outputs
+
+
+def _joined(windows: list[Outputs]) -> Outputs:
+    return {
+        name: (
+            torch.cat([outputs[name][0] for outputs in windows], dim=1),
+            torch.stack([outputs[name][1] for outputs in windows]).sum(dim=0),
+        )
+        for name in windows[0]
+    }
