@@ -55,7 +55,7 @@ def package_run(
 
     Raises TrainingError if the folder holds no run.
     """
-    description = _read_description(run)
+    description = read_description(run)
     if second is not None:
         _check_head(run, description, second)
     model, vocabulary, facts = load_run(run, head)
@@ -97,7 +97,7 @@ def load_run(
     run: Path, head: str | None = None
 ) -> tuple[AcousticModel, Vocabulary, dict[str, Any]]:
     """The network of a run, its vocabulary, and what is known about how good it is."""
-    description = _read_description(run)
+    description = read_description(run)
     primary = head or next(iter(description["heads"]))
     _check_head(run, description, primary)
     heads = {primary: description["heads"][primary], **description["heads"]}
@@ -114,7 +114,7 @@ def load_run(
 
 def run_features(run: Path) -> FeatureConfig:
     """What the network of a run reads, with the statistics of its training set."""
-    return build(FeatureConfig, _read_description(run)["features"])
+    return build(FeatureConfig, read_description(run)["features"])
 
 
 def _check_head(run: Path, description: Mapping[str, Any], head: str) -> None:
@@ -147,7 +147,7 @@ def _lexicon(path: Path, vocabulary: Vocabulary, lm: Path | None) -> bytes:
         return Path(folder, LEXICON).read_bytes()
 
 
-def _read_description(run: Path) -> dict[str, Any]:
+def read_description(run: Path) -> dict[str, Any]:
     try:
         return json.loads((run / MODEL_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

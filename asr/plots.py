@@ -1,8 +1,9 @@
-"""Pictures: learning curves of a run, and what a network hears where in a recording."""
+"""Pictures: learning curves, what a network hears where in a recording, and what it looks at."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,31 +20,107 @@ matplotlib.use("Agg")  # files only: no screen is needed
 INK, BLUE, RED, GREY = "#222222", "#1f6fb4", "#c8442c", "#999999"
 
 
-def learning_curves(run: Path) -> Figure:
-    """Training loss, gradient norm, blank ratio and dev error rates over the steps of a run.
+def learning_curves(*runs: Path) -> Figure:
+    """Training loss, gradient norm, blank ratio and dev error rates over the steps of runs.
 
-    Raises TrainingError if the folder holds no log.
+    Several runs are drawn over each other, a colour each, with their dev character error alone.
+    Raises TrainingError if a folder holds no log.
     """
-    train, dev = _read_log(run / "log.jsonl")
     figure = Figure(figsize=(10, 6), layout="constrained")
     loss, errors, norm, blanks = figure.subplots(2, 2).flat
-    steps = [r["step"] for r in train]
     panels = (
         (loss, "loss", "training loss (nats a symbol)"),
         (norm, "gradient_norm", "gradient norm before clipping"),
         (blanks, "blank_ratio", "share of blank frames"),
     )
-    for axes, key, title in panels:
-        axes.plot(steps, [r[key] for r in train], color=BLUE, linewidth=0.8)
-        axes.set(title=title, xlabel="step")
+    for number, run in enumerate(runs):
+        train, dev = _read_log(run / "log.jsonl")
+        colour = f"C{number}" if len(runs) > 1 else BLUE
+        for axes, key, title in panels:
+            steps = [r["step"] for r in train]
+            axes.plot(steps, [r[key] for r in train], color=colour, linewidth=0.8)
+            axes.set(title=title, xlabel="step")
+        drawn = (
+            {run.name: ("cer", colour)}
+            if len(runs) > 1
+            else {"wer": ("wer", RED), "cer": ("cer", BLUE)}
+        )
+        for label, (key, shade) in drawn.items():
+            values = [100 * r[key] for r in dev]
+            errors.plot(
+                [r["step"] for r in dev], values, "o-", markersize=3, color=shade, label=label
+            )
     norm.set_yscale("log")
-    for key, colour in (("wer", RED), ("cer", BLUE)):
-        values = [100 * r[key] for r in dev]
-        errors.plot([r["step"] for r in dev], values, "o-", markersize=3, color=colour, label=key)
-    errors.set(title="dev error rate, greedy (%)", xlabel="step", ylim=(0, 105))
+    title = "dev error rate, greedy (%)" if len(runs) == 1 else "dev CER, greedy (%)"
+    errors.set(title=title, xlabel="step", ylim=(0, 105))
     errors.legend(frameon=False)
     for axes in (loss, errors, norm, blanks):
         axes.grid(alpha=0.25)
+    return figure
+
+
+def gradients(norms: Mapping[float, Mapping[str, np.ndarray]]) -> Figure:
+    """Gradient norms over the time lag: a panel for each gain, a line for each cell.
+
+    norms: gain of the recurrent weights -> cell -> (lags,), as `asr.diagnostics.gradient_norms`.
+    """
+    figure = Figure(figsize=(1 + 5 * len(norms), 4.5), layout="constrained")
+    for axes, (gain, lines) in zip(
+        figure.subplots(1, len(norms), sharey=True, squeeze=False).flat, norms.items(), strict=True
+    ):
+        for number, (cell, values) in enumerate(lines.items()):
+            style = "-" if number < 10 else "--"
+            axes.plot(np.maximum(values, 1e-12), style, color=f"C{number}", label=cell)
+        axes.set(yscale="log", ylim=(1e-12, 1e6), xlabel="lag (frames)")
+        axes.set(title=f"recurrent weights x {gain:g}")
+        axes.grid(alpha=0.25)
+    figure.axes[0].set(ylabel="gradient norm, relative to lag 0")
+    figure.axes[-1].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def sensitivity(values: np.ndarray, row: float, title: str, rows_per_second: float) -> Figure:
+    """A heat map of the gradient of one output with respect to every input (rows, columns).
+
+    row: the input row at which the output stands. Above it, the norm for each row.
+    """
+    seconds = len(values) / rows_per_second
+    figure = Figure(figsize=(max(6.0, min(2.2 * seconds, 30.0)), 5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 3))
+    times = (np.arange(len(values)) + 0.5) / rows_per_second
+    upper.plot(times, np.linalg.norm(values, axis=1), color=INK, linewidth=1)
+    upper.set(title=title, ylabel="norm")
+    limit = max(float(np.abs(values).max()), 1e-12)
+    extent = (0.0, seconds, 0.0, float(values.shape[1]))
+    lower.imshow(
+        values.T,
+        origin="lower",
+        aspect="auto",
+        extent=extent,
+        cmap="RdBu_r",
+        vmin=-limit,
+        vmax=limit,
+        interpolation="nearest",
+    )
+    for axes in (upper, lower):
+        axes.axvline((row + 0.5) / rows_per_second, color=GREY, linewidth=0.8, linestyle="--")
+    lower.set(xlabel="seconds", ylabel="feature")
+    return figure
+
+
+def attention(weights: np.ndarray, frame_shift: float, title: str = "") -> Figure:
+    """Attention weights (layers, heads, T, T): a row of panels for each layer."""
+    layers, heads = weights.shape[:2]
+    figure = Figure(figsize=(1 + 2.6 * heads, 0.6 + 2.6 * layers), layout="constrained")
+    panels = figure.subplots(layers, heads, squeeze=False, sharex=True, sharey=True)
+    seconds = weights.shape[-1] * frame_shift
+    for (layer, head), axes in np.ndenumerate(panels):
+        extent = (0.0, seconds, seconds, 0.0)
+        axes.imshow(weights[layer, head], aspect="auto", extent=extent, cmap="viridis")
+        axes.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=9)
+    figure.suptitle(title)
+    figure.supxlabel("looks at (s)")
+    figure.supylabel("frame (s)")
     return figure
 
 

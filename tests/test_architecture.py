@@ -20,7 +20,7 @@ LAYERS = [
     {"data", "models", "lm", "decode"},
     {"bundle", "engine", "metrics", "export"},
     {"train", "recognizer", "stream", "tuning", "aligner"},
-    {"report", "plots", "packaging", "microphone", "doctor"},
+    {"report", "plots", "packaging", "diagnostics", "uncertainty", "microphone", "doctor"},
     {"cli", "__main__"},
 ]
 HEAVY = {

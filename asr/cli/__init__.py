@@ -27,7 +27,8 @@ COMMANDS = {
     "train": "Train a model, or go on training it.",
     "export": "Make a model of a training run.",
     "lm": "Train, mix, prune, convert and try n-gram language models.",
-    "plot": "Draw learning curves, or a recording with its output spikes.",
+    "uncertainty": "Measure how well a network knows where it errs.",
+    "plot": "Draw learning curves, spikes, gradients or attention.",
 }
 
 

@@ -8,22 +8,24 @@ import click
 
 from asr.cli._training import needs_training_extra
 
+MODEL_HELP = "A bundle, or the folder of a training run."
+
 
 @click.group()
 def command() -> None:
-    """Draw learning curves, or a recording with its output spikes."""
+    """Draw learning curves, recordings with their output spikes, and gradients."""
 
 
-@command.command(epilog="Example: asr plot curves runs/default")
-@click.argument("run", type=click.Path(path_type=Path))
+@command.command(epilog="Example: asr plot curves runs/plain runs/noisy -o both.png")
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="[default: RUN/curves.png]")
 @needs_training_extra
-def curves(run: Path, output: Path | None) -> None:
-    """Loss, error rates, gradient norm and blank ratio of the training run in the folder RUN."""
+def curves(runs: tuple[Path, ...], output: Path | None) -> None:
+    """Loss, error rates, gradient norm and blank ratio of the training runs in the folders RUNS."""
     from asr import plots
 
-    output = output or run / "curves.png"
-    plots.save(plots.learning_curves(run), output)
+    output = output or runs[0] / "curves.png"
+    plots.save(plots.learning_curves(*runs), output)
     click.echo(output)
 
 
@@ -48,5 +50,94 @@ def spikes(recording: Path, model: str | None, output: Path, start: float, durat
     figure = plots.spikes(
         waveform, log_probs, bundle.vocabulary, config.features, config.frame_shift, recording.name
     )
+    plots.save(figure, output)
+    click.echo(output)
+
+
+@command.command(epilog="Example: asr plot gradients --gain 1 --gain 1.5 -o gradients.png")
+@click.option("--cell", "cells", multiple=True, help="May be given several times.  [default: all]")
+@click.option("--gain", "gains", multiple=True, type=float, help="[default: 1 and 2]")
+@click.option("--size", type=click.IntRange(1), default=64, show_default=True, help="Cells.")
+@click.option("--lags", type=click.IntRange(2), default=100, show_default=True, help="Frames.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("gradients.png"))
+@needs_training_extra
+def gradients(
+    cells: tuple[str, ...], gains: tuple[float, ...], size: int, lags: int, output: Path
+) -> None:
+    """How gradients vanish or explode over time in each cell (Bengio et al. 1994).
+
+    The norm of the gradient of the last output with respect to the input so many frames before, for
+    new weights, and for recurrent weights times each GAIN.
+    """
+    from asr import plots
+    from asr.diagnostics import gradient_norms
+    from asr.models.cells import CELLS
+
+    norms = {
+        gain: {c: gradient_norms(c, size=size, lags=lags, gain=gain) for c in cells or CELLS}
+        for gain in gains or (1.0, 2.0)
+    }
+    plots.save(plots.gradients(norms), output)
+    click.echo(output)
+
+
+@command.command(epilog="Example: asr plot sensitivity recording.wav -m runs/mine --time 1.2")
+@click.argument("recording", type=click.Path(path_type=Path))
+@click.option("--model", "-m", type=click.Path(path_type=Path), help=MODEL_HELP)
+@click.option("--time", "seconds", type=float, help="[default: of the surest symbol]")
+@click.option("--symbol", help="Which output.  [default: the likeliest one at that time]")
+@click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("sensitivity.png"))
+@needs_training_extra
+def sensitivity(
+    recording: Path, model: Path | None, seconds: float | None, symbol: str | None, output: Path
+) -> None:
+    """What the network looked at: the gradient of one output by every input (Graves 2008)."""
+    import numpy as np
+
+    from asr import audio, diagnostics, plots
+    from asr.bundle import bundled
+    from asr.errors import VocabularyError
+    from asr.features import Features
+
+    network = diagnostics.load_network(model or bundled())
+    symbols = network.vocabulary.symbols
+    if symbol is not None and symbol not in symbols:
+        raise VocabularyError(f"no symbol {symbol!r}", f"one of {' '.join(symbols)}")
+    waveform = audio.read(recording, network.features.sample_rate)
+    features = Features(network.features)(waveform)
+    log_probs = network.log_probs(features)
+    spoken = np.delete(np.arange(len(symbols)), network.vocabulary.blank)
+    if seconds is not None:
+        frame = int(seconds / (network.features.frame_shift * network.rate))
+    elif symbol is not None:
+        frame = int(log_probs[:, symbols.index(symbol)].argmax())
+    else:
+        frame = int(log_probs[:, spoken].max(axis=1).argmax())
+    frame = min(max(frame, 0), len(log_probs) - 1)
+    chosen = spoken[log_probs[frame, spoken].argmax()] if symbol is None else symbols.index(symbol)
+    values = diagnostics.sensitivity(network, features, frame, int(chosen))
+    probability = np.exp(log_probs[frame, chosen])
+    row = (frame + 0.5) * network.rate - 0.5
+    title = f"{recording.name}: {symbols[chosen]!r} (p = {probability:.2f})"
+    figure = plots.sensitivity(values, row, title, 1 / network.features.frame_shift)
+    plots.save(figure, output)
+    click.echo(output)
+
+
+@command.command(epilog="Example: asr plot attention recording.wav -m runs/transformer")
+@click.argument("recording", type=click.Path(path_type=Path))
+@click.option("--model", "-m", type=click.Path(path_type=Path), required=True, help=MODEL_HELP)
+@click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("attention.png"))
+@needs_training_extra
+def attention(recording: Path, model: Path, output: Path) -> None:
+    """Where each self-attention head of a network looks, frame by frame."""
+    from asr import audio, diagnostics, plots
+    from asr.features import Features
+
+    network = diagnostics.load_network(model)
+    waveform = audio.read(recording, network.features.sample_rate)
+    weights = diagnostics.attention_weights(network, Features(network.features)(waveform))
+    seconds = len(waveform) / network.features.sample_rate
+    figure = plots.attention(weights, seconds / weights.shape[-1], recording.name)
     plots.save(figure, output)
     click.echo(output)

@@ -90,7 +90,8 @@ class EncoderConfig:
             raise ConfigError(f"model.chunk and model.right_context are not multiples of {rate}")
         if self.chunk and (self.convolutions or self.attention_heads):
             raise ConfigError(
-                "model.chunk: convolutions and attention see beyond a chunk", "leave them out"
+                "model.chunk: convolutions see beyond a chunk, and so does attention",
+                "leave them out",
             )
         if self.right_context and not (self.chunk and self.bidirectional):
             raise ConfigError(

@@ -1,0 +1,78 @@
+"""`asr uncertainty`: does the network know where it errs?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from asr.cli._progress import Progress
+from asr.cli._training import needs_training_extra
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--manifest", required=True, help="JSON lines with audio_filepath and text.")
+@click.option("--samples", type=click.IntRange(2), default=20, help="Networks to draw.")
+@click.option(
+    "--sigma", type=float, help="Deviation of noise on the weights.  [default: the run's]"
+)
+@click.option("--limit", type=click.IntRange(1), help="Take the first so many utterances only.")
+@click.option("--seed", default=1)
+@needs_training_extra
+def command(
+    model: Path, manifest: str, samples: int, sigma: float | None, limit: int | None, seed: int
+) -> None:
+    """How well the disagreement of sampled networks predicts wrong words.
+
+    MODEL is the folder of a training run, or a bundle. Networks are drawn by the dropout that it
+    was trained with (Gal & Ghahramani 2016), by noise on its weights (Graves 2011), or both. A word
+    of the mean network is the more uncertain the fewer of them have it in its place; greedily
+    decoded, phones counting as words. Printed is the area under the ROC curve, beside that of the
+    network's own probabilities.
+
+    \b
+      asr uncertainty runs/mine --manifest dev.jsonl --samples 30
+    """
+    import numpy as np
+    import torch
+
+    from asr import audio, diagnostics
+    from asr.data.manifest import read_manifest
+    from asr.decode.greedy import GreedyDecoder
+    from asr.features import Features
+    from asr.text.normalize import normalize
+    from asr.uncertainty import JudgedWord, Sampler, auc, judge
+
+    network = diagnostics.load_network(model)
+    sampler = Sampler(network, None if (model / "config.json").is_file() else model, sigma)
+    features = Features(network.features)
+    decoder = GreedyDecoder(network.vocabulary)
+    shift = network.features.frame_shift * network.rate
+    torch.manual_seed(seed)
+    by_samples: list[JudgedWord] = []
+    by_probability: list[JudgedWord] = []
+    utterances = read_manifest(manifest)[:limit]
+    with Progress(len(utterances)) as progress:
+        for utterance in utterances:
+            waveform = audio.read(utterance.audio_filepath, network.features.sample_rate)
+            rows = features(waveform)
+            phones = network.vocabulary.kind == "phones"
+            reference = utterance.text if phones else normalize(utterance.text)
+            (best,) = decoder.decode(network.log_probs(rows), shift)
+            sampled = sampler.log_probs(torch.from_numpy(rows), samples)
+            heard = [decoder.decode(log_probs, shift)[0].text for log_probs in sampled]
+            judged = judge(best.text, heard, reference)
+            by_samples += judged
+            by_probability += [
+                JudgedWord(j.word, 1 - w.confidence, j.wrong)
+                for j, w in zip(judged, best.words, strict=True)
+            ]
+            progress.finish(utterance.audio_filepath, utterance.duration)
+    wrong = np.mean([w.wrong for w in by_samples]) if by_samples else float("nan")
+    click.echo(
+        f"{manifest}: {len(utterances)} utterances, {len(by_samples)} recognised words, "
+        f"{wrong:.1%} of them wrong\n"
+        f"  area under the ROC curve for word errors: {auc(by_samples):.3f} by {samples} samples, "
+        f"{auc(by_probability):.3f} by the network's probabilities"
+    )

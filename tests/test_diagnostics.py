@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from asr import plots  # noqa: E402
+from asr.diagnostics import (  # noqa: E402
+    Network,
+    attention_weights,
+    gradient_norms,
+    load_network,
+    sensitivity,
+)
+from asr.errors import ConfigError  # noqa: E402
+from asr.features import FeatureConfig  # noqa: E402
+from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402
+from asr.models.cells import CELLS  # noqa: E402
+from asr.models.encoder import EncoderConfig  # noqa: E402
+from asr.models.encoders import TransformerConfig  # noqa: E402
+from asr.text.vocabulary import Vocabulary  # noqa: E402
+
+
+def make(config) -> Network:
+    torch.manual_seed(0)
+    vocabulary = Vocabulary.characters("ab")
+    heads = {"characters": HeadConfig(len(vocabulary), config.layers)}
+    features = FeatureConfig(n_mels=6, stack=1, stride=1)
+    return Network(AcousticModel(6, config, heads).eval(), vocabulary, features)
+
+
+@pytest.fixture
+def features():
+    return np.random.default_rng(1).normal(size=(12, 6)).astype(np.float32)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradient_norms_begin_with_one(cell):
+    norms = gradient_norms(cell, size=8, lags=12, samples=2)
+    assert norms.shape == (12,)
+    assert norms[0] == pytest.approx(1)
+    assert (norms >= 0).all()
+
+
+def test_gradients_vanish_in_a_plain_rnn_and_explode_with_large_weights():
+    small, large = (gradient_norms("rnn_relu", size=32, lags=30, gain=g) for g in (0.3, 10.0))
+    lstm = gradient_norms("lstm", size=32, lags=30)
+    assert small[-1] < 1e-6 < lstm[-1]
+    assert large[-1] > 1e3
+    with pytest.raises(ConfigError, match="no cell 'lstn'"):
+        gradient_norms("lstn")
+
+
+def test_sensitivity_is_the_slope_of_one_output(features):
+    network = make(EncoderConfig(5, 1, subsampling=(2,)))
+    values = sensitivity(network, features, frame=3, symbol=1)
+    assert values.shape == features.shape
+    change = np.zeros_like(features)
+    change[6, 2] = 1e-2
+    above, below = (network.log_probs(features + s * change)[3, 1] for s in (1, -1))
+    assert values[6, 2] == pytest.approx((above - below) / 2e-2, abs=1e-3)
+    with pytest.raises(ConfigError, match="no output frame 6"):
+        sensitivity(network, features, frame=6, symbol=1)
+
+
+def test_attention_of_every_layer_and_head(features):
+    config = TransformerConfig(size=8, layers=2, heads=2, feed_forward=8, subsampling=2)
+    weights = attention_weights(make(config), features)
+    assert weights.shape == (2, 2, 6, 6)
+    np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
+    assert attention_weights(make(EncoderConfig(4, 1, attention_heads=2)), features).shape[:2] == (
+        1,
+        2,
+    )
+    with pytest.raises(ConfigError, match="no self-attention"):
+        attention_weights(make(EncoderConfig(4, 1)), features)
+
+
+def test_the_bundled_model_has_weights_to_look_into(bundled_model):
+    network = load_network(bundled_model.folder)
+    rows = np.zeros((30, network.features.size), np.float32)
+    log_probs = network.log_probs(rows)
+    assert log_probs.shape == (30 // network.rate, len(network.vocabulary))
+    assert np.abs(sensitivity(network, rows, 0, 0)).sum() > 0
+
+
+def test_pictures_are_drawn(features, tmp_path):
+    norms = {1.0: {"lstm": np.ones(5), "gru": np.zeros(5)}, 2.0: {"lstm": np.ones(5)}}
+    pictures = {
+        "gradients": plots.gradients(norms),
+        "sensitivity": plots.sensitivity(features, 3.5, "a", 100.0),
+        "attention": plots.attention(np.ones((2, 3, 4, 4)) / 4, 0.03),
+    }
+    assert [line.get_label() for line in pictures["gradients"].axes[0].lines] == ["lstm", "gru"]
+    assert len(pictures["attention"].axes) == 6
+    for name, figure in pictures.items():
+        plots.save(figure, tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")

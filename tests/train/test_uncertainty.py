@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("jiwer")
+
+from click.testing import CliRunner  # noqa: E402
+
+from asr.cli import cli  # noqa: E402
+from asr.diagnostics import Network  # noqa: E402
+from asr.errors import ConfigError  # noqa: E402
+from asr.features import FeatureConfig  # noqa: E402
+from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402
+from asr.models.encoder import EncoderConfig  # noqa: E402
+from asr.text.vocabulary import Vocabulary  # noqa: E402
+from asr.uncertainty import JudgedWord, Sampler, auc, judge  # noqa: E402
+
+
+def make(**settings) -> Network:
+    torch.manual_seed(0)
+    vocabulary = Vocabulary.characters("ab")
+    model = AcousticModel(
+        4, EncoderConfig(6, 2, **settings), {"only": HeadConfig(len(vocabulary), 2)}
+    )
+    return Network(model.eval(), vocabulary, FeatureConfig(n_mels=4, stack=1, stride=1))
+
+
+def test_words_are_judged_by_the_samples_that_have_them():
+    judged = judge("a cat sat", ["a cat", "cat sat down", ""], "the cat sat")
+    assert [w.word for w in judged] == ["a", "cat", "sat"]
+    assert [w.uncertainty for w in judged] == pytest.approx([2 / 3, 1 / 3, 2 / 3])
+    assert [w.wrong for w in judged] == [True, False, False]
+    assert judge("", ["a"], "a") == []
+    assert judge("a", ["a"], "")[0].wrong
+
+
+def test_the_area_is_the_share_of_pairs_in_order():
+    rng = np.random.default_rng(0)
+    words = [JudgedWord("", float(rng.integers(5)), bool(rng.integers(2))) for _ in range(40)]
+    wrong = [w.uncertainty for w in words if w.wrong]
+    right = [w.uncertainty for w in words if not w.wrong]
+    pairs = [1.0 if a > b else 0.5 if a == b else 0.0 for a in wrong for b in right]
+    assert auc(words) == pytest.approx(np.mean(pairs))
+    assert np.isnan(auc([JudgedWord("a", 0.5, True)]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sigma"), [({"dropout": 0.4}, None), ({"recurrent_dropout": 0.4}, None), ({}, 0.3)]
+)
+def test_samples_differ_and_the_mean_stays(settings, sigma):
+    network = make(**settings)
+    features = torch.randn(9, 4)
+    before = network.log_probs(features.numpy())
+    samples = Sampler(network, sigma=sigma).log_probs(features, 3)
+    assert all(s.shape == before.shape for s in samples)
+    assert not np.allclose(samples[0], samples[1])
+    np.testing.assert_array_equal(network.log_probs(features.numpy()), before)
+
+
+def test_a_network_without_chance_is_refused():
+    with pytest.raises(ConfigError, match="neither dropout nor noise"):
+        Sampler(make())
+
+
+@pytest.mark.parametrize("noise", [{}, {"sigma": 0.1, "adaptive": True}])
+def test_the_command_prints_the_area(noise, make, settings, tones):
+    make(noise=noise, trainer={"epochs": 2}).fit()
+    result = CliRunner().invoke(
+        cli,
+        [
+            "uncertainty",
+            settings["run"],
+            "--manifest",
+            str(tones),
+            "--samples",
+            "3",
+            "--limit",
+            "6",
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    assert "area under the ROC curve for word errors" in result.output
+    assert "6 utterances" in result.output
