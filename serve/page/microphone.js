@@ -1,0 +1,50 @@
+// Opening the microphone, and saying plainly why it cannot be opened.
+
+import { RATE } from "./worklet.js";
+
+const REASONS = {
+  NotAllowedError:
+    "The microphone is blocked. Allow it for this page (the sign beside the address), then press Speak again.",
+  NotFoundError: "No microphone was found. Connect one, or choose a recording below.",
+  NotReadableError: "The microphone is in use by another program. Close that, then press Speak again.",
+};
+
+export class Microphone {
+  // `hear` gets blocks of 16-bit samples at RATE, as they are spoken.
+  static async open(hear) {
+    if (!navigator.mediaDevices?.getUserMedia) {
+      throw new Error(
+        "Browsers open the microphone to https:// and localhost only. Reach this server that way, or choose a recording below.",
+      );
+    }
+    const microphone = new Microphone();
+    try {
+      microphone.stream = await navigator.mediaDevices.getUserMedia({
+        audio: { channelCount: 1, echoCancellation: true, noiseSuppression: false, autoGainControl: true },
+      });
+    } catch (error) {
+      throw new Error(REASONS[error.name] ?? `The microphone cannot be opened: ${error.message}`);
+    }
+    // The device's own rate: the worklet turns it into ours.
+    microphone.context = new AudioContext();
+    await microphone.context.resume();
+    await microphone.context.audioWorklet.addModule(new URL("worklet.js", import.meta.url));
+    const source = microphone.context.createMediaStreamSource(microphone.stream);
+    microphone.node = new AudioWorkletNode(microphone.context, "microphone", { numberOfOutputs: 0 });
+    microphone.node.port.onmessage = ({ data }) => {
+      if (data.block.length) hear(data.block, data.block.length / RATE);
+      if (data.last) microphone.ended();
+    };
+    source.connect(microphone.node);
+    return microphone;
+  }
+
+  // Resolves when the last sample has been handed over.
+  async close() {
+    const last = new Promise((resolve) => { this.ended = resolve; });
+    this.node.port.postMessage("last");
+    await last;
+    for (const track of this.stream.getTracks()) track.stop();
+    await this.context.close();
+  }
+}
