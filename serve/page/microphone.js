@@ -20,7 +20,8 @@ export class Microphone {
     const microphone = new Microphone();
     try {
       microphone.stream = await navigator.mediaDevices.getUserMedia({
-        audio: { channelCount: 1, echoCancellation: true, noiseSuppression: false, autoGainControl: true },
+        // What improves a call for people's ears removes what a recogniser was trained on.
+        audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
       });
     } catch (error) {
       throw new Error(REASONS[error.name] ?? `The microphone cannot be opened: ${error.message}`);

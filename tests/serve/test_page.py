@@ -93,15 +93,14 @@ def test_the_microphone(server, browse, voice):
 def test_real_words_appear(bundled_model, start, browse, tmp_path):
     """A sample recording goes through the microphone, the bundled model writes it down."""
     server = start(model=str(bundled_model.folder), decoder="beam", vad="auto")
-    name, voice = "she-couldnt-decide.flac", tmp_path / "voice.wav"
-    samples = np.concatenate([np.zeros(RATE), read(SAMPLES / name), np.zeros(20 * RATE)])
+    voice = tmp_path / "voice.wav"
+    spoken = read(SAMPLES / "the-upper-house.wav")
+    samples = np.concatenate([np.zeros(RATE), spoken, np.zeros(20 * RATE)])
     soundfile.write(voice, samples, RATE, subtype="PCM_16")
     page = browse(server.url + "/", *FAKE, f"--use-file-for-fake-audio-capture={voice}%noloop")
     page.run("document.querySelector('#record').click()")
     page.wait("document.querySelector('#finals p') !== null")
-    expected = set(server.hub.recognizer.transcribe(SAMPLES / name).text.split())
-    # The browser's microphone has filters and a gain control of its own.
-    assert len(expected & set(said(page).split())) >= 2 / 3 * len(expected), said(page)
+    assert {"the", "upper", "senate"} <= set(said(page).split())
     assert page.problems == []
 
 
