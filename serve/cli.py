@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from asr.errors import ASRError, MissingDependencyError
-from serve.settings import from_flags, options, read_settings
+from serve.settings import ServeSettings, from_flags, options, read_settings
 
 
 def _read(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
@@ -38,7 +38,11 @@ def command(**flags: Any) -> int:
       asr-serve
       asr-serve --host 0.0.0.0 --api-key-file keys.txt --workers 4
     """
-    settings = from_flags(flags)
+    return serve_with(from_flags(flags))
+
+
+def serve_with(settings: ServeSettings) -> int:
+    """Serve until told to stop; returns the exit status."""
     try:
         from serve import logs, server
     except ModuleNotFoundError as error:

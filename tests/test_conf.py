@@ -16,7 +16,7 @@ CONF = Path(__file__).parents[1] / "conf"
 CHOICES = [
     f"{file.parent.relative_to(CONF)}={file.stem}"
     for file in sorted(CONF.glob("*/**/*.yaml"))
-    if "experiment" not in file.relative_to(CONF).parts
+    if not {"experiment", "serve"} & set(file.relative_to(CONF).parts)
 ]
 EXPERIMENTS = [
     str(file.relative_to(CONF / "experiment").with_suffix(""))
