@@ -45,15 +45,17 @@ class Network:
         return log_probs[0, :n].numpy()
 
 
-def load_network(folder: Path) -> Network:
-    """The network in a bundle, or in the folder of a training run.
+def load_network(folder: Path, head: str | None = None) -> Network:
+    """The network in a bundle, or in the folder of a training run, whose `head` can be chosen.
 
     Raises BundleError or TrainingError if it is neither, ConfigError for a bundle without weights.
     """
     if not (folder / CONFIG).is_file():
-        model, vocabulary, _ = load_run(folder)
+        model, vocabulary, _ = load_run(folder, head)
         return Network(model, vocabulary, run_features(folder))
     bundle = Bundle.load(folder)
+    if head is not None and head != next(iter(bundle.config.model["heads"])):
+        raise ConfigError(f"{folder} has no vocabulary for a head {head!r}", "give the run")
     if bundle.weights_path is None:
         raise ConfigError(f"{folder} has no weights to compute gradients with", "give the run")
     description, features = bundle.config.model, bundle.config.features

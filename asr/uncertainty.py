@@ -7,7 +7,7 @@ how well that predicts errors is the area under the ROC curve, 0.5 for guesses a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,9 @@ from asr.diagnostics import Network
 from asr.errors import ConfigError
 from asr.models.layers import Recurrent, VariationalDropout
 from asr.packaging import read_description
+from asr.text.normalize import normalize
+from asr.text.phones import TIMIT_61, fold
+from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
 from asr.train.config import NoiseConfig
 from asr.train.loop import LAST
@@ -88,6 +91,20 @@ class Sampler:
                         log_probs, (n,) = self.model(features[None], lengths)
                 results.append(log_probs[0, :n].numpy())
         return results
+
+
+def comparable(vocabulary: Vocabulary) -> Callable[[str], str]:
+    """What makes texts comparable: normalised words, or TIMIT's phones as the 39 that are scored.
+
+    Raises ConfigError for other phones, which no transcript spells.
+    """
+    if vocabulary.kind != "phones":
+        return normalize
+    if not set(TIMIT_61) <= set(vocabulary.symbols):
+        raise ConfigError(
+            "this network spells phones, and transcripts are words", "choose another --head"
+        )
+    return lambda text: " ".join(fold(text.split()))
 
 
 def judge(

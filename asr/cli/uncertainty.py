@@ -13,6 +13,7 @@ from asr.cli._training import needs_training_extra
 @click.command(context_settings={"show_default": True})
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--manifest", required=True, help="JSON lines with audio_filepath and text.")
+@click.option("--head", help="Of a run with several.  [default: the first]")
 @click.option("--samples", type=click.IntRange(2), default=20, help="Networks to draw.")
 @click.option(
     "--sigma", type=float, help="Deviation of noise on the weights.  [default: the run's]"
@@ -21,15 +22,21 @@ from asr.cli._training import needs_training_extra
 @click.option("--seed", default=1)
 @needs_training_extra
 def command(
-    model: Path, manifest: str, samples: int, sigma: float | None, limit: int | None, seed: int
+    model: Path,
+    manifest: str,
+    head: str | None,
+    samples: int,
+    sigma: float | None,
+    limit: int | None,
+    seed: int,
 ) -> None:
     """How well the disagreement of sampled networks predicts wrong words.
 
     MODEL is the folder of a training run, or a bundle. Networks are drawn by the dropout that it
     was trained with (Gal & Ghahramani 2016), by noise on its weights (Graves 2011), or both. A word
     of the mean network is the more uncertain the fewer of them have it in its place; greedily
-    decoded, phones counting as words. Printed is the area under the ROC curve, beside that of the
-    network's own probabilities.
+    decoded, TIMIT's phones counting as words. Printed is the area under the ROC curve, and that of
+    the network's own probabilities.
 
     \b
       asr uncertainty runs/mine --manifest dev.jsonl --samples 30
@@ -41,11 +48,11 @@ def command(
     from asr.data.manifest import read_manifest
     from asr.decode.greedy import GreedyDecoder
     from asr.features import Features
-    from asr.text.normalize import normalize
-    from asr.uncertainty import JudgedWord, Sampler, auc, judge
+    from asr.uncertainty import JudgedWord, Sampler, auc, comparable, judge
 
-    network = diagnostics.load_network(model)
+    network = diagnostics.load_network(model, head)
     sampler = Sampler(network, None if (model / "config.json").is_file() else model, sigma)
+    spelled = comparable(network.vocabulary)
     features = Features(network.features)
     decoder = GreedyDecoder(network.vocabulary)
     shift = network.features.frame_shift * network.rate
@@ -57,16 +64,16 @@ def command(
         for utterance in utterances:
             waveform = audio.read(utterance.audio_filepath, network.features.sample_rate)
             rows = features(waveform)
-            phones = network.vocabulary.kind == "phones"
-            reference = utterance.text if phones else normalize(utterance.text)
             (best,) = decoder.decode(network.log_probs(rows), shift)
+            words = [word for word in best.words if spelled(word.word)]
             sampled = sampler.log_probs(torch.from_numpy(rows), samples)
-            heard = [decoder.decode(log_probs, shift)[0].text for log_probs in sampled]
-            judged = judge(best.text, heard, reference)
+            heard = [spelled(decoder.decode(p, shift)[0].text) for p in sampled]
+            text = spelled(" ".join(word.word for word in words))
+            judged = judge(text, heard, spelled(utterance.text))
             by_samples += judged
             by_probability += [
                 JudgedWord(j.word, 1 - w.confidence, j.wrong)
-                for j, w in zip(judged, best.words, strict=True)
+                for j, w in zip(judged, words, strict=True)
             ]
             progress.finish(utterance.audio_filepath, utterance.duration)
     wrong = np.mean([w.wrong for w in by_samples]) if by_samples else float("nan")

@@ -223,8 +223,9 @@ class Trainer:
         parameters = self.parameters
         loss_sum, total, n_heard, stop = self.processes.sum_gradients(parameters, extra).tolist()
         self._stop = stop > 0
-        if self.noise:
-            self.noise.add_cost(n_heard / self._n_train)
+        length = None
+        if self.noise and not self._quiet():
+            length = self.noise.add_cost(n_heard / self._n_train)
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad.div_(max(total, 1.0))
@@ -246,6 +247,7 @@ class Trainer:
             "loss": loss_sum / max(total, 1.0),
             "gradient_norm": norm,
             "blank_ratio": float(blanks),
+            **({} if length is None else {"description_length": length}),
         }
 
     def _backward(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -185,6 +185,22 @@ def test_the_backward_pass_finds_the_very_activations_again(blocks):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6 * float(theirs.abs().max()))
 
 
+def test_what_is_kept_for_the_backward_pass_does_not_grow_with_depth():
+    def kept(blocks):
+        encoder = make_encoder(INPUTS, ReversibleConfig(blocks=blocks, size=8, hidden_size=8))
+        sizes = []
+
+        def pack(tensor):
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            list(encoder(torch.randn(2, 30, INPUTS), torch.tensor([30, 17])))
+        return sum(sizes)
+
+    assert kept(8) == kept(1) > 0
+
+
 def test_settings_of_one_kind_are_unknown_to_another():
     assert encoder_config({"hidden_size": 3}) == EncoderConfig(3)
     with pytest.raises(ConfigError, match=r"unknown setting model\.cell"):

@@ -114,7 +114,8 @@ def test_the_second_phase_starts_from_the_least_dev_loss(make, settings):
 )
 def test_runs_with_noise_resume_exactly(noise, make, tmp_path):
     # Without patience the second phase begins after the first epoch, and is over after one more.
-    groups = {"noise": noise, "trainer": {"patience": 0 if "second_phase" in noise else 9}}
+    patience = 0 if "second_phase" in noise else 9
+    groups = {"noise": noise, "trainer": {"patience": patience, "log_steps": 1}}
     make(run=str(tmp_path / "whole"), **groups).fit()
     trainer = make(run=str(tmp_path / "pieces"), **groups)
     end_epoch = trainer._end_epoch
@@ -134,3 +135,5 @@ def test_runs_with_noise_resume_exactly(noise, make, tmp_path):
     for name in whole:
         assert torch.equal(whole[name], pieces[name]), name
     assert all(math.isfinite(record["loss"]) for record in dev(tmp_path / "whole"))
+    logged = (tmp_path / "whole" / "log.jsonl").read_text()
+    assert ("description_length" in logged) == ("adaptive" in noise)

@@ -12,8 +12,9 @@ from asr.errors import ConfigError  # noqa: E402
 from asr.features import FeatureConfig  # noqa: E402
 from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402
 from asr.models.encoder import EncoderConfig  # noqa: E402
+from asr.text.phones import TIMIT_61  # noqa: E402
 from asr.text.vocabulary import Vocabulary  # noqa: E402
-from asr.uncertainty import JudgedWord, Sampler, auc, judge  # noqa: E402
+from asr.uncertainty import JudgedWord, Sampler, auc, comparable, judge  # noqa: E402
 
 
 def make(**settings) -> Network:
@@ -55,6 +56,13 @@ def test_samples_differ_and_the_mean_stays(settings, sigma):
     assert all(s.shape == before.shape for s in samples)
     assert not np.allclose(samples[0], samples[1])
     np.testing.assert_array_equal(network.log_probs(features.numpy()), before)
+
+
+def test_phones_are_compared_as_39_and_unscored_ones_refused():
+    assert comparable(Vocabulary.phones(TIMIT_61))("h# ix q kcl") == "sil ih sil"
+    assert comparable(Vocabulary.characters("ab"))("A, b!") == "a b"
+    with pytest.raises(ConfigError, match="spells phones"):
+        comparable(Vocabulary.phones(["AA", "B"]))
 
 
 def test_a_network_without_chance_is_refused():
