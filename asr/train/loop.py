@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from asr.config import build, differences, to_dict
@@ -94,7 +95,7 @@ class Trainer:
             *self.model.parameters(),
             *(self.noise.parameters() if self.noise else ()),
         ]
-        self.optimizer = make_optimizer(self.parameters, config.optimizer)
+        self.optimizer = self._new_optimizer()
         self.state = State()
         self.log = RunLog(self.folder, self.processes.is_main)
         self._stop = False
@@ -339,9 +340,13 @@ class Trainer:
         weights, _ = checkpoint.load(self._epoch_file(epoch))
         self.model.load_state_dict(weights)
         self._ema = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self.optimizer = make_optimizer(self.parameters, self.config.optimizer)
+        self.optimizer = self._new_optimizer()
         state.phase, state.scores = 2, []
         self.log.say(f"second phase: with noise from epoch {epoch + 1}, dev loss {loss:.3f}")
+
+    def _new_optimizer(self) -> Optimizer:
+        deviations = self.noise.parameters() if self.noise else ()
+        return make_optimizer(self.model.parameters(), self.config.optimizer, deviations)
 
     def _evaluate(self) -> tuple[float, float, float]:
         """Word and character error rate and loss (nats a symbol) on the dev set, shared out over

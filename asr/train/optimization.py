@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
@@ -10,16 +11,24 @@ from torch.optim import SGD, AdamW, Optimizer
 from asr.train.config import OptimizerConfig
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> Optimizer:
+def make_optimizer(
+    parameters: Iterable[nn.Parameter],
+    config: OptimizerConfig,
+    undecayed: Iterable[nn.Parameter] = (),
+) -> Optimizer:
+    """`undecayed` are parameters that weight decay leaves alone: those that are no weights."""
+    groups: list[dict[str, Any]] = [{"params": list(parameters)}]
+    if others := list(undecayed):
+        groups.append({"params": others, "weight_decay": 0.0})
     if config.name == "sgd":
         return SGD(
-            parameters,
+            groups,
             lr=config.learning_rate,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
         )
     return AdamW(
-        parameters,
+        groups,
         lr=config.learning_rate,
         betas=(config.momentum, 0.98),
         weight_decay=config.weight_decay,
