@@ -96,9 +96,8 @@ class Recognizer:
         self._features = Features(model.config.features)
         self._engine = engine or OnnxEngine(model.model_path, self._threads)
         settings = settings or build(DecoderConfig, model.config.decoder, "decoder")
-        second = model.second_vocabulary if settings.second_weight else None
-        self._hears_two_heads = second is not None and decoder == "beam"
-        self._decoder = _make_decoder(model, decoder, settings, hotwords, second)
+        self._read = _heads_to_read(model, decoder, settings)
+        self._decoder = _make_decoder(model, decoder, settings, hotwords, self._read)
         self._draft_decoder: Decoder | None = None  # for streams
 
     def transcribe(
@@ -154,8 +153,8 @@ class Recognizer:
         """The best hypothesis for each utterance, `(samples,)` at 16 kHz, taken as a whole."""
         rows = [self._features(waveform) for waveform in waveforms]
         filled = [i for i, features in enumerate(rows) if len(features)]
-        heads = self._engine.all_log_probs([rows[i] for i in filled])
-        log_probs = heads if self._hears_two_heads else [first for first, *_ in heads]
+        heads = [h[self._read] for h in self._engine.all_log_probs([rows[i] for i in filled])]
+        log_probs = [h if len(h) > 1 else h[0] for h in heads]
         decoded = self._decoder.decode_batch(
             log_probs, self.bundle.config.frame_shift, self._threads
         )
@@ -207,7 +206,7 @@ class Recognizer:
         No stream sees another. Other threads can work meanwhile.
         """
         outputs = self._engine.all_log_probs([job.features for job in jobs])
-        return outputs if self._hears_two_heads else [heads[:1] for heads in outputs]
+        return [heads[self._read] for heads in outputs]
 
     def _segments(self, blocks: Iterable[Waveform]) -> Iterator[Segment]:
         for window in windows(find_speech(blocks, self.vad)):
@@ -225,19 +224,34 @@ def load(model: str | os.PathLike[str] | None = None, **settings: Any) -> Recogn
     return Recognizer(Bundle.load(bundled() if model is None else model), **settings)
 
 
+def _heads_to_read(model: Bundle, kind: DecoderKind, settings: DecoderConfig) -> slice:
+    """Which of the network's heads the decoder is given.
+
+    Without a search nobody makes words of phones: then a second head that spells is the better one.
+    """
+    second = model.second_vocabulary
+    if second is None:
+        return slice(0, 1)
+    if kind == "greedy":
+        return slice(1, 2) if model.vocabulary.kind == "phones" else slice(0, 1)
+    return slice(0, 2) if settings.second_weight else slice(0, 1)
+
+
 def _make_decoder(
     model: Bundle,
     kind: DecoderKind,
     settings: DecoderConfig,
     hotwords: Mapping[str, float] | Iterable[str],
-    second: Vocabulary | None,
+    read: slice,
 ) -> Decoder:
+    heads = [model.vocabulary, model.second_vocabulary]
+    vocabularies = [vocabulary for vocabulary in heads[read] if vocabulary is not None]
     if kind == "greedy":
         if hotwords:
             raise ConfigError("greedy decoding knows no hot words", "choose the decoder 'beam'")
         from asr.decode.greedy import GreedyDecoder
 
-        return GreedyDecoder(model.vocabulary)
+        return GreedyDecoder(vocabularies[0])
     if kind != "beam":
         raise ConfigError(f"unknown decoder {kind!r}", "one of: beam, greedy")
     # Compiled code and the language model take a moment to load: only who searches waits for it.
@@ -250,7 +264,7 @@ def _make_decoder(
     search = BeamSearchDecoder(
         model.vocabulary, lm=lm, lexicon=lexicon, hotwords=hotwords, config=settings
     )
-    return with_judges(search, model, second)
+    return with_judges(search, model, vocabularies[1] if len(vocabularies) > 1 else None)
 
 
 def with_judges(
