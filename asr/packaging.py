@@ -25,8 +25,7 @@ from asr.models.encoders import encoder_config
 from asr.text.phones import read_lexicon
 from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
-from asr.train.loop import BEST, LAST
-from asr.train.setup import MODEL_FILE
+from asr.train.checkpoint import BEST, LAST, MODEL_FILE
 
 
 def package_run(

@@ -54,6 +54,11 @@ class Batch:
     ids: list[str] = field(default_factory=list)
     views: int = 1
 
+    def size(self, of: str, head: str) -> int:
+        """How many `utterances` it has, or `symbols` in the targets of a head (at least 1 each)."""
+        lengths = self.target_lengths[head]
+        return int(lengths.clamp(min=1).sum()) if of == "symbols" else len(lengths)
+
     def to(self, device: torch.device) -> Batch:
         """Move what the network reads; lengths stay on the CPU, where they are used."""
         self.features = self.features.to(device, non_blocking=True)
@@ -139,12 +144,13 @@ class SpeechDataset(Dataset):
         return np.clip(audio.read(source, self._features.config.sample_rate), -1, 1)
 
 
-def collate(examples: Sequence[Example | str], heads: Sequence[str]) -> Batch | None:
-    """Pad examples into a batch; None if every one of them failed or there were none."""
+def collate(examples: Sequence[Example | str], heads: Sequence[str]) -> Batch:
+    """Pad examples into a batch, which has no rows if every one of them failed."""
     failures = [e for e in examples if isinstance(e, str)]
     good = [e for e in examples if isinstance(e, Example) and len(e.features)]
     if not good:
-        return None
+        nothing = torch.zeros(0, dtype=torch.long)
+        return Batch(torch.zeros(0, 0, 0), nothing, {}, {}, [], failures)
     others = [replace(e, features=e.other) for e in good if e.other is not None]
     views = 2 if len(others) == len(good) else 1
     if views == 2:

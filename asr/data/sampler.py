@@ -78,6 +78,12 @@ class BucketSampler:
         padded = sum(self._lengths[b].max() * len(b) for b in batches)
         return 1 - sum(self._lengths[b].sum() for b in batches) / padded if padded else 0.0
 
+    def largest(self) -> tuple[int, int]:
+        """Utterances and frames of the batch of this epoch that is largest with its padding."""
+        batches = [step[self._rank] for step in self._steps()]
+        sizes = [(len(b), int(self._lengths[b].max())) for b in batches if len(b)]
+        return max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+
     def _steps(self) -> list[list[np.ndarray]]:
         """For each step, one batch of indices a process. The last steps may leave some without."""
         if self._planned is None or self._planned[0] != self.epoch:

@@ -16,9 +16,15 @@ from torch.optim import Optimizer
 
 from asr.errors import TrainingError
 
+LAST, BEST = "last.safetensors", "best.safetensors"  # in a run's folder
+MODEL_FILE = "model.json"  # beside them: what an export needs besides the weights
+
 
 def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write whole or not at all: a full disk or a kill leaves the previous file as it was."""
+    """Write whole or not at all: a full disk or a kill leaves the previous file as it was.
+
+    Raises TrainingError if it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -27,6 +33,11 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any])
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}",
+            "make room on the disk; the same command goes on from the checkpoint before",
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

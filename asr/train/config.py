@@ -71,21 +71,26 @@ class DataConfig:
 class OptimizerConfig:
     """Adam (Kingma & Ba 2015, with decoupled weight decay) or SGD with momentum.
 
-    The learning rate rises over `warmup_steps`, stays, and falls linearly over the last `decay`
-    share of all steps to `final` times its height. Gradients are averaged over the target symbols
-    or over the utterances of a batch, then each is clipped to +-`clip_value`, and all of them to
-    the norm `clip`.
+    schedule: after the learning rate has risen over `warmup_steps`, `plateau` lets it stay, and
+    fall linearly over the last `decay` share of all steps to `final` times its height; `one_cycle`
+    lets it fall to there along a half cosine over all the other steps (Smith & Topin 2018); `noam`
+    lets it fall with the square root of the steps, without an end (Vaswani et al. 2017).
+    accumulate: so many batches make one update. Gradients are averaged over the target symbols or
+    over the utterances of it, then each is clipped to +-`clip_value`, and all of them to the norm
+    `clip`.
     """
 
     name: Literal["adam", "sgd"] = "adam"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     momentum: float = 0.9
+    schedule: Literal["plateau", "one_cycle", "noam"] = "plateau"
     warmup_steps: int = 300
     decay: float = 0.3
     final: float = 0.02
     clip: float = 5.0
     clip_value: float | None = None
+    accumulate: int = 1
     average_over: Literal["symbols", "utterances"] = "symbols"
 
 
@@ -136,9 +141,11 @@ class NoiseConfig:
 class TrainerConfig:
     """The course of a run.
 
-    init: weights to start from: a safetensors file of another run, or of a bundle. What has another
-    shape, such as the head of another vocabulary, starts anew.
-    precision: `bf16` runs the network in bfloat16 by autocast, on CUDA or on CPUs that have it.
+    init: a bundle, a run's folder, or a file of weights to start from, whatever the vocabulary: see
+    `asr.train.transfer`.
+    precision: `bf16` runs the network in bfloat16 by autocast, on CUDA or on CPUs that have it;
+    `fp16` in float16 with scaled gradients, on CUDA.
+    preflight: try the largest batch first, to see whether the memory suffices (not with truncate).
     truncate: feature rows after which back-propagation is cut (`asr.train.truncated`), so that
     memory does not grow with the recordings; for causal encoders. null: never.
     masks_from: the epoch (from 0) in which SpecAugment starts. ema: decay of the moving average of
@@ -150,7 +157,8 @@ class TrainerConfig:
     seed: int = 1
     device: str = "auto"
     init: str | None = None
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    preflight: bool = True
     truncate: int | None = None
     masks_from: int = 2
     ema: float = 0.999
@@ -158,6 +166,13 @@ class TrainerConfig:
     patience: int = 10
     checkpoint_minutes: float = 10.0
     log_steps: int = 20
+
+    def __post_init__(self) -> None:
+        if self.truncate is not None and self.precision == "fp16":
+            raise ConfigError(
+                "trainer.truncate adds up gradients that fp16 would have to scale",
+                "trainer.precision=bf16 or fp32",
+            )
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,14 @@ class Processes:
             offset += size
         return buffer[offset:]
 
+    def gather(self, names: list[str]) -> list[str]:
+        """The names that any process gives, in the order of the processes."""
+        if self.world_size == 1:
+            return names
+        gathered: list[list[str]] = [[] for _ in range(self.world_size)]
+        dist.all_gather_object(gathered, names)
+        return [name for given in gathered for name in given]
+
     def wait(self) -> None:
         if self.world_size > 1:
             dist.barrier()

@@ -27,7 +27,7 @@ def greedy_texts(log_probs: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> 
 
 @torch.inference_mode()
 def count_errors(
-    model: AcousticModel, batches: Iterable[Batch | None], vocabulary: Vocabulary
+    model: AcousticModel, batches: Iterable[Batch], vocabulary: Vocabulary
 ) -> torch.Tensor:
     """(word errors, words, character errors, characters, -ln p(targets), symbols), summed.
 
@@ -36,7 +36,7 @@ def count_errors(
     timit = set(TIMIT_61) <= set(vocabulary.symbols)
     counts = torch.zeros(6, dtype=torch.float64)
     for batch in batches:
-        if batch is None:
+        if not batch.texts:
             continue
         log_probs, lengths = model(batch.features, batch.lengths)
         counts[4:] += _loss(log_probs, lengths, batch, model.primary)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
+
+from asr.data.dataset import Batch
 
 
 class RunLog:
@@ -56,9 +60,9 @@ class RunLog:
         self._task = self._progress.add_task("", total=steps, completed=done, rate=0.0, loss=0.0)
         self._progress.start()
 
-    def advance(self, rate: float, loss: float) -> None:
+    def advance(self, n_batches: int, rate: float, loss: float) -> None:
         if self._progress:
-            self._progress.update(self._task, advance=1, rate=rate, loss=loss)
+            self._progress.update(self._task, advance=n_batches, rate=rate, loss=loss)
 
     def end_epoch(self) -> None:
         if self._progress:
@@ -70,3 +74,43 @@ class RunLog:
         if self.active:
             self._file.close()
             self._board.close()
+
+
+class Meter:
+    """Averages between two lines of the log."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._values: list[dict[str, float]] = []
+        self._frames, self._failures = 0, 0
+        self._waited, self._started = 0.0, time.monotonic()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        before = time.monotonic()
+        yield
+        self._waited += time.monotonic() - before
+
+    def add(self, values: dict[str, float], batches: Sequence[Batch]) -> None:
+        self._values.append(values)
+        self._frames += sum(int(batch.lengths.sum()) for batch in batches)
+        self._failures += sum(len(batch.failures) for batch in batches)
+
+    def loss(self) -> float:
+        return self._values[-1]["loss"]
+
+    def frames_per_second(self) -> float:
+        return self._frames / max(time.monotonic() - self._started, 1e-6)
+
+    def flush(self) -> dict[str, float]:
+        """Means since the last flush; frames/s and failures are those of this process."""
+        n = len(self._values)
+        means = {k: sum(v[k] for v in self._values) / n for k in self._values[0]}
+        elapsed = max(time.monotonic() - self._started, 1e-6)
+        means["frames_per_second"] = self._frames / elapsed
+        means["waiting"] = self._waited / elapsed
+        means["failures"] = self._failures
+        self._reset()
+        return means

@@ -8,10 +8,11 @@ was never interrupted, to the bit on a CPU.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,18 +30,19 @@ from asr.errors import TrainingError
 from asr.models.acoustic import AcousticModel
 from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
+from asr.train.checkpoint import BEST, LAST
 from asr.train.config import TrainingConfig
 from asr.train.crf import UnitTrigram
+from asr.train.device import check_memory, choose_device
 from asr.train.distributed import Processes
 from asr.train.evaluation import count_errors
 from asr.train.loading import make_loader, make_sampler
-from asr.train.log import RunLog
-from asr.train.losses import training_loss
+from asr.train.log import Meter, RunLog
+from asr.train.losses import suspects, training_loss
 from asr.train.noise import make_noise
 from asr.train.optimization import learning_rate, make_optimizer
 from asr.train.truncated import truncated_backward
 
-LAST, BEST = "last.safetensors", "best.safetensors"
 # Settings that may change when a run goes on; any other change makes it another run.
 _MAY_CHANGE = {
     "run",
@@ -53,7 +55,7 @@ _MAY_CHANGE = {
     "data.cache",
     "data.spool",
 }
-_MAX_BAD_STEPS = 20
+_MAX_BAD_STEPS, _MAX_NAMES = 20, 8
 
 
 @dataclass
@@ -61,7 +63,7 @@ class State:
     """Where a run is."""
 
     epoch: int = 0
-    step_in_epoch: int = 0
+    step_in_epoch: int = 0  # batches
     step: int = 0
     bad_steps: int = 0
     seconds: float = 0.0
@@ -86,7 +88,7 @@ class Trainer:
         self.config = config
         self.trigrams = trigrams
         self.folder = Path(config.run)
-        self.device = _device(config.trainer.device)
+        self.device = choose_device(config.trainer)
         self.processes = Processes(self.device)
         self.model = model.to(self.device)
         self.vocabulary = vocabulary
@@ -96,6 +98,9 @@ class Trainer:
             *(self.noise.parameters() if self.noise else ()),
         ]
         self.optimizer = self._new_optimizer()
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=config.trainer.precision == "fp16"
+        )
         self.state = State()
         self.log = RunLog(self.folder, self.processes.is_main)
         self._stop = False
@@ -108,17 +113,18 @@ class Trainer:
         self._dev_loader = make_loader(config, dev_set, self._dev_sampler, self.device)
 
     def fit(self) -> State:
-        trainer = self.config.trainer
+        config, trainer = self.config, self.config.trainer
         if (self.folder / LAST).exists():
             self.resume()
-        elif trainer.init is not None:
-            self._start_from(Path(trainer.init))
         self.log.say(
             f"{sum(p.numel() for p in self.model.parameters()):,} parameters, "
             f"{len(self._train_sampler)} steps an epoch, "
             f"padding {self._train_sampler.padding():.1%}, "
             f"{self.processes.world_size} process(es) on {self.device}"
         )
+        if trainer.preflight and trainer.truncate is None:
+            largest = self._train_sampler.largest()
+            self.log.say(check_memory(self.model, config, largest, self.trigrams))
         with self._signals():
             while self.state.epoch < trainer.epochs and not self._stop and not self._converged():
                 self._train_epoch()
@@ -154,43 +160,29 @@ class Trainer:
         if self.noise:
             self.noise.load_state_dict(checkpoint.select(tensors, "noise."))
         checkpoint.unpack_optimizer(self.optimizer, tensors)
+        self.scaler.load_state_dict(metadata.get("scaler", {}))
         self.state = State(**metadata["state"])
         self.state.scores = [(error, epoch) for error, epoch in self.state.scores]
         self.log.say(f"resumed at epoch {self.state.epoch + 1}, step {self.state.step}")
 
-    def _start_from(self, path: Path) -> None:
-        """Take over the weights of another run or bundle, as far as their shapes fit."""
-        current = self.model.state_dict()
-        weights = checkpoint.load_weights(path)
-        fitting = {
-            name: tensor.float()
-            for name, tensor in weights.items()
-            if name in current and current[name].shape == tensor.shape
-        }
-        if not fitting:
-            raise TrainingError(f"{path}: none of its weights fits this network")
-        self.model.load_state_dict({**current, **fitting})
-        self._ema = {k: v.clone() for k, v in self.model.state_dict().items()}
-        anew = ", ".join(name for name in current if name not in fitting)
-        self.log.say(f"started from {path}" + (f"; anew: {anew}" if anew else ""))
-
     def _train_epoch(self) -> None:
         state, config = self.state, self.config
         self._train_sampler.set_epoch(state.epoch, state.step_in_epoch)
-        n_steps = len(self._train_sampler)
-        total_steps = n_steps * config.trainer.epochs
-        self.log.start_epoch(state.epoch, config.trainer.epochs, state.step_in_epoch, n_steps)
+        n_batches, together = len(self._train_sampler), config.optimizer.accumulate
+        total_steps = math.ceil(n_batches / together) * config.trainer.epochs
+        self.log.start_epoch(state.epoch, config.trainer.epochs, state.step_in_epoch, n_batches)
         self.model.train()
-        meter, saved = _Meter(), time.monotonic()
-        batches = iter(self._train_loader)
-        for _ in range(state.step_in_epoch, n_steps):
+        meter, saved = Meter(), time.monotonic()
+        loader = iter(self._train_loader)
+        while state.step_in_epoch < n_batches:
             with meter.waiting():
-                batch = next(batches)
+                batches = list(itertools.islice(loader, together))
             rate = learning_rate(state.step, total_steps, config.optimizer)
-            for failure in batch.failures if batch is not None else ():
+            for failure in (f for batch in batches for f in batch.failures):
                 self.log.say(f"left out: {failure}")
-            meter.add(self._step(batch, rate), batch)
-            self.log.advance(meter.frames_per_second(), meter.loss())
+            meter.add(self._step(batches, rate), batches)
+            state.step_in_epoch += len(batches)
+            self.log.advance(len(batches), meter.frames_per_second(), meter.loss())
             if state.step % config.trainer.log_steps == 0:
                 values = meter.flush()
                 self.log.write("train", state.step, epoch=state.epoch, rate=rate, **values)
@@ -202,28 +194,30 @@ class Trainer:
                 break
         self.log.end_epoch()
 
-    def _step(self, batch: Batch | None, rate: float) -> dict[str, float]:
-        """One update. All processes add up gradients and counts, so that the update is that of
-        one process on the joined batch."""
+    def _step(self, batches: Sequence[Batch], rate: float) -> dict[str, float]:
+        """One update. Gradients and counts add up over `batches` and over all processes, so that
+        the update is that of one process on one joined batch."""
         state, config = self.state, self.config
         started = time.monotonic()
         torch.manual_seed(hash((config.trainer.seed, state.step, self.processes.rank)))
         self.optimizer.zero_grad(set_to_none=True)
-        loss, blanks = torch.zeros(()), torch.zeros(())
-        count = 0  # of what the gradient is averaged over
-        if batch is not None:
-            batch = batch.to(self.device)
-            with self._noise():
-                loss, blanks = self._backward(batch)
-            if config.optimizer.average_over == "symbols":
-                count = int(batch.target_lengths[self.model.primary].clamp(min=1).sum())
-            else:
-                count = len(batch.texts)
-        n_heard = len(batch.texts) / batch.views if batch is not None else 0
-        extra = torch.tensor([float(loss.detach()), count, n_heard, float(self._stop)])
+        loss, blanks = 0.0, []
+        count, n_heard = 0, 0.0  # what the gradient is averaged over, and utterances
+        with self._noise():
+            for batch in batches:
+                if not batch.texts:
+                    continue
+                batch = batch.to(self.device)
+                part, blank_ratio = self._backward(batch)
+                loss += float(part.detach())
+                blanks.append(float(blank_ratio))
+                count += batch.size(config.optimizer.average_over, self.model.primary)
+                n_heard += len(batch.texts) / batch.views
+        extra = torch.tensor([loss, count, n_heard, float(self._stop)])
         parameters = self.parameters
-        loss_sum, total, n_heard, stop = self.processes.sum_gradients(parameters, extra).tolist()
+        loss, total, n_heard, stop = self.processes.sum_gradients(parameters, extra).tolist()
         self._stop = stop > 0
+        self.scaler.unscale_(self.optimizer)
         length = None
         if self.noise and not self._quiet():
             length = self.noise.add_cost(n_heard / self._n_train)
@@ -233,21 +227,21 @@ class Trainer:
         if config.optimizer.clip_value is not None:
             torch.nn.utils.clip_grad_value_(parameters, config.optimizer.clip_value)
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip))
-        if math.isfinite(norm):
+        if math.isfinite(norm) and n_heard:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            self.optimizer.step()
+            self.scaler.step(self.optimizer)
             self._update_ema()
             state.bad_steps = 0
         else:
-            self._skip_bad_step(batch, norm)
+            self._skip_bad_step(batches, f"gradient norm {norm}" if n_heard else "no recording")
+        self.scaler.update()
         state.step += 1
-        state.step_in_epoch += 1
         state.seconds += time.monotonic() - started
         return {
-            "loss": loss_sum / max(total, 1.0),
+            "loss": loss / max(total, 1.0),
             "gradient_norm": norm,
-            "blank_ratio": float(blanks),
+            "blank_ratio": sum(blanks) / max(len(blanks), 1),
             **({} if length is None else {"description_length": length}),
         }
 
@@ -267,16 +261,17 @@ class Trainer:
                 )
         with self._autocast():
             loss, blanks = training_loss(self.model, batch, weights, config.loss, self.trigrams)
-        loss.backward()
+        self.scaler.scale(loss).backward()
         return loss, blanks
 
-    def _skip_bad_step(self, batch: Batch | None, norm: float) -> None:
+    def _skip_bad_step(self, batches: Sequence[Batch], problem: str) -> None:
         self.state.bad_steps += 1
-        ids = [] if batch is None else batch.ids[:3]
-        self.log.say(f"gradient norm {norm} at step {self.state.step}: step skipped; {ids}")
+        names = self.processes.gather([n for b in batches for n in suspects(self.model, b)])
+        told = ", ".join(names[:_MAX_NAMES]) + (" …" if len(names) > _MAX_NAMES else "")
+        self.log.say(f"{problem} at step {self.state.step}: step skipped; look at {told}")
         if self.state.bad_steps >= _MAX_BAD_STEPS:
             raise TrainingError(
-                f"{_MAX_BAD_STEPS} steps in a row without a finite gradient",
+                f"{_MAX_BAD_STEPS} steps in a row without a finite gradient; the last: {told}",
                 "lower optimizer.learning_rate or optimizer.clip, or use trainer.precision=fp32",
             )
 
@@ -413,19 +408,21 @@ class Trainer:
             "config": to_dict(self.config),
             "vocabulary": list(self.vocabulary.symbols),
             "state": dataclasses.asdict(self.state),
+            "scaler": self.scaler.state_dict(),
             "torch": torch.__version__,
         }
 
     def _epoch_file(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch + 1:03d}.safetensors"
 
-    def _moved(self, loader: DataLoader) -> Iterator[Batch | None]:
+    def _moved(self, loader: DataLoader) -> Iterator[Batch]:
         for batch in loader:
-            yield None if batch is None else batch.to(self.device)
+            yield batch.to(self.device)
 
     def _autocast(self) -> torch.autocast:
-        enabled = self.config.trainer.precision == "bf16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+        precision = self.config.trainer.precision
+        dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=precision != "fp32")
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -441,50 +438,3 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-class _Meter:
-    """Averages between two lines of the log."""
-
-    def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        self._values: list[dict[str, float]] = []
-        self._frames, self._failures = 0, 0
-        self._waited, self._started = 0.0, time.monotonic()
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        before = time.monotonic()
-        yield
-        self._waited += time.monotonic() - before
-
-    def add(self, values: dict[str, float], batch: Batch | None) -> None:
-        self._values.append(values)
-        if batch is not None:
-            self._frames += int(batch.lengths.sum())
-            self._failures += len(batch.failures)
-
-    def loss(self) -> float:
-        return self._values[-1]["loss"]
-
-    def frames_per_second(self) -> float:
-        return self._frames / max(time.monotonic() - self._started, 1e-6)
-
-    def flush(self) -> dict[str, float]:
-        """Means since the last flush; frames/s and failures are those of this process."""
-        n = len(self._values)
-        means = {k: sum(v[k] for v in self._values) / n for k in self._values[0]}
-        elapsed = max(time.monotonic() - self._started, 1e-6)
-        means["frames_per_second"] = self._frames / elapsed
-        means["waiting"] = self._waited / elapsed
-        means["failures"] = self._failures
-        self._reset()
-        return means
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)

@@ -95,6 +95,31 @@ def certainty(log_probs: Tensor, lengths: Tensor) -> Tensor:
     return (math.log(log_probs.shape[-1]) - entropy)[_inside(log_probs, lengths)].sum()
 
 
+@torch.no_grad()
+def suspects(model: AcousticModel, batch: Batch) -> list[str]:
+    """The utterances of which a loss that is no number may come, or the files that failed.
+
+    Those whose features are not finite, else those whose own loss is not, else all.
+    """
+    if not batch.texts:
+        return batch.failures
+    finite = batch.features.isfinite().all(dim=2).all(dim=1)
+    if finite.all():
+        log_probs, lengths = model(batch.features, batch.lengths)
+        known = batch.target_lengths[model.primary].clamp(min=0)
+        losses = nn.functional.ctc_loss(
+            log_probs.transpose(0, 1),
+            batch.targets[model.primary],
+            lengths,
+            known,
+            reduction="none",
+            zero_infinity=True,
+        )
+        finite = losses.isfinite()
+    bad = [name for name, good in zip(batch.ids, finite.tolist(), strict=True) if not good]
+    return list(dict.fromkeys(bad or batch.ids))
+
+
 def _inside(log_probs: Tensor, lengths: Tensor) -> Tensor:
     """(B, T): True where a frame belongs to its utterance and is not padding."""
     frames = torch.arange(log_probs.shape[1], device=log_probs.device)

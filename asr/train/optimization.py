@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,7 +37,7 @@ def make_optimizer(
 
 
 def learning_rate(step: int, total_steps: int, config: OptimizerConfig) -> float:
-    """The rate of `step` (from 0): warm-up, a plateau, a straight line down.
+    """The rate of `step` (from 0), by the schedule of `config`.
 
     A function of the step alone, so that a resumed run needs no memory of it.
 
@@ -44,7 +45,13 @@ def learning_rate(step: int, total_steps: int, config: OptimizerConfig) -> float
     >>> [learning_rate(step, 8, config) for step in range(8)]
     [0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
-    rising = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    decay_steps = max(1.0, config.decay * total_steps)
-    left = min(1.0, (total_steps - step) / decay_steps)
+    warmup = max(1, config.warmup_steps)
+    rising = min(1.0, (step + 1) / warmup)
+    if config.schedule == "noam":
+        return config.learning_rate * min(rising, math.sqrt(warmup / (step + 1)))
+    if config.schedule == "one_cycle":
+        done = min(1.0, max(0, step + 1 - warmup) / max(1, total_steps - warmup))
+        left = (1 + math.cos(math.pi * done)) / 2
+    else:
+        left = min(1.0, (total_steps - step) / max(1.0, config.decay * total_steps))
     return config.learning_rate * rising * (config.final + (1 - config.final) * left)

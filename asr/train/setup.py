@@ -23,12 +23,12 @@ from asr.text.languages import normalizer
 from asr.text.phones import TIMIT_61, read_lexicon
 from asr.text.targets import Pronunciation, Spelling, Targets
 from asr.text.vocabulary import Vocabulary
+from asr.train.checkpoint import LAST, MODEL_FILE
 from asr.train.config import DataConfig, HeadSettings, TrainingConfig
 from asr.train.crf import UnitTrigram
 from asr.train.loop import Trainer
+from asr.train.transfer import Source
 from asr.types import Utterance
-
-MODEL_FILE = "model.json"  # in a run's folder: what an export needs besides the weights
 
 
 def make_trainer(config: TrainingConfig) -> Trainer:
@@ -50,7 +50,11 @@ def make_trainer(config: TrainingConfig) -> Trainer:
         for split, utterances in zip(("train", "dev"), read_splits(config.data), strict=True)
     )
     reader = _shard_reader(config)
-    features = _with_statistics(config, train, reader)
+    begins = config.trainer.init is not None and not (Path(config.run) / LAST).exists()
+    source = Source(Path(config.trainer.init or "")) if begins else None
+    if source is not None:
+        source.check(config.features, config.model)
+    features = _with_statistics(config, train, reader, source)
     augmenter = Augmenter(
         augment,
         features,
@@ -76,6 +80,9 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     if config.trainer.truncate is not None:
         model.causal_encoder()
     primary = vocabularies[model.primary]
+    if source is not None:
+        anew = ", ".join(source.copy_to(model, vocabularies))
+        print(f"started from {source.path}" + (f"; anew: {anew}" if anew else ""))
     lengths = _rows(train, features), _rows(dev, features)
     trigrams = {
         name: UnitTrigram((spell(u.text) or () for u in train), len(spell.vocabulary))
@@ -172,15 +179,17 @@ def _shard_reader(config: TrainingConfig) -> ShardReader:
 
 
 def _with_statistics(
-    config: TrainingConfig, train: list[Utterance], reader: ShardReader
+    config: TrainingConfig, train: list[Utterance], reader: ShardReader, source: Source | None
 ) -> FeatureConfig:
-    """The feature settings with the training set's mean and deviation, measured once per run."""
+    """The feature settings with mean and deviation of the training set, measured once per run."""
     if config.features.mean is not None:
         return config.features
     description = Path(config.run) / MODEL_FILE
     if description.exists():
         known = json.loads(description.read_text(encoding="utf-8"))["features"]
         mean, std = tuple(known["mean"]), tuple(known["std"])
+    elif source is not None and source.features is not None:
+        return source.features  # what its weights are used to
     else:
         single = replace(config.features, stack=1, stride=1, mean=None, std=None)
         shards = shard_numbers(train)

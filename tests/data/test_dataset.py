@@ -84,7 +84,8 @@ def test_a_bad_file_is_named_and_the_others_go_on(utterances, tmp_path):
     assert len(batch.lengths) == 2
     assert len(batch.failures) == 1
     assert "broken.wav" in batch.failures[0]
-    assert collate([dataset[0, 2]], ["characters"]) is None
+    nothing = collate([dataset[0, 2]], ["characters"])
+    assert (nothing.texts, len(nothing.failures)) == ([], 1)
 
 
 def test_a_head_without_target_is_marked(utterances):

@@ -44,7 +44,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(TrainingError, match=r"No space left.*from the checkpoint before"):
         checkpoint.save(path, {"a": torch.zeros(2)}, {})
     assert torch.equal(checkpoint.load(path)[0]["a"], torch.ones(2))
     assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]

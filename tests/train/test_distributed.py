@@ -1,12 +1,14 @@
-"""Two processes on halves of a batch are one process on the whole of it.
+"""Two processes on halves of a batch are one process on the whole of it, dead or alive.
 
-Run by itself under torchrun, this file is the worker: it writes what it computed.
+Run by itself under torchrun, this file is the worker: it writes what it computed, or it trains and
+kills one of its processes on the way.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from asr.train import checkpoint  # noqa: E402
 from asr.train.distributed import Processes  # noqa: E402
 
 
@@ -51,7 +54,7 @@ def worker(output: Path) -> None:
 def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     return subprocess.run(
-        [*command, "--nproc-per-node", "2", *map(str, arguments)],
+        [*command, "--nproc-per-node", "2", "--max-restarts", "1", *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
@@ -108,6 +111,74 @@ def test_a_run_of_two_processes_learns_and_sees_every_utterance(tones, tmp_path)
     assert (run / "curves.png").exists()
 
 
+def overrides(run: Path, tones: Path, **more: object) -> list[str]:
+    settings = {
+        "run": run,
+        "data.train": f"[{tones}]",
+        "data.dev": f"[{tones}]",
+        "data.batch_frames": 60,
+        "features.n_mels": 20,
+        "model.hidden_size": 24,
+        "model.layers": 1,
+        "model.dropout": 0.0,
+        "trainer.device": "cpu",
+        "trainer.epochs": 1,
+        "optimizer": "sgd",
+        "optimizer.learning_rate": 0.1,
+    }
+    return [f"{key}={value}" for key, value in (settings | more).items()]
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one_that_accumulates_what_both_have(tones, tmp_path):
+    from asr.cli.train import compose
+    from asr.train.setup import make_trainer
+
+    one = overrides(tmp_path / "one", tones, **{"optimizer.accumulate": 2})
+    make_trainer(compose(one)).fit()
+    done = torchrun("-m", "asr", "train", *overrides(tmp_path / "two", tones))
+    assert done.returncode == 0, done.stderr
+    alone, together = (
+        checkpoint.load_weights(tmp_path / name / checkpoint.BEST) for name in ("one", "two")
+    )
+    for name, tensor in alone.items():
+        torch.testing.assert_close(tensor, together[name], atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_killed_process_comes_back_and_the_run_ends_as_if_nothing_had_been(tones, tmp_path):
+    more = {"trainer.checkpoint_minutes": 0.0, "augment": "default", "trainer.epochs": 2}
+    for name, kill in (("whole", "never"), ("killed", "once")):
+        run = tmp_path / name
+        done = torchrun(__file__, tmp_path / f"{name}.killed", kill, *overrides(run, tones, **more))
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "killed.killed").exists()
+    assert not (tmp_path / "whole.killed").exists()
+    whole, killed = (checkpoint.load(tmp_path / n / checkpoint.LAST) for n in ("whole", "killed"))
+    for name, tensor in whole[0].items():
+        assert torch.equal(tensor, killed[0][name]), name
+    assert whole[1]["state"]["step"] == killed[1]["state"]["step"]
+
+
+def train_and_die(mark: Path, kill: str, settings: list[str]) -> None:
+    """Train; with `kill` "once", the second process dies in its fourth step, and leaves a mark."""
+    from asr.cli.train import compose
+    from asr.train.setup import make_trainer
+
+    trainer = make_trainer(compose(settings))
+    step = trainer._step
+
+    def dying(*arguments):
+        doomed = kill == "once" and not trainer.processes.is_main and not mark.exists()
+        if doomed and trainer.state.step == 3:
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(*arguments)
+
+    trainer._step = dying
+    trainer.fit()
+
+
 def test_alone_nothing_is_sent(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     processes = Processes(torch.device("cpu"))
@@ -120,4 +191,7 @@ def test_alone_nothing_is_sent(monkeypatch):
 
 
 if __name__ == "__main__":
-    worker(Path(sys.argv[1]))
+    if len(sys.argv) == 2:
+        worker(Path(sys.argv[1]))
+    else:
+        train_and_die(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

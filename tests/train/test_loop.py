@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from asr.data.manifest import read_manifest  # noqa: E402
 from asr.errors import ConfigError, TrainingError  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
-from asr.train.loop import BEST, LAST  # noqa: E402
+from asr.train.checkpoint import BEST, LAST  # noqa: E402
 
 
 def weights(folder: str | Path, name: str = LAST) -> dict[str, torch.Tensor]:
@@ -129,6 +129,60 @@ def test_gradients_are_averaged_over_symbols_or_utterances(make, tones, tmp_path
     for quantity in ("loss", "gradient_norm"):
         symbol, utterance = (first[over][quantity] for over in ("symbols", "utterances"))
         assert symbol * n_symbols == pytest.approx(utterance * 12, rel=1e-4)
+
+
+STILL = {
+    "model": {"dropout": 0.0},
+    "augment": {"speeds": [1.0], "time_masks": 0, "frequency_masks": 0},
+    "optimizer": {"name": "sgd", "learning_rate": 0.1},
+}
+
+
+def test_accumulated_batches_make_the_update_of_one_large_batch(make, tmp_path):
+    for name, frames, together in (("large", 10_000, 1), ("small", 120, 100), ("pairs", 120, 2)):
+        make(
+            run=str(tmp_path / name),
+            data={"batch_frames": frames},
+            trainer={"epochs": 1, "log_steps": 1},
+            **{**STILL, "optimizer": {**STILL["optimizer"], "accumulate": together}},
+        ).fit()
+    large, small = weights(tmp_path / "large"), weights(tmp_path / "small")
+    for name, tensor in large.items():
+        torch.testing.assert_close(tensor, small[name], atol=1e-5, rtol=0)
+    steps = {n: len(log(tmp_path / n, "train")) for n in ("large", "small", "pairs")}
+    assert steps["large"] == steps["small"] == 1
+    assert steps["pairs"] > 1
+
+
+def test_scaled_gradients_give_the_same_update(make, tmp_path, monkeypatch):
+    """The path of fp16, but for the half precision itself, which CPUs lack."""
+    make(run=str(tmp_path / "plain"), trainer={"epochs": 1}, **STILL).fit()
+    trainer = make(run=str(tmp_path / "scaled"), trainer={"epochs": 1}, **STILL)
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    trainer.fit()
+    plain, scaled = weights(tmp_path / "plain"), weights(tmp_path / "scaled")
+    for name, tensor in plain.items():
+        torch.testing.assert_close(tensor, scaled[name], atol=1e-6, rtol=1e-5)
+    assert checkpoint.load(tmp_path / "scaled" / LAST)[1]["scaler"]["scale"] == 2.0**10
+
+
+def test_a_training_set_that_cannot_be_read_is_told(make, tones, tmp_path):
+    lost = tmp_path / "lost.jsonl"
+    lines = [line.replace(".wav", "-lost.wav") for line in tones.read_text().splitlines(True)]
+    lost.write_text("".join(lines[:11]) + tones.read_text().splitlines(True)[11])
+    trainer = make(
+        data={"train": [str(lost)], "batch_utterances": 1},
+    )
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    lost_batches = [b for b in trainer._train_loader if not b.texts]
+    assert len(lost_batches) == 11
+    for batch in lost_batches[:5]:
+        trainer._step([batch], 0.01)
+    assert trainer.state.bad_steps == 5
+    assert_same(before, dict(trainer.model.state_dict()))
+    trainer.state.bad_steps = 19
+    with pytest.raises(TrainingError, match=r"the last: .*-lost\.wav: no such file"):
+        trainer._step(lost_batches[:1], 0.01)
 
 
 def test_steps_without_finite_gradient_are_skipped_and_end_the_run(make, monkeypatch):

@@ -9,7 +9,7 @@ from asr.data.dataset import Batch  # noqa: E402
 from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402
 from asr.models.encoder import EncoderConfig  # noqa: E402
 from asr.train.config import LossConfig  # noqa: E402
-from asr.train.losses import certainty, inconsistency, training_loss  # noqa: E402
+from asr.train.losses import certainty, inconsistency, suspects, training_loss  # noqa: E402
 
 PLAIN = LossConfig()
 
@@ -120,3 +120,13 @@ def test_certainty_is_least_where_all_classes_are_as_probable(model):
         training_loss(model, batch, {"characters": 1.0}, LossConfig(entropy=w))[0] for w in (0, 0.1)
     )
     assert float(smoothed.detach()) > float(plain.detach())
+
+
+def test_what_is_no_number_is_named(model):
+    batch = make_batch([[1], [2], [1]], [3, 3, 3])
+    batch.ids = ["a", "b", "c"]
+    assert suspects(model, batch) == ["a", "b", "c"]
+    batch.features[1, 2, 0] = float("nan")
+    assert suspects(model, batch) == ["b"]
+    nothing = Batch(torch.zeros(0, 0, 0), torch.zeros(0), {}, {}, [], ["d: no such file"])
+    assert suspects(model, nothing) == ["d: no such file"]

@@ -8,8 +8,8 @@ torch = pytest.importorskip("torch")
 
 from asr.errors import ConfigError  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
+from asr.train.checkpoint import BEST, LAST  # noqa: E402
 from asr.train.config import NoiseConfig  # noqa: E402
-from asr.train.loop import BEST, LAST  # noqa: E402
 from asr.train.noise import AdaptiveNoise, WeightNoise, make_noise  # noqa: E402
 
 

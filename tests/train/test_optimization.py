@@ -16,3 +16,20 @@ def test_the_rate_rises_stays_and_falls():
     assert rates[75] == pytest.approx(2 * (0.1 + 0.9 * 0.5))
     assert rates[99] > 0.2
     assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
+
+
+def test_one_cycle_falls_along_a_cosine():
+    config = OptimizerConfig(learning_rate=2.0, schedule="one_cycle", warmup_steps=10, final=0.1)
+    rates = [learning_rate(step, 110, config) for step in range(110)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[9] == 2.0
+    assert rates[59] == pytest.approx(2 * (0.1 + 0.9 / 2))
+    assert rates[109] == pytest.approx(0.2)
+    assert all(a > b for a, b in itertools.pairwise(rates[9:]))
+
+
+def test_noam_falls_with_the_square_root():
+    config = OptimizerConfig(learning_rate=2.0, schedule="noam", warmup_steps=4)
+    rates = [learning_rate(step, 64, config) for step in range(64)]
+    assert rates[:4] == [0.5, 1.0, 1.5, 2.0]
+    assert (rates[15], rates[63]) == (1.0, 0.5)

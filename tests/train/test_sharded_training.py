@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from asr.data.manifest import read_manifest  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
-from asr.train.loop import LAST  # noqa: E402
+from asr.train.checkpoint import LAST  # noqa: E402
 from data_prep.shard import shard  # noqa: E402
 
 

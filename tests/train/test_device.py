@@ -1,0 +1,37 @@
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from asr.errors import ConfigError, TrainingError  # noqa: E402
+from asr.train import device  # noqa: E402
+from asr.train.config import TrainerConfig  # noqa: E402
+
+
+def test_half_precision_needs_a_gpu():
+    with pytest.raises(ConfigError, match=r"no fp16 on CPUs.*bf16"):
+        device.choose_device(TrainerConfig(device="cpu", precision="fp16"))
+    assert device.choose_device(TrainerConfig(device="cpu", precision="bf16")).type == "cpu"
+
+
+def test_the_largest_batch_is_tried_and_leaves_no_trace(make, settings):
+    trainer = make()
+    lengths = trainer._train_sampler._lengths
+    utterances, rows = trainer._train_sampler.largest()
+    assert max(lengths) <= utterances * rows <= 120
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    said = device.check_memory(trainer.model, trainer.config, (utterances, rows), {})
+    assert f"{utterances} x {round(rows / 0.95)} feature rows, fits" in said
+    assert all(torch.equal(before[n], t) for n, t in trainer.model.state_dict().items())
+    assert all(p.grad is None for p in trainer.model.parameters())
+
+
+def test_a_batch_that_does_not_fit_is_told_before_the_first_step(make, monkeypatch):
+    trainer = make()
+
+    def full(*_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 1 bytes")
+
+    monkeypatch.setattr(device, "training_loss", full)
+    with pytest.raises(TrainingError, match=r"does not fit.*lower data\.batch_frames"):
+        trainer.fit()
+    assert trainer.state.step == 0
