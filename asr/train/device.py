@@ -37,8 +37,9 @@ def check_memory(
 ) -> str:
     """Run the largest batch of an epoch forward and backward, before an hour is lost.
 
-    `largest` is its utterances and feature rows, `trigrams` what the loss takes. Nothing of the model changes. Returns what to say
-    about the memory that it took; raises TrainingError if there is not enough.
+    `largest` is its utterances and feature rows, `trigrams` what the loss takes. Nothing of the
+    model changes. Returns what to say about the memory that it took; raises TrainingError if there
+    is not enough.
     """
     device = next(model.parameters()).device
     utterances, rows = largest

@@ -129,39 +129,43 @@ def overrides(run: Path, tones: Path, **more: object) -> list[str]:
     return [f"{key}={value}" for key, value in (settings | more).items()]
 
 
-@pytest.mark.slow
-def test_two_processes_train_like_one_that_accumulates_what_both_have(tones, tmp_path):
+@pytest.fixture(scope="module")
+def alone(tones, tmp_path_factory) -> dict[str, torch.Tensor]:
+    """What one process learns that joins the batches of two in each step."""
     from asr.cli.train import compose
     from asr.train.setup import make_trainer
 
-    one = overrides(tmp_path / "one", tones, **{"optimizer.accumulate": 2})
-    make_trainer(compose(one)).fit()
-    done = torchrun("-m", "asr", "train", *overrides(tmp_path / "two", tones))
-    assert done.returncode == 0, done.stderr
-    alone, together = (
-        checkpoint.load_weights(tmp_path / name / checkpoint.BEST) for name in ("one", "two")
-    )
-    for name, tensor in alone.items():
-        torch.testing.assert_close(tensor, together[name], atol=1e-5, rtol=0)
+    run = tmp_path_factory.mktemp("alone")
+    make_trainer(compose(overrides(run, tones, **{"optimizer.accumulate": 2}))).fit()
+    return checkpoint.load_weights(run / checkpoint.LAST)
+
+
+def assert_close(run: Path, expected: dict[str, torch.Tensor]) -> None:
+    found = checkpoint.load_weights(run / checkpoint.LAST)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(tensor, found[name], atol=1e-5, rtol=0)
 
 
 @pytest.mark.slow
-def test_a_killed_process_comes_back_and_the_run_ends_as_if_nothing_had_been(tones, tmp_path):
-    more = {"trainer.checkpoint_minutes": 0.0, "augment": "default", "trainer.epochs": 2}
-    for name, kill in (("whole", "never"), ("killed", "once")):
-        run = tmp_path / name
-        done = torchrun(__file__, tmp_path / f"{name}.killed", kill, *overrides(run, tones, **more))
-        assert done.returncode == 0, done.stderr
-    assert (tmp_path / "killed.killed").exists()
-    assert not (tmp_path / "whole.killed").exists()
-    whole, killed = (checkpoint.load(tmp_path / n / checkpoint.LAST) for n in ("whole", "killed"))
-    for name, tensor in whole[0].items():
-        assert torch.equal(tensor, killed[0][name]), name
-    assert whole[1]["state"]["step"] == killed[1]["state"]["step"]
+def test_two_processes_train_like_one(tones, alone, tmp_path):
+    done = torchrun("-m", "asr", "train", *overrides(tmp_path / "two", tones))
+    assert done.returncode == 0, done.stderr
+    assert_close(tmp_path / "two", alone)
 
 
-def train_and_die(mark: Path, kill: str, settings: list[str]) -> None:
-    """Train; with `kill` "once", the second process dies in its fourth step, and leaves a mark."""
+@pytest.mark.slow
+def test_a_killed_process_comes_back_and_nothing_is_heard_twice_or_missed(tones, alone, tmp_path):
+    run = tmp_path / "run"
+    more = {"trainer.checkpoint_minutes": 0.0}
+    done = torchrun(__file__, tmp_path / "killed", *overrides(run, tones, **more))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "killed").exists()
+    assert "resumed at epoch 1, step 1" in done.stderr
+    assert_close(run, alone)
+
+
+def train_and_die(mark: Path, settings: list[str]) -> None:
+    """Train; the second process dies in its second step, once, and leaves a mark."""
     from asr.cli.train import compose
     from asr.train.setup import make_trainer
 
@@ -169,8 +173,7 @@ def train_and_die(mark: Path, kill: str, settings: list[str]) -> None:
     step = trainer._step
 
     def dying(*arguments):
-        doomed = kill == "once" and not trainer.processes.is_main and not mark.exists()
-        if doomed and trainer.state.step == 3:
+        if trainer.state.step == 1 and not trainer.processes.is_main and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return step(*arguments)
@@ -194,4 +197,4 @@ if __name__ == "__main__":
     if len(sys.argv) == 2:
         worker(Path(sys.argv[1]))
     else:
-        train_and_die(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+        train_and_die(Path(sys.argv[1]), sys.argv[2:])
