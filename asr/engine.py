@@ -17,16 +17,39 @@ from asr.errors import BundleError
 Array = NDArray[np.float32]
 Heads: TypeAlias = tuple[Array, ...]  # log-probabilities (frames, classes) of each
 
+HEADS = ("log_probs", "second_log_probs")
+STATE, NEXT_STATE = "state_", "next_state_"  # with a number: what a chunk hands on to the next
+CHUNK, RIGHT_CONTEXT = "chunk", "right_context"  # metadata of a graph that goes chunk by chunk
+
 
 @dataclass(frozen=True, slots=True)
+class Chunks:
+    """How a network that was trained on chunks hears: `size` frames at a time (rows of features),
+    each time with `right_context` frames of what follows.
+    """
+
+    size: int
+    right_context: int
+
+
+@dataclass(slots=True)
 class Job:
-    """Work of a stream for the network: rows of features `(frames, size)`."""
+    """Work for the network: rows of features `(frames, size)`.
+
+    They are a whole utterance, or the next rows of `utterance`, its `last` ones or not. A job is
+    done once, however often it is run.
+    """
 
     features: Array
+    utterance: ChunkedUtterance | None = None
+    last: bool = True
+    done: Heads | None = None
 
 
 class Engine(Protocol):
     """What the recogniser needs of a network."""
+
+    chunks: Chunks | None
 
     def log_probs(self, features: Sequence[Array]) -> list[Array]:
         """Features `(frames, size)` of utterances -> log-probabilities `(frames', classes)`.
@@ -37,6 +60,14 @@ class Engine(Protocol):
 
     def all_log_probs(self, features: Sequence[Array]) -> list[Heads]:
         """`log_probs` of every head of the network that the bundle uses, the first one first."""
+        ...
+
+    def utterance(self) -> ChunkedUtterance:
+        """A new utterance that comes in pieces, for an engine with `chunks`."""
+        ...
+
+    def run(self, jobs: Sequence[Job]) -> list[Heads]:
+        """The outputs for the jobs, in order; those of one utterance are done in order."""
         ...
 
 
@@ -61,14 +92,21 @@ class OnnxEngine:
             )
         except Exception as error:  # ONNX Runtime's exceptions have no common base
             raise BundleError(f"{path}: not a network: {error}", "export it again") from error
-        names = {value.name for value in self._session.get_inputs()}
-        if names != {"features", "lengths"}:
+        inputs = {value.name: value.shape for value in self._session.get_inputs()}
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        states = [name for name in inputs if name.startswith(STATE)]
+        if inputs.keys() - states != {"features", "lengths"} or (CHUNK in metadata) < bool(states):
             raise BundleError(
-                f"{path}: its inputs are {', '.join(sorted(names))}, not features and lengths",
+                f"{path}: its inputs are {', '.join(sorted(inputs))}, not features and lengths",
                 "export it again with `asr export`",
             )
-        outputs = {value.name for value in self._session.get_outputs()}
-        self._heads = [name for name in ("log_probs", "second_log_probs") if name in outputs]
+        self.chunks: Chunks | None = None
+        if CHUNK in metadata:
+            self.chunks = Chunks(int(metadata[CHUNK]), int(metadata[RIGHT_CONTEXT]))
+        outputs = [value.name for value in self._session.get_outputs()]
+        self._heads = [name for name in HEADS if name in outputs]
+        self._classes = {v.name: v.shape[-1] for v in self._session.get_outputs()}
+        self._states = {name: (1, int(inputs[name][-1])) for name in states}
         self._threads = threads or os.cpu_count() or 1
 
     def log_probs(self, features: Sequence[Array]) -> list[Array]:
@@ -77,17 +115,85 @@ class OnnxEngine:
 
     def all_log_probs(self, features: Sequence[Array]) -> list[Heads]:
         """See `Engine.all_log_probs`."""
-        if len(features) == 1 or self._threads == 1:
-            return [self._run(rows) for rows in features]
-        results: list[Heads] = [()] * len(features)
-        longest_first = sorted(range(len(features)), key=lambda i: -len(features[i]))
-        with ThreadPoolExecutor(self._threads) as pool:
-            computed = pool.map(lambda i: self._run(features[i]), longest_first)
-            for i, heads in zip(longest_first, computed, strict=True):
-                results[i] = heads
-        return results
+        return self.run([Job(rows) for rows in features])
 
-    def _run(self, rows: Array) -> Heads:
-        inputs = {"features": rows[None], "lengths": np.array([len(rows)], np.int64)}
-        *heads, lengths = self._session.run([*self._heads, "output_lengths"], inputs)
+    def utterance(self) -> ChunkedUtterance:
+        """See `Engine.utterance`."""
+        assert self.chunks is not None
+        states = {name: np.zeros(shape, np.float32) for name, shape in self._states.items()}
+        return ChunkedUtterance(self.chunks, states)
+
+    def run(self, jobs: Sequence[Job]) -> list[Heads]:
+        """See `Engine.run`."""
+        queues: dict[int, list[Job]] = {}
+        for job in jobs:
+            queues.setdefault(id(job.utterance or job), []).append(job)
+        if len(queues) == 1 or self._threads == 1:
+            return [self._run(job) for job in jobs]
+        longest_first = sorted(queues.values(), key=lambda queue: -len(queue[0].features))
+        with ThreadPoolExecutor(self._threads) as pool:
+            results = pool.map(lambda queue: [self._run(job) for job in queue], longest_first)
+            done = {
+                id(job): heads
+                for queue, outputs in zip(longest_first, results, strict=True)
+                for job, heads in zip(queue, outputs, strict=True)
+            }
+        return [done[id(job)] for job in jobs]
+
+    def _run(self, job: Job) -> Heads:
+        if job.done is None:
+            if self.chunks is None:
+                job.done = self._call(job.features, {})
+            else:
+                job.done = self._run_chunks(job.utterance or self.utterance(), job)
+        return job.done
+
+    def _run_chunks(self, utterance: ChunkedUtterance, job: Job) -> Heads:
+        """The network's outputs for the chunks that are complete with the rows of a job."""
+        outputs = [
+            tuple(np.zeros((0, self._classes[name]), np.float32) for name in self._heads),
+            *(
+                self._call(chunk, utterance.states)
+                for chunk in utterance.take(job.features, job.last)
+            ),
+        ]
+        return tuple(np.concatenate(pieces) for pieces in zip(*outputs, strict=True))
+
+    def _call(self, rows: Array, states: dict[str, Array]) -> Heads:
+        """One run of the graph; `states` are brought up to date."""
+        length = len(rows)
+        if self.chunks is not None:
+            missing = self.chunks.size + self.chunks.right_context - length
+            rows = np.pad(rows, ((0, missing), (0, 0)))
+        inputs = {"features": rows[None], "lengths": np.array([length], np.int64), **states}
+        following = [name.replace(STATE, NEXT_STATE) for name in states]
+        outputs = self._session.run([*self._heads, "output_lengths", *following], inputs)
+        heads, lengths = outputs[: len(self._heads)], outputs[len(self._heads)]
+        states.update(zip(states, outputs[len(self._heads) + 1 :], strict=True))
         return tuple(log_probs[0, : lengths[0]] for log_probs in heads)
+
+
+class ChunkedUtterance:
+    """Where a network is in an utterance that it hears chunk by chunk.
+
+    states: what the last chunk handed on, `(1, size)` each.
+    """
+
+    def __init__(self, chunks: Chunks, states: dict[str, Array]):
+        self.states = states
+        self._chunks = chunks
+        self._rows: Array | None = None  # that no chunk has begun with
+
+    def take(self, rows: Array, last: bool) -> list[Array]:
+        """Add rows `(n, size)`; the chunks that are complete now, with what follows each.
+
+        What follows the `last` rows is nothing.
+        """
+        waiting = rows if self._rows is None else np.concatenate([self._rows, rows])
+        size, whole = self._chunks.size, self._chunks.size + self._chunks.right_context
+        taken = []
+        while len(waiting) >= whole or (last and len(waiting)):
+            taken.append(waiting[:whole])
+            waiting = waiting[size:]
+        self._rows = waiting
+        return taken

@@ -20,7 +20,9 @@ PREEMPHASIS = 0.97
 LOW_HZ = 20.0
 # About the power of 16-bit rounding in one mel band: digital silence then looks like quiet silence.
 FLOOR = 1e-8
-# About a second: what the steps hand on to each other stays in the cache (five times as fast).
+# About a second: what the steps hand on to each other stays in the cache (five times as fast). Fewer
+# frames are padded to as many, because a matrix product rounds as its size has it: so a stream gets
+# the numbers of a file, to the bit.
 _FRAMES_AT_ONCE = 96
 
 
@@ -194,7 +196,10 @@ def log_mel(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
     emphasised[:, 0] *= 1 - PREEMPHASIS
     spectrum = np.fft.rfft(emphasised)
     power = spectrum.real**2 + spectrum.imag**2
-    mel = np.log(np.maximum(power @ _mel_filters(config.n_mels, window, config.sample_rate), FLOOR))
+    missing = -len(power) % _FRAMES_AT_ONCE
+    filters = _mel_filters(config.n_mels, window, config.sample_rate)
+    mel = (np.pad(power, ((0, missing), (0, 0))) @ filters)[: len(power)]
+    mel = np.log(np.maximum(mel, FLOOR))
     if not config.energy:
         return mel
     energy = np.log(np.maximum(np.einsum("ts,ts->t", frames, frames), FLOOR))
@@ -241,7 +246,8 @@ class _Normalizer:
             return frames
         if self._count is None:
             return (frames - self._mean.astype(np.float32)) * self._scale
-        sums = self._sum + np.cumsum(frames, axis=0, dtype=np.float64)
+        # One after the other: the sums do not depend on how the frames came.
+        sums = np.cumsum(np.concatenate([self._sum[None], frames]), axis=0, dtype=np.float64)[1:]
         counts = self._count + np.arange(1, len(frames) + 1)
         self._sum, self._count = sums[-1], counts[-1]
         return (frames - (sums / counts[:, None]).astype(np.float32)) * self._scale

@@ -205,8 +205,7 @@ class Recognizer:
 
         No stream sees another. Other threads can work meanwhile.
         """
-        outputs = self._engine.all_log_probs([job.features for job in jobs])
-        return [heads[self._read] for heads in outputs]
+        return [heads[self._read] for heads in self._engine.run(jobs)]
 
     def _segments(self, blocks: Iterable[Waveform]) -> Iterator[Segment]:
         for window in windows(find_speech(blocks, self.vad)):
