@@ -20,9 +20,9 @@ PREEMPHASIS = 0.97
 LOW_HZ = 20.0
 # About the power of 16-bit rounding in one mel band: digital silence then looks like quiet silence.
 FLOOR = 1e-8
-# About a second: what the steps hand on to each other stays in the cache (five times as fast). Fewer
-# frames are padded to as many, because a matrix product rounds as its size has it: so a stream gets
-# the numbers of a file, to the bit.
+# About a second: what the steps hand on to each other stays in the cache (five times as fast).
+# Fewer frames are padded to as many, because a matrix product rounds as its size has it: so a
+# stream gets the numbers of a file, to the bit.
 _FRAMES_AT_ONCE = 96
 
 

@@ -15,8 +15,9 @@ import onnx
 from torch import nn
 
 from asr.errors import ConfigError
+from asr.export.chunks import metadata
 from asr.export.encoders import ENCODERS
-from asr.export.graph import Graph
+from asr.export.graph import Graph, merge_constants
 from asr.export.layers import linear_layer
 from asr.models.acoustic import AcousticModel
 
@@ -26,7 +27,9 @@ def to_onnx(model: AcousticModel, second: str | None = None) -> onnx.ModelProto:
 
     Inputs `features` (batch, frames, size) float32 and `lengths` (batch,) int64; outputs
     `log_probs` (batch, frames', classes) float32 and `output_lengths` (batch,) int64; and
-    `second_log_probs`, if the head `second` is to be heard as well.
+    `second_log_probs`, if the head `second` is to be heard as well. For an encoder with chunks this
+    is the graph of one chunk: `frames` are chunk + right context, the outputs those of the chunk
+    alone, and each input `state_N` (batch, size) what was `next_state_N` before, zeros at first.
 
     Raises ConfigError if the second head's frames are not those of the first.
     """
@@ -52,6 +55,7 @@ def to_onnx(model: AcousticModel, second: str | None = None) -> onnx.ModelProto:
         "acoustic model",
         {"features": ["batch", "frames", model.input_size], "lengths": ["batch"]},
         {**outputs, "output_lengths": ["batch"]},
+        metadata(model.encoder),
     )
 
 
@@ -73,4 +77,4 @@ def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
             )
         finally:
             logging.disable(logging.NOTSET)
-        return onnx.load(small)
+        return merge_constants(onnx.load(small))

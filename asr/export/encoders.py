@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from asr.export.attention import feed_forward, half, self_attention, silu
+from asr.export.chunks import chunk_recurrent, own_frames
 from asr.export.graph import Graph
 from asr.export.layers import convolution, inside, linear_layer, normalise, subsample
 from asr.export.recurrent import recurrent
@@ -37,10 +38,15 @@ def _recurrent(
         strict=True,
     )
     hidden_after: list[str] = []
+    n_own, is_more = encoder.config.chunk, encoder.config.right_context > 0
     for layer, projection, norm, factor, residual in itertools.islice(layers, depth):
         assert isinstance(layer, Recurrent)
         hidden, lengths = subsample(graph, hidden, lengths, factor)
-        output = recurrent(graph, layer, hidden, lengths)
+        if n_own is None:
+            output = recurrent(graph, layer, hidden, lengths)
+        else:
+            n_own //= factor
+            output = chunk_recurrent(graph, layer, hidden, lengths, n_own, is_more)
         if isinstance(projection, nn.Linear):
             output = linear_layer(graph, projection, output)
         if isinstance(norm, nn.LayerNorm):
@@ -50,6 +56,9 @@ def _recurrent(
             seen = self_attention(graph, encoder.attention, hidden, lengths)
             hidden = normalise(graph, encoder.attention_norm, graph.add("Add", [hidden, seen]))
         hidden_after.append(hidden)
+    if n_own is not None:  # the heads sit on layers of one frame rate
+        hidden_after = [own_frames(graph, hidden, n_own) for hidden in hidden_after]
+        lengths = graph.add("Min", [lengths, graph.integers(n_own)])
     return hidden_after, lengths
 
 

@@ -10,6 +10,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from asr.engine import NEXT_STATE, STATE
+
 OPSET = 17  # the first with LayerNormalization
 IR_VERSION = 8
 
@@ -32,6 +34,7 @@ class Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[TensorProto] = []
         self._numbers = itertools.count()
+        self._carried: dict[str, list] = {}
 
     def constant(self, value: Tensor | np.ndarray | Sequence[int]) -> str:
         if isinstance(value, Tensor):
@@ -86,6 +89,16 @@ class Graph:
             "Scan", [*states, *inputs], len(given), body=body, num_scan_inputs=len(inputs)
         )
 
+    def carried(self, width: int) -> str:
+        """An input (batch, width) of the whole graph that is what the run before handed on."""
+        name = f"{STATE}{len(self._carried)}"
+        self._carried[name] = ["batch", width]
+        return name
+
+    def hand_on(self, state: str, value: str) -> None:
+        """Give the next run `value` as what `carried` named `state`."""
+        self.add("Identity", [value], state.replace(STATE, NEXT_STATE))
+
     def model(
         self, name: str, inputs: Values, outputs: Values, metadata: Mapping[str, str] | None = None
     ) -> onnx.ModelProto:
@@ -99,6 +112,8 @@ class Graph:
                 for name, shape in values.items()
             ]
 
+        following = {n.replace(STATE, NEXT_STATE): shape for n, shape in self._carried.items()}
+        inputs, outputs = {**inputs, **self._carried}, {**outputs, **following}
         graph = helper.make_graph(
             self._nodes, name, declared(inputs), declared(outputs), self._constants
         )
@@ -110,3 +125,30 @@ class Graph:
 
     def _name(self, operator: str) -> str:
         return f"{operator.lower()}_{next(self._numbers)}"
+
+
+def merge_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph, in which what several nodes use is kept once.
+
+    Only after quantisation, which leaves weights of several nodes as they are.
+    """
+    first: dict[tuple, str] = {}
+    same: dict[str, str] = {}
+    kept = []
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        key = array.dtype.str, array.shape, array.tobytes()
+        if key in first:
+            same[tensor.name] = first[key]
+        else:
+            first[key] = tensor.name
+            kept.append(tensor)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    graphs = [model.graph]
+    while graphs:
+        for node in graphs.pop().node:
+            for i, name in enumerate(node.input):
+                node.input[i] = same.get(name, name)
+            graphs += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    return model

@@ -28,11 +28,11 @@ def recurrent(graph: Graph, layer: Recurrent, hidden: str, lengths: str) -> str:
     if kind in _OPERATORS:
         lengths = graph.add("Cast", [lengths], to=TensorProto.INT32)
         return _operator(graph, cells, hidden, lengths)[0]
-    start = [_zeros(graph, hidden, width) for width in state_widths(cells[0])]
+    start = [zeros(graph, hidden, width) for width in state_widths(cells[0])]
     outputs = [_SCANS[kind](graph, cells[0], hidden, start)[0]]
     for cell in cells[1:]:
-        backward, _ = _SCANS[kind](graph, cell, _reverse(graph, hidden, lengths), start)
-        outputs.append(_reverse(graph, backward, lengths))
+        backward, _ = _SCANS[kind](graph, cell, reverse(graph, hidden, lengths), start)
+        outputs.append(reverse(graph, backward, lengths))
     return graph.add("Concat", outputs, axis=-1)
 
 
@@ -190,13 +190,15 @@ def _lerp(graph: Graph, start: str, end: str, weight: str) -> str:
     return graph.add("Add", [start, graph.add("Mul", [weight, way])])
 
 
-def _zeros(graph: Graph, hidden: str, size: int) -> str:
+def zeros(graph: Graph, hidden: str, size: int) -> str:
+    """(B, size) for (T, B, C)."""
     batch = graph.add("Shape", [hidden], start=1, end=2)
     shape = graph.add("Concat", [batch, graph.integers(size)], axis=0)
     return graph.add("ConstantOfShape", [shape])
 
 
-def _reverse(graph: Graph, hidden: str, lengths: str) -> str:
+def reverse(graph: Graph, hidden: str, lengths: str) -> str:
+    """As `asr.models.layers.reverse`."""
     return graph.add("ReverseSequence", [hidden, lengths], time_axis=0, batch_axis=1)
 
 
