@@ -98,7 +98,6 @@ class Recognizer:
         settings = settings or build(DecoderConfig, model.config.decoder, "decoder")
         self._read = _heads_to_read(model, decoder, settings)
         self._decoder = _make_decoder(model, decoder, settings, hotwords, self._read)
-        self._draft_decoder: Decoder | None = None  # for streams
 
     def transcribe(
         self,
@@ -180,20 +179,13 @@ class Recognizer:
         Raises AudioError for an impossible rate, DecodeError for hot words that cannot be spelled,
         ConfigError for hot words without a search.
         """
-        from asr.stream import DRAFT_BEAM, EndpointConfig, Stream
+        from asr.stream import EndpointConfig, Stream
 
-        decoder = self._decoder.variant(hotwords=hotwords) if hotwords else self._decoder
-        if hotwords or self._draft_decoder is None:
-            draft_decoder = decoder.variant(beam=DRAFT_BEAM)
-            if not hotwords:
-                self._draft_decoder = draft_decoder
-        else:
-            draft_decoder = self._draft_decoder
         return Stream(
             features=self._features,
+            engine=self._engine,
             run=self.run_batch,
-            decoder=decoder,
-            draft_decoder=draft_decoder,
+            decoder=self._decoder.variant(hotwords=hotwords) if hotwords else self._decoder,
             frame_shift=self.bundle.config.frame_shift,
             vad=self.vad,
             sample_rate=sample_rate,

@@ -6,6 +6,10 @@ Speech is found as in files, and what is final of a segment of speech is what a 
 live or not, the words are the same. One or more segments make an utterance; three rules say where
 it ends.
 
+A network that was trained on chunks (`EncoderConfig.chunk`) hears everything once, and what is
+partial grows into what is final. For one that hears whole utterances, partials are drafts from what
+surrounds each stretch of speech, and a segment is heard again as a whole when it is complete.
+
 Two ways to use a stream. By itself:
 
     for event in stream.feed(block): ...
@@ -29,7 +33,7 @@ import numpy as np
 
 from asr import audio
 from asr.audio import Resampler, Waveform
-from asr.engine import Heads, Job
+from asr.engine import ChunkedUtterance, Chunks, Engine, Heads, Job
 from asr.errors import AudioError, ConfigError
 from asr.features import Features
 from asr.recognizer import Decoder, DecoderStream, to_segment
@@ -38,9 +42,9 @@ from asr.vad import Segmenter, Speech, VadConfig
 
 LOUDEST = 64.0  # a sample beyond is no float in [-1, 1], but most likely a 16-bit integer
 _PIECE_SECONDS = 1.0  # a larger block is taken in piece by piece
-# What a network without chunks hears for a draft of the words: of each stretch its surroundings.
+# A network of whole utterances hears each stretch of speech with its surroundings for a draft.
 _DRAFT_SECONDS, _BEFORE_SECONDS, _AFTER_SECONDS = 0.48, 1.44, 0.48
-DRAFT_BEAM = 100  # prefixes: drafts are searched with less care than finals
+_DRAFT_BEAM = 100  # prefixes: drafts are searched with less care than finals
 
 
 @dataclass(frozen=True)
@@ -69,19 +73,22 @@ class EndpointConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
+class _Heard:
     """More of the segment that goes on: of a job's output the rows from `skip` on, `take` many."""
 
-    skip: int
-    take: int
+    skip: int = 0
+    take: int | None = None  # all
 
 
 @dataclass(frozen=True, slots=True)
 class _Closed:
-    """A segment is complete; a job's output is that of the whole of it, None: too short for one."""
+    """A segment is complete. A job's output, if it `has_job`, is that of its rest if it `goes_on`
+    what was heard before, else that of the whole.
+    """
 
     speech: Speech
     has_job: bool
+    goes_on: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ class _Moment:
     speaking: int | None
 
 
-_Step: TypeAlias = _Draft | _Closed | _Moment
+_Step: TypeAlias = _Heard | _Closed | _Moment
 
 
 class Stream:
@@ -104,9 +111,11 @@ class Stream:
     before.
     """
 
-    _open: _OpenSegment | None  # the segment that goes on, once it is certain that it is one
+    _open: _Windows | _Chunks | None  # the segment that goes on, once it is certainly one
     _steps: list[_Step]  # what was pushed and is not yet accepted
-    _draft: DecoderStream | None  # the search in the segment that goes on
+    _search: DecoderStream | None  # in the segment that goes on,
+    _n_heard: int  # of so many frames of which it has heard,
+    _settled: str  # and this much of what it found will stay
     _said: list[Segment]  # complete segments of the utterance, those with words
     _said_from: int  # the first sample of them
     _silent_since: int | None  # the silence of rule 1; None: it has been told
@@ -116,9 +125,9 @@ class Stream:
         self,
         *,
         features: Features,
+        engine: Engine,
         run: Callable[[Sequence[Job]], list[Heads]],
         decoder: Decoder,
-        draft_decoder: Decoder,
         frame_shift: float,
         vad: VadConfig,
         sample_rate: int,
@@ -128,15 +137,18 @@ class Stream:
             raise AudioError(
                 f"the stream: a sample rate of {sample_rate}", "it is in Hz, such as 16000"
             )
-        self._features, self._run = features, run
-        self._decoder, self._draft_decoder = decoder, draft_decoder
+        self._features, self._engine, self._run = features, engine, run
+        # What a network hears chunk by chunk is what it will have heard in the end.
+        self._decoder = self._draft_decoder = decoder
+        if engine.chunks is None:
+            self._draft_decoder = decoder.variant(beam=_DRAFT_BEAM)
         self._frame_shift = frame_shift
+        self._rate, self._endpoint = sample_rate, endpoint
         self._vad = dataclasses.replace(
             vad,
             min_silence=min(vad.min_silence, endpoint.rule2_min_trailing_silence),
             max_length=min(vad.max_length, endpoint.rule3_min_utterance_length),
         )
-        self._rate, self._endpoint = sample_rate, endpoint
         self._closed = False
         self.reset()
 
@@ -224,13 +236,10 @@ class Stream:
         events: list[StreamEvent] = []
         steps, self._steps = self._steps, []
         for step in steps:
-            if isinstance(step, _Draft):
-                if self._draft is None:
-                    self._draft = self._draft_decoder.stream(self._frame_shift)
-                end = step.skip + step.take
-                self._draft.feed(*(head[step.skip : end] for head in next(heads)))
+            if isinstance(step, _Heard):
+                self._hear_more(step, next(heads))
             elif isinstance(step, _Closed):
-                self._add(step.speech, next(heads) if step.has_job else None)
+                self._add(step, next(heads) if step.has_job else None)
             else:
                 events += self._check_rules(step)
         if self._ending:
@@ -249,7 +258,7 @@ class Stream:
         self._open = None
         self._steps = []
         self._ending = False
-        self._draft = None
+        self._search, self._n_heard, self._settled = None, 0, ""
         self._said, self._said_from = [], 0
         self._silent_since = 0
         self._shown = ("", "")
@@ -281,34 +290,53 @@ class Stream:
             self._open = None
             return
         if self._open is None:
-            rate = round(self._frame_shift / self._features.frame_shift)
-            self._open = _OpenSegment(self._features, rate, segmenter.open_start)
-        new = segmenter.open_samples(self._open.end)
-        for job, draft in self._open.feed(new):
+            self._open = self._open_segment(segmenter.open_start)
+        for job, step in self._open.feed(segmenter.open_samples(self._open.end)):
             jobs.append(job)
-            self._steps.append(draft)
+            self._steps.append(step)
+
+    def _open_segment(self, start: int) -> _Windows | _Chunks:
+        if self._engine.chunks is not None:
+            return _Chunks(self._features, self._engine.utterance(), self._engine.chunks, start)
+        return _Windows(
+            self._features, round(self._frame_shift / self._features.frame_shift), start
+        )
 
     def _close_segment(self, speech: Speech, jobs: list[Job]) -> None:
-        self._open = None
-        rows = self._features(speech.waveform)
-        if len(rows):
-            jobs.append(Job(rows))
-        self._steps.append(_Closed(speech, has_job=len(rows) > 0))
+        opened, self._open = self._open, None
+        # What was cut for its length may be shorter than what was heard of it.
+        goes_on = isinstance(opened, _Chunks) and speech.end >= opened.end
+        if isinstance(opened, _Chunks) and goes_on:
+            job = opened.rest(speech)
+        else:
+            job = Job(self._features(speech.waveform))
+        has_job = goes_on or len(job.features) > 0
+        jobs += [job] if has_job else []
+        self._steps.append(_Closed(speech, has_job, goes_on))
 
     # What the network has said, and what follows from it.
 
-    def _add(self, speech: Speech, heads: Heads | None) -> None:
+    def _hear_more(self, step: _Heard, heads: Heads) -> None:
+        """Search on in the segment that goes on."""
+        if self._search is None:
+            self._search = self._draft_decoder.stream(self._frame_shift)
+        end = None if step.take is None else step.skip + step.take
+        self._search.feed(*(head[step.skip : end] for head in heads))
+        self._n_heard += len(heads[0][step.skip : end])
+
+    def _add(self, step: _Closed, heads: Heads | None) -> None:
         """A segment is complete: search its words with all care."""
-        self._draft = None
+        search = self._search if step.goes_on else None
+        self._search, self._n_heard, self._settled = None, 0, ""
         if heads is None:
             return
-        search = self._decoder.stream(self._frame_shift)
+        search = search or self._decoder.stream(self._frame_shift)
         search.feed(*heads)
         hypothesis = search.finish()[0]
         if hypothesis.words:
             if not self._said:
-                self._said_from = speech.start
-            at = dataclasses.replace(speech, start=self._origin + speech.start)
+                self._said_from = step.speech.start
+            at = dataclasses.replace(step.speech, start=self._origin + step.speech.start)
             self._said.append(to_segment(at, hypothesis))
 
     def _check_rules(self, at: _Moment) -> Iterator[StreamEvent]:
@@ -337,27 +365,33 @@ class Stream:
 
     def _partial(self) -> StreamEvent | None:
         """The utterance that goes on, if there is something new in it."""
-        said = [*self._said]
-        certain = " ".join(segment.text for segment in said)
-        text = certain
-        if self._draft is not None:
-            text = f"{certain} {self._draft.partial().text}".strip()
-        if (text, certain) == self._shown or not (text or self._shown[0]):
+        said = " ".join(segment.text for segment in self._said)
+        text, stable = said, said
+        if self._search is not None:
+            draft = self._search.partial()
+            # A cut for length takes back what was heard after it, in the second half at most.
+            chunks, limit = self._engine.chunks, self._vad.max_length / 2
+            if chunks is not None:
+                ahead = chunks.right_context * self._features.frame_shift
+                if self._n_heard * self._frame_shift + ahead <= limit:
+                    self._settled = draft.stable
+            text, stable = f"{said} {draft.text}".strip(), f"{said} {self._settled}".strip()
+        if (text, stable) == self._shown or not (text or self._shown[0]):
             return None
-        self._shown = (text, certain)
+        self._shown = (text, stable)
         now = self._segmenter.judged
-        begin = self._said_from if said else self._open.start if self._open else now
-        words = tuple(word for segment in said for word in segment.words)
-        return StreamEvent(
-            "partial", Segment(self._time(begin), self._time(now), text, words), certain
-        )
+        begin = self._said_from if self._said else self._open.start if self._open else now
+        words = tuple(word for segment in self._said for word in segment.words)
+        segment = Segment(self._time(begin), self._time(now), text, words)
+        return StreamEvent("partial", segment, stable)
 
     def _time(self, sample: int) -> float:
         return (self._origin + sample) / audio.SAMPLE_RATE
 
 
-class _OpenSegment:
-    """A segment that goes on: its features, and which of them the network shall hear next.
+class _Windows:
+    """A segment that goes on, for a network of whole utterances: stretch by stretch, each with some
+    of what is before and after it. The cost of a draft does not depend on how long the segment is.
 
     `rate`: rows of features for one of output.
     """
@@ -373,17 +407,45 @@ class _OpenSegment:
         self._first = 0
         self._done = 0  # rows that have been drafted
 
-    def feed(self, samples: Waveform) -> Iterator[tuple[Job, _Draft]]:
+    def feed(self, samples: Waveform) -> Iterator[tuple[Job, _Heard]]:
         """Add samples `(n,)`; what the network shall do, and what is new in its output."""
         self.end += len(samples)
         self._rows = np.concatenate([self._rows, self._features.feed(samples)])
         while self._done + self._stretch + self._after <= self._first + len(self._rows):
             begin = self._done - self._first
             rows = self._rows[: begin + self._stretch + self._after]
-            yield Job(rows), _Draft(begin // self._rate, self._stretch // self._rate)
+            yield Job(rows), _Heard(begin // self._rate, self._stretch // self._rate)
             self._done += self._stretch
             dropped = max(0, self._done - self._before - self._first)
             self._rows, self._first = self._rows[dropped:], self._first + dropped
+
+
+class _Chunks:
+    """A segment that goes on, for a network that hears it chunk by chunk, each row once."""
+
+    def __init__(self, features: Features, utterance: ChunkedUtterance, chunks: Chunks, start: int):
+        self.start = self.end = start  # samples
+        self._features, self._utterance = features.stream(), utterance
+        self._chunks = chunks
+        self._rows = np.zeros((0, features.config.size), np.float32)  # for the next job
+        self._before = 0  # rows that the network has but could not yet begin a chunk with
+
+    def feed(self, samples: Waveform) -> Iterator[tuple[Job, _Heard]]:
+        """Add samples `(n,)`; what the network shall do, and what is new in its output."""
+        self.end += len(samples)
+        self._rows = np.concatenate([self._rows, self._features.feed(samples)])
+        size = self._chunks.size
+        n_chunks = (self._before + len(self._rows) - self._chunks.right_context) // size
+        if n_chunks > 0:
+            yield Job(self._rows, self._utterance, last=False), _Heard()
+            self._before += len(self._rows) - n_chunks * size
+            self._rows = self._rows[:0]
+
+    def rest(self, speech: Speech) -> Job:
+        """What the network has not heard yet of the segment, which is complete."""
+        samples = speech.waveform[self.end - self.start :]
+        rows = [self._rows, self._features.feed(samples), self._features.finish()]
+        return Job(np.concatenate(rows), self._utterance)
 
 
 def _check_samples(block: np.ndarray, time: float, rate: int) -> None:

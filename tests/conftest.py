@@ -32,18 +32,31 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A model that needs no training: it spells pure tones, so what it should print is known."""
+    return make_tone_bundle(tmp_path_factory.mktemp("bundles") / "tones")
+
+
+@pytest.fixture(scope="session")
+def chunked_tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same model, made to hear 8 rows (240 ms) at a time and 4 of what follows."""
+    return make_tone_bundle(tmp_path_factory.mktemp("bundles") / "tones", chunk=8, right=4)
+
+
+def make_tone_bundle(folder: Path, chunk: int | None = None, right: int = 0) -> Bundle:
     onnx = pytest.importorskip("onnx")
     features = FeatureConfig.modern()
     vocabulary = Vocabulary.characters([symbol for symbol in TONES if symbol != " "])
     weights = np.zeros((features.size, len(vocabulary)), np.float32)
     for index, band in enumerate(TONES.values(), start=1):
         weights[band :: features.n_mels, index] = 1 / features.stack  # the mean of the band
-    constants = {"weights": weights, "gain": np.float32(5)}
+    own = np.array([chunk or 1 << 31])
+    axis, first = np.array([1]), np.array([0])
+    constants = {"weights": weights, "gain": np.float32(5), "own": own, "axis": axis, "from": first}
     nodes = [
         ("MatMul", ["features", "weights"], "levels", {}),  # log-energy; 0 for the blank
         ("Mul", ["levels", "gain"], "logits", {}),
-        ("LogSoftmax", ["logits"], "log_probs", {"axis": -1}),
-        ("Identity", ["lengths"], "output_lengths", {}),
+        ("LogSoftmax", ["logits"], "all", {"axis": -1}),
+        ("Slice", ["all", "from", "own", "axis"], "log_probs", {}),
+        ("Min", ["lengths", "own"], "output_lengths", {}),
     ]
     helper, kind = onnx.helper, onnx.TensorProto
     value = helper.make_tensor_value_info
@@ -55,15 +68,16 @@ def tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
             value("lengths", kind.INT64, ["batch"]),
         ],
         [
-            value("log_probs", kind.FLOAT, ["batch", "frames", len(vocabulary)]),
+            value("log_probs", kind.FLOAT, ["batch", "output_frames", len(vocabulary)]),
             value("output_lengths", kind.INT64, ["batch"]),
         ],
         [onnx.numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    if chunk is not None:
+        helper.set_model_props(model, {"chunk": str(chunk), "right_context": str(right)})
     onnx.checker.check_model(model)
     config = BundleConfig("tones", "en", features, features.frame_shift)
-    folder = tmp_path_factory.mktemp("bundles") / "tones"
     files = {"model.onnx": model.SerializeToString()}
     return Bundle.create(folder, config, vocabulary, files, "# Tones\n\nA model for tests.\n")
 
