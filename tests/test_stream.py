@@ -92,7 +92,7 @@ def test_partials_grow_and_what_is_stable_stays(hears_tones: Recognizer) -> None
     assert partials[0] in ("b", "ba", "bad")
     assert "bad cafe" in partials
     assert "bad cafe a mill" in partials
-    shown = [(event.text, event.stable) for event in events]
+    shown = [(event.kind, event.text, event.stable) for event in events]
     assert all(a != b for a, b in pairwise(shown))
 
 
