@@ -117,9 +117,13 @@ def sensitivity(
     chosen = spoken[log_probs[frame, spoken].argmax()] if symbol is None else symbols.index(symbol)
     values = diagnostics.sensitivity(network, features, frame, int(chosen))
     probability = np.exp(log_probs[frame, chosen])
-    row = (frame + 0.5) * network.rate - 0.5
+    config, per_row = network.features, 1
+    if config.stack == config.stride:  # each row is so many spectra, one after the other
+        per_row = config.stack
+        values = values.reshape(-1, values.shape[1] // per_row)
+    row = (frame + 0.5) * network.rate * per_row - 0.5
     title = f"{recording.name}: {symbols[chosen]!r} (p = {probability:.2f})"
-    figure = plots.sensitivity(values, row, title, 1 / network.features.frame_shift)
+    figure = plots.sensitivity(values, row, title, per_row / config.frame_shift)
     plots.save(figure, output)
     click.echo(output)
 
