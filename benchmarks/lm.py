@@ -1,11 +1,12 @@
 """Training a language model beside KenLM's lmplz: perplexity, time and memory on the same text.
 
-    python benchmarks/lm.py corpus.txt --held-out dev.txt --lmplz kenlm/build/bin/lmplz
+    python benchmarks/lm.py corpus.txt [more.txt.xz …] --held-out dev.txt [--words 15000000]
 
-lmplz comes with KenLM's sources: `cmake -S kenlm -B kenlm/build && make -C kenlm/build lmplz`. The
-text is normalised once, outside of what is timed, and both programs get the same file. Perplexity
-is computed from both ARPA files by the same code and leaves unknown words out; that of the compact
-binary shows what its quantised weights cost.
+lmplz is built from KenLM's sources on first use (a compiler, cmake and Boost's headers are needed:
+`apt-get install g++ cmake libboost-program-options-dev libboost-thread-dev libboost-system-dev`),
+or is where --lmplz says. The text is normalised once, outside of what is timed, and both programs
+get the same file. Perplexity is computed from both ARPA files by the same code and leaves unknown
+words out; that of the compact binary shows what its quantised weights cost.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from environments import lmplz
 
 from asr.lm.arpa import read_arpa
 from asr.lm.evaluation import Prediction, evaluate
@@ -45,13 +47,14 @@ def main() -> None:
     parser.add_argument("--held-out", required=True)
     parser.add_argument("--order", type=int, default=4)
     parser.add_argument("--prune", default="0,0,1,2")
-    parser.add_argument("--lmplz", help="KenLM's program; left out if not given")
+    parser.add_argument("--words", type=int, help="of the texts' beginning; all unless given")
+    parser.add_argument("--lmplz", type=Path, help="KenLM's program, if it is there already")
     options = parser.parse_args()
     held_out = list(read_sentences([options.held_out], normalize))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = folder / "text.txt"
-        words = _write_normalized(options.texts, text)
+        words = _write_normalized(options.texts, text, options.words)
         print(f"{words} words, order {options.order}, pruned {options.prune}")
         print(f"{'':13}{'perplexity':>12}{'unknown %':>11}{'time s':>8}{'CPU s':>8}{'MB':>7}")
 
@@ -63,21 +66,24 @@ def main() -> None:
         _report("ours, binary", evaluate(NGram.load(binary), held_out), ran)
         ran = _run([*command, str(arpa)])
         _report("ours, ARPA", _predict(arpa, held_out), ran)
-        if options.lmplz:
+        program = options.lmplz or lmplz()
+        if program:
             arpa = folder / "kenlm.arpa"
-            command = [options.lmplz, "-o", order, "-S", "2G", "-T", str(folder)]
+            command = [str(program), "-o", order, "-S", "2G", "-T", str(folder)]
             command += ["--prune", *options.prune.split(","), "--text", str(text)]
             ran = _run([*command, "--arpa", str(arpa)])
             _report("KenLM lmplz", _predict(arpa, held_out), ran)
         else:
-            print("KenLM lmplz: not run, --lmplz does not say where it is")
+            print("KenLM lmplz   could not be built")
 
 
-def _write_normalized(texts: Sequence[str], path: Path) -> int:
-    """Write one sentence a line; return the number of words."""
+def _write_normalized(texts: Sequence[str], path: Path, limit: int | None) -> int:
+    """Write one sentence a line, until there are `limit` words; return the number of words."""
     words = 0
     with path.open("w", encoding="utf-8") as file:
         for sentence in read_sentences(texts, normalize):
+            if limit and words >= limit:
+                break
             file.write(" ".join(sentence) + "\n")
             words += len(sentence)
     return words

@@ -14,15 +14,13 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
-import venv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
+from environments import HERE, PROJECT, Peer, interpreter
 
 from asr import audio
 from asr.data.manifest import read_manifest
@@ -30,20 +28,8 @@ from asr.metrics import compare, total
 from asr.text.english import normalize
 from asr.types import Utterance
 
-HERE = Path(__file__).parent
-PROJECT = HERE.parent
-
-
-@dataclass(frozen=True)
-class Peer:
-    """What to install, and the script beside this one that runs it."""
-
-    requirements: tuple[str, ...]
-    script: str
-
-
 PEERS = {
-    "ours": Peer((str(PROJECT),), "ours.py"),
+    "ours": Peer(("--editable", str(PROJECT)), "ours.py"),
     "pocketsphinx": Peer(("pocketsphinx>=5",), "pocketsphinx_peer.py"),
 }
 
@@ -77,7 +63,7 @@ def _as_wav(utterances: Sequence[Utterance], folder: Path) -> list[Path]:
 def _measure(
     peer: Peer, name: str, utterances: Sequence[Utterance], paths: Sequence[Path], core: int
 ) -> str:
-    python = _environment(name, peer.requirements)
+    python = interpreter(name, peer)
     if python is None:
         return "could not be installed"
     began = time.monotonic()
@@ -109,19 +95,6 @@ def _measure(
     seconds = (results[-1]["cpu"] - loaded["cpu"]) / sum(u.duration for u in utterances)
     rates = f"{100 * words.rate:8.1f}{100 * characters.rate:8.1f}{seconds:8.4f}"
     return f"{rates}{start:9.2f}{memory:7.0f}"
-
-
-def _environment(name: str, requirements: Sequence[str]) -> Path | None:
-    """The interpreter of this peer's environment, made now if it is not there; None if it fails."""
-    folder = HERE / ".envs" / name
-    python = folder / "bin" / "python"
-    if not (folder / ".completed").exists():
-        venv.create(folder, with_pip=True, clear=True)
-        command = [python, "-m", "pip", "install", "--quiet", *requirements]
-        if subprocess.run(command, stdout=sys.stderr).returncode:
-            return None
-        (folder / ".completed").touch()
-    return python
 
 
 if __name__ == "__main__":
