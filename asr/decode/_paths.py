@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-from asr.decode._walk import end_word, word_at
+from asr.decode._walk import KERNEL, end_word, word_at
 from asr.decode.tables import NOTHING
 from asr.lm.ngram import ngram_score
 
@@ -15,7 +15,7 @@ CONTINUES = -2
 LEAST_CHANCE = 1e-10  # floor of a blank's probability in an alignment
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def finish(beam, grammar, lm, results):
     """Fill `results` (RESULT) with the ways in which the utterance may end; returns how many.
 
@@ -62,7 +62,7 @@ def finish(beam, grammar, lm, results):
     return kept
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _mass_of_spaced(nodes, slots, at, space):
     """Mass of the prefix that is one space longer, if it is in the beam."""
     child = nodes[at].child
@@ -74,7 +74,7 @@ def _mass_of_spaced(nodes, slots, at, space):
     return 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def settled_node(nodes, root):
     """The last node that every prefix in the beam goes through."""
     at = root
@@ -83,7 +83,7 @@ def settled_node(nodes, root):
     return at
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def trace(nodes, root, at, path):
     """Fill `path` with the nodes from below the root to `at`, last first; returns how many.
 
@@ -98,7 +98,7 @@ def trace(nodes, root, at, path):
     return length
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def advance_root(beam, at, number):
     """Make `at` the root, and forget the nodes above it and the lattice before frame `number`.
 
@@ -136,7 +136,6 @@ def advance_root(beam, at, number):
     state.entries = entries
 
 
-@njit(cache=True, nogil=True)
 def align(lattice, entries, tokens, places):
     """The likeliest alignment of `tokens` with what the search tried: Viterbi over the lattice.
 
@@ -154,14 +153,19 @@ def align(lattice, entries, tokens, places):
         return False
     if not _windows(lattice, entries, tokens, last, -1):
         return False
-    offset = np.zeros(n_tokens + 1, np.int64)
-    for k in range(n_tokens):
-        offset[k + 1] = offset[k] + max(0, last[k] - first[k] + 1)
-    # Best log-ratio of a path whose k-th token is last heard in a frame, and the frame where the
-    # token before was last heard, or CONTINUES if this one was heard in the frame before.
-    score = np.full(offset[n_tokens], -np.inf)
-    origin = np.full(offset[n_tokens], -1)
-    for k in range(n_tokens):
+    offset = np.append(0, np.cumsum(np.maximum(0, last - first + 1)))
+    score, origin = np.full(offset[-1], -np.inf), np.full(offset[-1], -1)
+    _fill(lattice, entries, tokens, first, last, offset, score, origin)
+    _follow(lattice, entries, tokens, first, offset, score, origin, places)
+    return True
+
+
+@njit(**KERNEL)
+def _fill(lattice, entries, tokens, first, last, offset, score, origin):
+    """Best log-ratio of a path whose k-th token is last heard in a frame, and the frame where the
+    token before was last heard, or CONTINUES if this one was heard in the frame before.
+    """
+    for k in range(len(tokens)):
         reached, reached_at, before = (0.0 if k == 0 else -np.inf), -1, first[max(k - 1, 0)]
         repeats = k > 0 and tokens[k] == tokens[k - 1]
         for f in range(first[k], last[k] + 1):
@@ -181,8 +185,17 @@ def align(lattice, entries, tokens, places):
             if f > first[k] and adjacent and score[at - 1] >= best:
                 best, origin[at] = score[at - 1], CONTINUES
             score[at] = best + math.log(chance / max(lattice[f].blank, LEAST_CHANCE))
-    f = first[n_tokens - 1] + np.argmax(score[offset[n_tokens - 1] :])
-    for k in range(n_tokens - 1, -1, -1):
+
+
+@njit(**KERNEL)
+def _follow(lattice, entries, tokens, first, offset, score, origin, places):
+    k = len(tokens) - 1
+    best = offset[k]
+    for at in range(offset[k], offset[k + 1]):
+        if score[at] > score[best]:
+            best = at
+    f = first[k] + best - offset[k]
+    while k >= 0:
         place = places[k]
         place.end = lattice[f].number
         place.chance = _chance(lattice, entries, f, tokens[k])
@@ -191,10 +204,10 @@ def align(lattice, entries, tokens, places):
             place.chance = max(place.chance, _chance(lattice, entries, f, tokens[k]))
         place.start = lattice[f].number
         f = origin[offset[k] + f - first[k]]
-    return True
+        k -= 1
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _windows(lattice, entries, tokens, bound, direction):
     """The earliest (direction 1) or latest (-1) frame of the lattice where each token can be."""
     f = 0 if direction > 0 else len(lattice) - 1
@@ -212,7 +225,7 @@ def _windows(lattice, entries, tokens, bound, direction):
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _chance(lattice, entries, f, token):
     for e in range(lattice[f].first, lattice[f].last):
         if entries[e].token == token:

@@ -215,7 +215,7 @@ def _is_in_beam(nodes, parent, token, word):
     return False
 
 
-@njit(**INLINE)
+@njit(**KERNEL)
 def _keep_best(candidates, ranked, found, wanted, bar):
     """Drop all but the best `wanted` candidates; returns their number and the least of them."""
     for j in range(found):
@@ -236,7 +236,7 @@ def _update(beam, grammar, found, bar):
     candidates, ranked = beam.candidates, beam.ranked
     rules = grammar.rules[0]
     size, width = state.size, rules.beam
-    passing = 0
+    passing = np.int64(0)
     for i in range(size):
         ranked[passing] = slots[i].next_blank + slots[i].next_label
         passing += ranked[passing] >= bar
@@ -366,7 +366,7 @@ def _release(state, nodes, at):
         nodes[at].uses -= 1
 
 
-@njit(**INLINE)
+@njit(**KERNEL)
 def _give_up_old_alternatives(state, nodes, slots):
     """Drop the prefixes that part from the best one before the horizon.
 

@@ -94,8 +94,8 @@ def child_of(tree, place, unit, few_units):
 def word_at(place, tree):
     """The first word that ends at a place of the lexicon, or NOTHING."""
     if place < 0 or tree[place].word_first == tree[place + 1].word_first:
-        return np.int32(NOTHING)
-    return tree[place].word_first
+        return np.int64(NOTHING)
+    return np.int64(tree[place].word_first)
 
 
 @njit(**INLINE)

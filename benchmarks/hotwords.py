@@ -1,0 +1,136 @@
+"""What a list of names brings: how many that were missed are recovered, and how many false alarms.
+
+    python benchmarks/hotwords.py --manifest dev.jsonl [--manifest …] [--boost 4 --boost 8 …]
+
+Names are the capitalised words of the references that do not begin a sentence. The recordings of a
+manifest are recognised once without hot words. All names that were missed anywhere then make one
+list of hot words, with which every recording is recognised anew. A name is recovered if it now
+stands where it was missed, and lost if it is the other way round; a hot word that is not said is a
+false alarm, unless it was there before. Names that the model's lexicon lacks cannot be hot words,
+and are counted by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from asr import audio
+from asr.bundle import Bundle, bundled
+from asr.config import build
+from asr.data.manifest import read_manifest
+from asr.decode.config import DecoderConfig
+from asr.decode.lexicon import Lexicon
+from asr.metrics import Comparison, compare, total
+from asr.recognizer import Recognizer
+from asr.text.english import normalize
+from asr.types import Utterance
+
+BATCH = 32
+_SENTENCE_END = re.compile(r"[.!?:]\W*$")
+_SHORTEST = 3  # letters of a name
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--manifest", action="append", required=True)
+    parser.add_argument("--model", help="a bundle other than the bundled one")
+    parser.add_argument("--boost", action="append", type=float)
+    parser.add_argument("--beam", type=int)
+    parser.add_argument("--limit", type=int, help="only the first recordings of each manifest")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    bundle = Bundle.load(options.model or bundled())
+    settings = dict(bundle.config.decoder)
+    if options.beam:
+        settings["beam"] = options.beam
+    config = build(DecoderConfig, settings, "decoder")
+    lexicon = Lexicon.load(bundle.lexicon_path) if bundle.lexicon_path else None
+
+    for manifest in options.manifest:
+        utterances = [u for u in read_manifest(manifest)[: options.limit] if normalize(u.text)]
+        waveforms = [audio.read(utterance.audio_filepath) for utterance in utterances]
+        names = [{*proper_names(utterance.text)} for utterance in utterances]
+
+        def hear(
+            hotwords: dict[str, float],
+            utterances: Sequence[Utterance] = utterances,
+            waveforms: Sequence[audio.Waveform] = waveforms,
+        ) -> list[Comparison]:
+            recognizer = Recognizer(
+                bundle, settings=config, hotwords=hotwords, threads=options.threads
+            )
+            heard = [
+                hypothesis.text
+                for first in range(0, len(waveforms), BATCH)
+                for hypothesis in recognizer.recognize(waveforms[first : first + BATCH])
+            ]
+            return [
+                compare(normalize(utterance.text), normalize(text))
+                for utterance, text in zip(utterances, heard, strict=True)
+            ]
+
+        before = hear({})
+        missed = _missed(before, names)
+        listed = {name for _, name in missed if lexicon is None or name in lexicon}
+        said = sum(word in own for c, own in zip(before, names, strict=True) for word, _ in c.pairs)
+        print(
+            f"{manifest}: {len(before)} utterances, {said} names, {missed.total()} missed; of these"
+            f" {sum(missed[key] for key in missed if key[1] in listed)} can be hot words"
+            f" ({len(listed)} different ones)"
+        )
+        print(f"  {'boost':8}{'recovered':>10}{'lost':>6}{'false alarms':>14}{'WER %':>8}")
+        rate = 100 * total(c.words for c in before).rate
+        print(f"  {'none':8}{'':>10}{'':>6}{'':>14}{rate:8.1f}")
+        for boost in options.boost or (config.hotword_boost,):
+            after = hear(dict.fromkeys(sorted(listed), boost))
+            still = _missed(after, names)
+            recovered, lost = (missed - still).total(), (still - missed).total()
+            alarms = (_false(after, listed) - _false(before, listed)).total()
+            rate = 100 * total(c.words for c in after).rate
+            print(f"  {boost:<8.1f}{recovered:>10}{lost:>6}{alarms:>14}{rate:8.1f}", flush=True)
+
+
+def proper_names(text: str) -> Iterator[str]:
+    """The capitalised words inside the sentences of a text, in their normal form.
+
+    >>> [*proper_names("Then Mary Ann met O'Brien. They left for New York, I think.")]
+    ['mary', 'ann', "o'brien", 'new', 'york']
+    """
+    tokens = text.split()
+    for before, token in itertools.pairwise(tokens):
+        word = token.strip("\"'“”‘’(),;.!?")
+        is_name = word[:1].isupper() and not word.isupper() and len(word) >= _SHORTEST
+        if is_name and not _SENTENCE_END.search(before):
+            spoken = normalize(word).split()
+            if len(spoken) == 1:
+                yield spoken[0]
+
+
+def _missed(
+    comparisons: Sequence[Comparison], names: Sequence[set[str]]
+) -> Counter[tuple[int, str]]:
+    """(utterance, name) of what was said and not heard, where it was said."""
+    return Counter(
+        (number, said)
+        for number, (comparison, own) in enumerate(zip(comparisons, names, strict=True))
+        for said, heard in comparison.pairs
+        if said in own and heard != said
+    )
+
+
+def _false(comparisons: Sequence[Comparison], hotwords: set[str]) -> Counter[tuple[int, str]]:
+    """(utterance, hot word) of what was heard and not said."""
+    return Counter(
+        (number, heard)
+        for number, comparison in enumerate(comparisons)
+        for said, heard in comparison.pairs
+        if heard in hotwords and heard != said
+    )
+
+
+if __name__ == "__main__":
+    main()
