@@ -145,6 +145,8 @@ class Batcher:
 
     def _network(self, tasks: list[_Task]) -> list[_Task]:
         """Fill in the outputs; return the tasks for which that was possible."""
+        if not any(task.jobs for task in tasks):
+            return tasks
         begin = time.perf_counter()
         try:
             outputs = iter(self._recognizer.run_batch([job for t in tasks for job in t.jobs]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -43,6 +44,9 @@ def command(**flags: Any) -> int:
 
 def serve_with(settings: ServeSettings) -> int:
     """Serve until told to stop; returns the exit status."""
+    # Workers share the cores by themselves: threads of the matrix library would only wait for each
+    # other. It reads this when it is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from serve import logs, server
     except ModuleNotFoundError as error:

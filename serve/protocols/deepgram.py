@@ -51,6 +51,7 @@ class DeepgramConversation(Conversation):
     """One client."""
 
     name: ClassVar[str] = "deepgram"
+    joins: ClassVar[bool] = True
     idle_seconds: ClassVar[float] = 10.0
 
     def __init__(self, hub: Hub, channel: Channel, query: QueryParams):

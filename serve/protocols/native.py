@@ -35,6 +35,7 @@ class NativeConversation(Conversation):
     """One client."""
 
     name: ClassVar[str] = "native"
+    joins: ClassVar[bool] = True
 
     def __init__(self, hub: Hub, channel: Channel, query: QueryParams):
         super().__init__(hub, channel, query)
