@@ -14,19 +14,22 @@ import pytest
 from asr.bundle import BUNDLED
 from asr.cli import cli
 from data_prep.cli import cli as prepare_cli
+from serve.cli import command as serve_command
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-INLINE = re.findall(r"`((?:asr|asr-prepare) [^`]*)`", README)
+INLINE = re.findall(r"`((?:asr|asr-prepare) [^`]*|asr-serve[^`]*)`", README)
 COMMANDS = sorted(
     {
         line.split(" #")[0].strip()
         for text in [*BLOCKS, *INLINE]
         for line in text.splitlines()
-        if re.match(r"(asr|asr-prepare) (?!COMMAND)", line)
+        if re.match(r"(asr|asr-prepare) (?!COMMAND)|asr-serve", line)
     }
 )
+
+PROGRAMS = {"asr": cli, "asr-prepare": prepare_cli, "asr-serve": serve_command}
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -35,7 +38,7 @@ def test_the_commands_are_as_written(line, tmp_path, monkeypatch):
     (tmp_path / "my-recordings").mkdir()
     monkeypatch.chdir(tmp_path)
     program, *arguments = shlex.split(line)
-    command: click.Command = prepare_cli if program == "asr-prepare" else cli
+    command: click.Command = PROGRAMS[program]
     name = program
     while isinstance(command, click.Group) and arguments:
         context = click.Context(command, info_name=name)
