@@ -44,7 +44,7 @@ def group(tokens: Sequence[int] | np.ndarray, vocabulary: Vocabulary) -> list[Sp
         inside = "" if symbol == " " else symbol
         if symbol == " " or symbol.startswith(WORD_START):
             if spelled:
-                spans.append(Span(spelled, first, last))
+                spans.append(Span(vocabulary.join(spelled), first, last))
             spelled, inside = "", inside.removeprefix(WORD_START)
         if inside:
             if not spelled:

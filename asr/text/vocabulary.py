@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from asr.errors import VocabularyError
+from asr.text.korean import JAMO, compose, decompose
 
 BLANK = "<blank>"
 WORD_START = "\u2581"  # sentencepiece's mark of a piece that begins a word
@@ -24,9 +25,9 @@ KINDS = get_args(Kind)
 class Vocabulary:
     """Units in the order of the network's classes, the CTC blank among them.
 
-    `characters`: words are parted by the symbol " ". `pieces`: a piece that begins a word starts
-    with "▁". `phones`: text is phone symbols parted by spaces, and words are a lexicon's business.
-    `words`: for language models.
+    `characters`: words are parted by the symbol " "; Korean jamo among them spell syllables.
+    `pieces`: a piece that begins a word starts with "▁". `phones`: text is phone symbols parted by
+    spaces, and words are a lexicon's business. `words`: for language models.
 
     >>> vocabulary = Vocabulary.characters("abc'")
     >>> vocabulary.encode("a cab")
@@ -39,6 +40,7 @@ class Vocabulary:
     kind: Kind = "characters"
     blank: int = 0
     _index: dict[str, int] = field(init=False, repr=False, compare=False)
+    _in_jamo: bool = field(init=False, repr=False, compare=False)
     _longest: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class Vocabulary:
             twice = [s for s, n in Counter(self.symbols).items() if n > 1]
             raise VocabularyError(f"symbols stand more than once in the vocabulary: {twice}")
         object.__setattr__(self, "_index", index)
+        in_jamo = self.kind == "characters" and any(s in JAMO for s in self.symbols)
+        object.__setattr__(self, "_in_jamo", in_jamo)
         object.__setattr__(self, "_longest", max(map(len, self.symbols)))
 
     @classmethod
@@ -92,11 +96,19 @@ class Vocabulary:
             return " ".join(symbols)
         if self.kind == "pieces":
             return "".join(symbols).replace(WORD_START, " ").strip()
-        return " ".join("".join(symbols).split())
+        return " ".join(self.join("".join(symbols)).split())
+
+    def join(self, spelled: str) -> str:
+        """What characters spell: conjoining jamo make syllables, all else is as it is.
+
+        >>> Vocabulary.characters(["\u1112", "\u1161", "\u11ab"]).join("\u1112\u1161\u11ab")
+        '한'
+        """
+        return compose(spelled) if self._in_jamo else spelled
 
     def _split(self, text: str) -> Iterable[str]:
         if self.kind == "characters":
-            return text
+            return decompose(text) if self._in_jamo else text
         if self.kind in ("phones", "words"):
             return text.split()
         return self._longest_pieces(WORD_START + text.replace(" ", WORD_START))

@@ -17,17 +17,19 @@ from asr.models.encoders import AnyEncoderConfig
 class HeadSettings:
     """What one head is trained to spell.
 
-    units: `characters` of `alphabet`, `phones` by the pronunciation dictionary `lexicon`, or
-    `timit`: the 61 phone labels that stand in a manifest in place of the words (as
-    `asr-prepare timit` writes them beside the words), scored as the usual 39.
+    units: `characters` of `alphabet`; `jamo`, the letters of Korean syllables; `pieces`: word
+    pieces learnt from the training texts, as many as `pieces` says with the blank; `phones` by the
+    pronunciation dictionary `lexicon`; or `timit`: the 61 phone labels that stand in a manifest in
+    place of the words (as `asr-prepare timit` writes them beside the words), scored as 39.
     layer: the encoder layer it sits on, from 1; None is the last. weight: of its loss.
     criterion: `ctc`, or `ctc_crf` (`asr.train.crf`) for a head that CTC has trained already.
     """
 
-    units: Literal["characters", "phones", "timit"] = "characters"
+    units: Literal["characters", "jamo", "pieces", "phones", "timit"] = "characters"
     layer: int | None = None
     weight: float = 1.0
     alphabet: str = "abcdefghijklmnopqrstuvwxyz'"
+    pieces: int = 200
     lexicon: str | None = None
     criterion: Literal["ctc", "ctc_crf"] = "ctc"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +19,11 @@ from asr.data.shards import ShardReader, is_index, read_index, shard_numbers
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
 from asr.models.acoustic import AcousticModel, HeadConfig
+from asr.text.korean import JAMO
 from asr.text.languages import normalizer
+from asr.text.normalize import normalize
 from asr.text.phones import TIMIT_61, read_lexicon
+from asr.text.pieces import train_pieces
 from asr.text.targets import Pronunciation, Spelling, Targets
 from asr.text.vocabulary import Vocabulary
 from asr.train.checkpoint import LAST, MODEL_FILE
@@ -44,10 +47,12 @@ def make_trainer(config: TrainingConfig) -> Trainer:
             "loss.consistency compares two masked views, and augment has no masks",
             "set augment.time_masks and augment.frequency_masks, or loss.consistency=0",
         )
-    targets = {name: make_targets(head) for name, head in config.heads.items()}
+    splits = read_splits(config.data)
+    texts = [u.text for u in splits[0]]
+    targets = {name: make_targets(head, texts) for name, head in config.heads.items()}
     train, dev = (
         _usable(config, targets, split, utterances)
-        for split, utterances in zip(("train", "dev"), read_splits(config.data), strict=True)
+        for split, utterances in zip(("train", "dev"), splits, strict=True)
     )
     reader = _shard_reader(config)
     begins = config.trainer.init is not None and not (Path(config.run) / LAST).exists()
@@ -95,10 +100,14 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     return trainer
 
 
-def make_targets(head: HeadSettings) -> Spelling | Pronunciation:
-    """How the transcripts are spelled for one head, with its vocabulary."""
+def make_targets(head: HeadSettings, texts: Sequence[str] = ()) -> Spelling | Pronunciation:
+    """How transcripts like `texts` are spelled for one head, with its vocabulary."""
     if head.units == "characters":
         return Spelling(Vocabulary.characters(head.alphabet))
+    if head.units == "jamo":
+        return Spelling(Vocabulary.characters(JAMO))
+    if head.units == "pieces":
+        return Spelling(train_pieces(map(normalize, texts), head.pieces))
     if head.units == "timit":
         return Spelling(Vocabulary.phones(TIMIT_61), normalizer=str)  # labels are no words
     if head.lexicon is None:

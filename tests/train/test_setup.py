@@ -4,8 +4,8 @@ pytest.importorskip("torch")
 
 from asr.data.manifest import hold_out, read_manifest, write_manifest
 from asr.errors import ConfigError
-from asr.train.config import DataConfig
-from asr.train.setup import read_splits
+from asr.train.config import DataConfig, HeadSettings
+from asr.train.setup import make_targets, read_splits
 from asr.types import Utterance
 
 
@@ -26,3 +26,21 @@ def test_numbers_are_spelled_out_in_the_language(tmp_path):
     for language, text in (("", "Press 1!"), ("en", "press one")):
         train, dev = read_splits(DataConfig((str(manifest),), (str(manifest),), language=language))
         assert train[0].text == dev[0].text == text
+
+
+def test_jamo_spell_syllables_and_are_read_as_syllables():
+    spell = make_targets(HeadSettings(units="jamo"))
+    indices = spell("값을 읽다.")
+    assert len(spell.vocabulary) == 69
+    assert len(indices) == len("ㄱㅏㅄㅇㅡㄹ ㅇㅣㄺㄷㅏ")
+    assert spell.vocabulary.decode(indices) == "값을 읽다"
+
+
+def test_pieces_are_learnt_from_the_training_texts():
+    pytest.importorskip("sentencepiece")
+    texts = ["The conference is locked.", "The conference is muted.", "You have left it."] * 3
+    spell = make_targets(HeadSettings(units="pieces", pieces=40), texts)
+    assert (len(spell.vocabulary), spell.vocabulary.kind) == (40, "pieces")
+    indices = spell("The conference!")
+    assert len(indices) < len("the conference")
+    assert spell.vocabulary.decode(indices) == "the conference"
