@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from asr.data.manifest import HoldOut
 from asr.errors import ASRError, ManifestError
 from data_prep.catalogue import CATALOGUE, FORMATS, find
-from data_prep.corpus import Corpus, did_you_mean
+from data_prep.corpus import Clip, Corpus, did_you_mean
+
+if TYPE_CHECKING:
+    from data_prep.clips import Skipped
+    from data_prep.prepare import Split
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(path_type=Path)
@@ -150,13 +156,7 @@ def corpus_command(corpus: Corpus) -> click.Command:
             dev=dev,
             language=language,
         ):
-            speakers = len(split.speakers - {None})
-            click.echo(
-                f"{split.manifest}: {split.n_utterances:,} utterances, "
-                f"{split.seconds / 3600:.2f} h, {speakers or 'unknown'} speakers"
-            )
-            for reason, count in split.skipped.reasons.most_common():
-                click.echo(f"  {count:,} left out: {reason}, as {split.skipped.examples[reason]}")
+            _tell(split)
         click.echo(f"Next: asr-prepare check {to / corpus.name}/*.jsonl")
 
     return command
@@ -281,6 +281,81 @@ def shard(
     for name, utterances in _read(manifests).items():
         order = None if keep_order else seed
         click.echo(write_shards(utterances, to, name, max_bytes=megabytes << 20, seed=order))
+
+
+@cli.command("pseudo-label")
+@click.argument("recordings", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
+@click.option("--model", type=FOLDER, help="A bundle; by default the one that comes with asr.")
+@click.option("--to", type=FOLDER, required=True, help="The folder of pseudo.jsonl.")
+@click.option("--confidence", type=click.FloatRange(0, 1), default=0.8, show_default=True)
+@click.option("--min-words", type=click.IntRange(1), default=2, show_default=True)
+def pseudo_label(
+    recordings: tuple[Path, ...],
+    model: Path | None,
+    to: Path,
+    confidence: float,
+    min_words: int,
+) -> None:
+    """Let a model write down RECORDINGS, files or folders, and keep what it is sure of.
+
+    Long recordings are cut at their pauses. The manifest names the model and its confidence. Mind
+    that a model learns its own mistakes: never evaluate on such transcripts.
+    """
+    import asr
+    from data_prep import pseudo_label as labels
+    from data_prep.clips import Skipped
+
+    skipped = Skipped()
+    found = labels.recordings(recordings)
+    transcribe = asr.load(model).transcribe
+    clips = labels.pseudo_label(
+        found, transcribe, confidence=confidence, min_words=min_words, skipped=skipped
+    )
+    _write(to / "pseudo.jsonl", clips, skipped)
+
+
+@cli.command()
+@click.argument("texts", type=FILE, nargs=-1, required=True)
+@click.option("--to", type=FOLDER, required=True, help="The folder of synthetic.jsonl.")
+@click.option("--engine", type=click.Choice(["espeak-ng", "flite"]), help="Default: what is there.")
+@click.option("--voices", default="", help="By commas; by default several English ones.")
+@click.option("--seed", default=0, show_default=True, help="Of voices, tempo and pitch.")
+def synthesize(
+    texts: tuple[Path, ...], to: Path, engine: str | None, voices: str, seed: int
+) -> None:
+    """Let a synthesiser say the lines of TEXTS: espeak-ng or flite, which must be installed."""
+    from data_prep import synthesize as speech
+    from data_prep.clips import Skipped
+
+    chosen = speech.choose_engine(engine)
+    names = [voice.strip() for voice in voices.split(",") if voice.strip()]
+    lines = (line for path in texts for line in path.open(encoding="utf-8"))
+    clips = speech.synthesize(lines, to / "clips", chosen, names, seed)
+    _write(to / "synthetic.jsonl", clips, Skipped())
+
+
+def _write(manifest: Path, clips: Iterable[Clip], skipped: Skipped) -> None:
+    """Write a manifest of clips, and tell what is in it and what is not."""
+    from asr.data.manifest import write_manifest
+    from asr.text.normalize import normalize
+    from data_prep.clips import utterances
+    from data_prep.prepare import Split
+
+    to = manifest.parent.resolve()
+    split = Split(manifest.stem, to / manifest.name, skipped)
+    made = utterances(clips, to / "clips", normalize, skipped)
+    write_manifest(split.manifest, split.write(made))
+    _tell(split)
+
+
+def _tell(split: Split) -> None:
+    speakers = len(split.speakers - {None})
+    click.echo(
+        f"{split.manifest}: {split.n_utterances:,} utterances, "
+        f"{split.seconds / 3600:.2f} h, {speakers or 'unknown'} speakers"
+    )
+    for reason, count in split.skipped.reasons.most_common():
+        click.echo(f"  {count:,} left out: {reason}, as {split.skipped.examples[reason]}")
 
 
 def _read(manifests: tuple[Path, ...]) -> dict[str, list]:

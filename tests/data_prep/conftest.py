@@ -18,6 +18,7 @@ import soundfile
 from asr import audio
 from asr.data.manifest import read_manifest
 from data_prep import download
+from data_prep.cli import main
 from data_prep.download import Archive
 
 
@@ -150,3 +151,16 @@ def pack():
         return buffer.getvalue()
 
     return make
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line: exit status, standard output, standard error."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return call

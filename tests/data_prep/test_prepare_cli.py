@@ -9,20 +9,6 @@ import pytest
 from asr.data.manifest import read_manifest, write_manifest
 from asr.text.vocabulary import Vocabulary
 from asr.types import Utterance
-from data_prep.cli import main
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command line: exit status, standard output, standard error."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
