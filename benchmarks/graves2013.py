@@ -142,7 +142,8 @@ def by_heart(runs: Path, row: str, overrides: Sequence[str]) -> None:
         "optimizer=adam",
         "optimizer.learning_rate=0.003",
         "noise=none",
-        "trainer.epochs=80",
+        "trainer.epochs=120",
+        "trainer.patience=120",
         *overrides,
     ]
     if not (run / "best.safetensors").exists() and not train(row, run, settings):

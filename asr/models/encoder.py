@@ -71,6 +71,11 @@ class EncoderConfig:
             raise ConfigError(f"model.projection is {self.projection}", "at least 1, or null")
         if any(n < 1 for n in (*self.convolutions, self.convolution_stride)):
             raise ConfigError("model.convolutions and model.convolution_stride are at least 1")
+        if not self.convolutions and self.convolution_stride != 2:
+            raise ConfigError(
+                "model.convolution_stride is that of convolutions, and there are none",
+                "set model.convolutions, or leave it at 2",
+            )
         if self.attention_heads < 0:
             raise ConfigError(f"model.attention_heads is {self.attention_heads}", "at least 0")
         if len(self.subsampling) > self.layers or any(f < 1 for f in self.subsampling):

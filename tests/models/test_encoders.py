@@ -217,6 +217,7 @@ def test_settings_of_one_kind_are_unknown_to_another():
         ({"kind": "transformer", "dropout": 1.0}, "dropout is 1.0"),
         ({"kind": "reversible", "cell": "lstn"}, "'lstn'"),
         ({"attention_heads": -1}, "attention_heads is -1"),
+        ({"convolution_stride": 3}, "convolutions, and there are none"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
