@@ -46,7 +46,8 @@ _PAGE_HEADERS = {
 
 def create_app(hub: Hub) -> FastAPI:
     """The application of one worker."""
-    app = FastAPI(title="blstm-ctc-asr", version=asr.__version__)
+    # The pages of documentation that FastAPI brings load their scripts from elsewhere.
+    app = FastAPI(title="blstm-ctc-asr", version=asr.__version__, docs_url=None, redoc_url=None)
     app.state.hub = hub
     if hub.settings.cors_origin:
         app.add_middleware(

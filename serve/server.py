@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -14,6 +15,7 @@ from types import FrameType
 
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from asr.errors import ASRError
@@ -25,9 +27,23 @@ from serve.protocols import wyoming
 from serve.protocols.openai_realtime import RealtimeConversation
 from serve.settings import ServeSettings
 
+_REQUEST_SECONDS = 20.0  # from opening a connection to the end of the first request's headers
 _LINGER_SECONDS = 10.0  # for a client to take the end of a connection
 _SILENCE_SECONDS = 0.5  # without data: then nothing more comes
 _SHORTEST_LIFE = 5.0  # seconds; a worker that dies sooner is not replaced at once
+
+
+class _HttpProtocol(HttpToolsProtocol):
+    """uvicorn's, which would wait for ever for a first request."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(_REQUEST_SECONDS, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        # A request has a cycle, and a WebSocket is no connection of this protocol any more.
+        if self.cycle is None and self in self.connections:
+            self.transport.close()
 
 
 class _WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -69,6 +85,7 @@ class Worker(uvicorn.Server):
                 port=settings.port,
                 lifespan="off",
                 log_config=None,
+                http=_HttpProtocol,
                 ws=_WebSocketProtocol,
                 ws_max_size=max(
                     settings.max_message_bytes, RealtimeConversation.most_message_bytes

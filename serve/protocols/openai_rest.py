@@ -78,7 +78,7 @@ async def transcriptions(request: Request) -> Response:
         if wish.stream:
             first = await anext(results)  # what is wrong with it shows before the answer begins
             hub.metrics.uploads.inc()
-            return _HeldResponse(_server_sent(first, results, wish), held.pop_all())
+            return _HeldResponse(_server_sent(hub, first, results, wish), held.pop_all())
         transcript = await _collect(request, hub, results)
     if transcript is None:
         return Response(status_code=499)  # who asked has left
@@ -237,7 +237,7 @@ def _segment(number: int, segment: Segment) -> dict[str, Any]:
 
 
 async def _server_sent(
-    first: Segment | Heard, results: AsyncGenerator[Segment | Heard], wish: _Wish
+    hub: Hub, first: Segment | Heard, results: AsyncGenerator[Segment | Heard], wish: _Wish
 ) -> AsyncGenerator[str]:
     """A delta for each segment, then the whole."""
     segments: list[Segment] = []
@@ -246,6 +246,7 @@ async def _server_sent(
         async for result in _chain(first, results):
             if isinstance(result, Heard):
                 duration = result.duration
+                hub.metrics.audio.labels("openai_rest").inc(duration)
                 continue
             delta: dict[str, Any] = {"delta": (" " if segments else "") + result.text}
             segments.append(result)

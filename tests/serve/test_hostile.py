@@ -215,6 +215,15 @@ def test_garbage_instead_of_a_handshake(server, pcm):
     assert transcribe(server, pcm) == TEXT
 
 
+def test_a_connection_without_a_request_is_closed(server, pcm, monkeypatch):
+    monkeypatch.setattr(serve.server, "_REQUEST_SECONDS", 0.3)
+    for data in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+            client.sendall(data)
+            assert client.recv(100) == b""
+    assert transcribe(server, pcm) == TEXT  # which takes longer
+
+
 def test_who_does_not_read_is_closed(start, pcm, monkeypatch):
     """Replies pile up only so far; others are served meanwhile."""
     monkeypatch.setattr(serve.server, "_LINGER_SECONDS", 0.5)
