@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from asr.bundle import Bundle
+
 ROOT = Path(__file__).parents[1]
 MOST_LINES = 500
 # A room may import rooms of its own layer and of those before it.
 LAYERS = [
-    {"types", "errors", "arrays", "config", "files", "writers"},
+    {"types", "errors", "arrays", "compiled", "config", "files", "writers"},
     {"audio", "text"},
     {"features", "silero", "vad"},
     {"data", "models", "lm", "decode"},
@@ -31,7 +33,7 @@ HEAVY = {
 CORE = {
     *("types", "errors", "arrays", "config", "files", "writers", "audio", "text", "features"),
     *("silero", "vad", "lm", "decode", "bundle", "engine", "metrics", "report", "recognizer"),
-    *("stream", "aligner", "__init__", "__main__"),
+    *("stream", "aligner", "compiled", "__init__", "__main__"),
 }
 
 
@@ -139,6 +141,12 @@ def test_transcribing_loads_no_training_package() -> None:
     )
     loaded = loaded_after(code)
     assert not loaded & (HEAVY - {"scipy"}), loaded & HEAVY
+
+
+def test_greedy_decoding_compiles_nothing(bundled_model: Bundle) -> None:
+    sample = ROOT / "samples" / "she-couldnt-decide.flac"
+    code = f"import asr; asr.load(decoder='greedy').transcribe({str(sample)!r})"
+    assert not loaded_after(code) & {"numba", "llvmlite"}
 
 
 def test_every_listed_command_is_there() -> None:

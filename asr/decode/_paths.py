@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from asr.decode._walk import KERNEL, end_word, word_at
+from asr.compiled import kernel
+from asr.decode._walk import end_word, word_at
 from asr.decode.tables import NOTHING
 from asr.lm.ngram import ngram_score
 
@@ -15,7 +15,7 @@ CONTINUES = -2
 LEAST_CHANCE = 1e-10  # floor of a blank's probability in an alignment
 
 
-@njit(**KERNEL)
+@kernel
 def finish(beam, grammar, lm, results):
     """Fill `results` (RESULT) with the ways in which the utterance may end; returns how many.
 
@@ -62,7 +62,7 @@ def finish(beam, grammar, lm, results):
     return kept
 
 
-@njit(**KERNEL)
+@kernel
 def _mass_of_spaced(nodes, slots, at, space):
     """Mass of the prefix that is one space longer, if it is in the beam."""
     child = nodes[at].child
@@ -74,7 +74,7 @@ def _mass_of_spaced(nodes, slots, at, space):
     return 0.0
 
 
-@njit(**KERNEL)
+@kernel
 def settled_node(nodes, root):
     """The last node that every prefix in the beam goes through."""
     at = root
@@ -83,7 +83,7 @@ def settled_node(nodes, root):
     return at
 
 
-@njit(**KERNEL)
+@kernel
 def trace(nodes, root, at, path):
     """Fill `path` with the nodes from below the root to `at`, last first; returns how many.
 
@@ -98,7 +98,7 @@ def trace(nodes, root, at, path):
     return length
 
 
-@njit(**KERNEL)
+@kernel
 def advance_root(beam, at, number):
     """Make `at` the root, and forget the nodes above it and the lattice before frame `number`.
 
@@ -160,7 +160,7 @@ def align(lattice, entries, tokens, places):
     return True
 
 
-@njit(**KERNEL)
+@kernel
 def _fill(lattice, entries, tokens, first, last, offset, score, origin):
     """Best log-ratio of a path whose k-th token is last heard in a frame, and the frame where the
     token before was last heard, or CONTINUES if this one was heard in the frame before.
@@ -187,7 +187,7 @@ def _fill(lattice, entries, tokens, first, last, offset, score, origin):
             score[at] = best + math.log(chance / max(lattice[f].blank, LEAST_CHANCE))
 
 
-@njit(**KERNEL)
+@kernel
 def _follow(lattice, entries, tokens, first, offset, score, origin, places):
     k = len(tokens) - 1
     best = offset[k]
@@ -207,7 +207,7 @@ def _follow(lattice, entries, tokens, first, offset, score, origin, places):
         k -= 1
 
 
-@njit(**KERNEL)
+@kernel
 def _windows(lattice, entries, tokens, bound, direction):
     """The earliest (direction 1) or latest (-1) frame of the lattice where each token can be."""
     f = 0 if direction > 0 else len(lattice) - 1
@@ -225,7 +225,7 @@ def _windows(lattice, entries, tokens, bound, direction):
     return True
 
 
-@njit(**KERNEL)
+@kernel
 def _chance(lattice, entries, f, token):
     for e in range(lattice[f].first, lattice[f].last):
         if entries[e].token == token:

@@ -24,15 +24,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from asr.decode._walk import INLINE, KERNEL, child_of, walk, word_at
+from asr.compiled import inlined, kernel
+from asr.decode._walk import child_of, walk, word_at
 from asr.decode.tables import MAX_TOKENS, NOTHING, SMALL, SMALL_EXPONENT
 
 LEAST_BLANK = 1e-30  # a blank of probability 0 would end the search
 
 
-@njit(**KERNEL)
+@kernel
 def search(probabilities, begin, limit, beam, grammar, lm):
     """Take in rows of `probabilities` (frames, classes) float32 from `begin` on.
 
@@ -119,7 +119,7 @@ def search(probabilities, begin, limit, beam, grammar, lm):
     return len(probabilities)
 
 
-@njit(**INLINE)
+@inlined
 def _choose_tokens(row, rules, kinds, tried):
     """Fill `tried` with the tokens worth trying in a frame, at most MAX_TOKENS.
 
@@ -153,7 +153,7 @@ def _choose_tokens(row, rules, kinds, tried):
     return found, min(endings, found)
 
 
-@njit(**INLINE)
+@inlined
 def _extend(beam, grammar, lm, tokens, endings, best, bar):
     """Collect the new prefixes that reach `bar`, which rises as better ones are found."""
     nodes, slots, tried, candidates = beam.nodes, beam.slots, beam.tried, beam.candidates
@@ -205,7 +205,7 @@ def _extend(beam, grammar, lm, tokens, endings, best, bar):
     return found, best
 
 
-@njit(**INLINE)
+@inlined
 def _is_in_beam(nodes, parent, token, word):
     child = nodes[parent].child
     while child >= 0:
@@ -215,7 +215,7 @@ def _is_in_beam(nodes, parent, token, word):
     return False
 
 
-@njit(**KERNEL)
+@kernel
 def _keep_best(candidates, ranked, found, wanted, bar):
     """Drop all but the best `wanted` candidates; returns their number and the least of them."""
     for j in range(found):
@@ -229,7 +229,7 @@ def _keep_best(candidates, ranked, found, wanted, bar):
     return kept, bar
 
 
-@njit(**INLINE)
+@inlined
 def _update(beam, grammar, found, bar):
     """Let the best of old and new prefixes into the beam; returns the greatest mass."""
     state, nodes, slots = beam.state[0], beam.nodes, beam.slots
@@ -298,7 +298,7 @@ def _update(beam, grammar, found, bar):
     return best
 
 
-@njit(**INLINE)
+@inlined
 def _occupy(nodes, at, slots, i, rules, tree, words):
     """Put the prefix of node `at` into slot i of the beam."""
     node, slot = nodes[at], slots[i]
@@ -320,7 +320,7 @@ def _occupy(nodes, at, slots, i, rules, tree, words):
         slot.most_inside *= leave
 
 
-@njit(**INLINE)
+@inlined
 def _make_node(state, nodes, slots, candidate):
     """The node of a new prefix: an old one that is still in the tree, or a fresh one."""
     parent = slots[candidate.slot].node
@@ -347,7 +347,7 @@ def _make_node(state, nodes, slots, candidate):
     return fresh
 
 
-@njit(**INLINE)
+@inlined
 def _release(state, nodes, at):
     """One use less; a node without uses is freed, and its parent has one use less in turn."""
     nodes[at].uses -= 1
@@ -366,7 +366,7 @@ def _release(state, nodes, at):
         nodes[at].uses -= 1
 
 
-@njit(**KERNEL)
+@kernel
 def _give_up_old_alternatives(state, nodes, slots):
     """Drop the prefixes that part from the best one before the horizon.
 
@@ -397,7 +397,7 @@ def _give_up_old_alternatives(state, nodes, slots):
             nodes[slots[i].node].slot = i
 
 
-@njit(**INLINE)
+@inlined
 def _nth_largest(values, size, n):
     """The n-th largest of values[:size], which are left with the n largest in front (Hoare)."""
     low, high, n = 0, size - 1, n - 1

@@ -17,7 +17,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from asr.compiled import compiled
 
 NO_LABEL = -1
 
@@ -33,7 +34,7 @@ class Chain(NamedTuple):
     skip: np.ndarray  # (items + 1,) float64: what leaving an item out costs
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def sweep(log_probs, foreign, blank, chain, scores, origins, came_from, begin, end, window, beam):
     """Go through frames `begin` to `end`; returns the window (first item, end of items) reached.
 
@@ -68,7 +69,7 @@ def sweep(log_probs, foreign, blank, chain, scores, origins, came_from, begin, e
     return low, high
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def retrace(log_probs, foreign, blank, chain, scores, came_from, begin, end, start, goal, path):
     """Fill path[begin:end] with the states of the best path from `start` to `goal`.
 
@@ -99,7 +100,7 @@ def retrace(log_probs, foreign, blank, chain, scores, came_from, begin, end, sta
         goal = np.int64(back[t - begin, goal - first])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _advance(row, foreign, blank, chain, before, after, came_from, low, high, floor):
     """One frame for the items from `low` on: to `high`, and beyond while that is above `floor`.
 

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numba import njit
 
+from asr.compiled import inlined
 from asr.decode.tables import NOTHING, PROTECTED, UNKNOWN
 from asr.lm.ngram import ngram_score
 
-# Nothing is allocated in here. Without `_nrt=False` every array that is touched is counted, which
-# doubles the time; helpers are compiled into their callers, where less is passed around.
-KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
-INLINE = {**KERNEL, "forceinline": True}
 
-
-@njit(**INLINE)
+@inlined
 def walk(origin, token, word, grammar, lm, to):
     """Set `to` to where a token leads from the node `origin`; a gain of 0 is nowhere.
 
@@ -39,7 +33,7 @@ def walk(origin, token, word, grammar, lm, to):
         end_word(origin, word, grammar, lm, to)
 
 
-@njit(**INLINE)
+@inlined
 def _step(unit, grammar, rules, to):
     """One unit further inside a word."""
     tree, arc = grammar.tree, grammar.hot[to.hot, unit]
@@ -64,7 +58,7 @@ def _step(unit, grammar, rules, to):
         to.gain *= rules.unknown
 
 
-@njit(**INLINE)
+@inlined
 def child_of(tree, place, unit, few_units):
     """The node that a unit leads to, or NOTHING."""
     bit = np.uint64(1) << np.uint64(unit & 63)
@@ -90,7 +84,7 @@ def child_of(tree, place, unit, few_units):
     return low if low < tree[place + 1].first and tree[low].label == unit else NOTHING
 
 
-@njit(**INLINE)
+@inlined
 def word_at(place, tree):
     """The first word that ends at a place of the lexicon, or NOTHING."""
     if place < 0 or tree[place].word_first == tree[place + 1].word_first:
@@ -98,7 +92,7 @@ def word_at(place, tree):
     return np.int64(tree[place].word_first)
 
 
-@njit(**INLINE)
+@inlined
 def end_word(origin, word, grammar, lm, to):
     """Let the word at `to` end; `word` is its entry in the lexicon, or NOTHING if it lacks it.
 

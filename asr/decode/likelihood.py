@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from asr.compiled import compiled
 from asr.errors import DecodeError
 from asr.text.vocabulary import Vocabulary
 
@@ -63,7 +63,7 @@ def ctc_log_likelihood(
     return scores
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _forward(log_probs, labels, ends, blank, scores):
     """Fill `scores`; target n is labels[ends[n]:ends[n + 1]]."""
     frames = len(log_probs)
@@ -85,7 +85,7 @@ def _forward(log_probs, labels, ends, blank, scores):
         scores[n] = _log_add(alpha[states], alpha[states - 1])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _log_add(a, b):
     high, low = max(a, b), min(a, b)
     if low == -math.inf:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from asr.arrays import load_arrays, save_arrays
+from asr.compiled import kernel
 from asr.errors import ASRError, LanguageModelError
 from asr.lm.backoff import BackoffModel
 from asr.lm.quantize import CODES, codebook, nearest
@@ -18,8 +18,6 @@ from asr.lm.words import END_ID, START_ID, UNKNOWN_ID, WordList
 KIND = "asr-ngram"
 VERSION = 1
 _MAX_LEAF_WORD = (1 << 16) - 1
-# Nothing is allocated in the kernels: without counting references they compile and run faster.
-_KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
 
 
 class NGramTables(NamedTuple):
@@ -44,7 +42,7 @@ class NGramTables(NamedTuple):
     backoff_codebook: np.ndarray
 
 
-@njit(**_KERNEL)
+@kernel
 def _find(words, begin, end, word):
     """Index of `word` in the ascending words[begin:end], or -1."""
     begin, end = np.int64(begin), np.int64(end)
@@ -59,12 +57,12 @@ def _find(words, begin, end, word):
     return -1
 
 
-@njit(**_KERNEL)
+@kernel
 def _child(tables, node, word):
     return _find(tables.word, tables.children[node], tables.children[node + 1], word)
 
 
-@njit(**_KERNEL)
+@kernel
 def _next_state(tables, node, word):
     """The longest history that ends in `word` and begins as `node` or a suffix of it."""
     while node != 0:
@@ -75,7 +73,7 @@ def _next_state(tables, node, word):
     return np.int32(1 + word)
 
 
-@njit(**_KERNEL)
+@kernel
 def ngram_score(tables, state, word):
     """Natural-log probability (float32) of a word id after a state, and the state it leads to.
 
@@ -98,7 +96,7 @@ def ngram_score(tables, state, word):
     return log_prob, np.int32(1 + sought)
 
 
-@njit(**_KERNEL)
+@kernel
 def _score_sequence(tables, state, words, scores):
     for i in range(len(words)):
         scores[i], state = ngram_score(tables, state, words[i])

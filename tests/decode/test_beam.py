@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -199,6 +200,20 @@ def test_all_prefixes_score_at_least_as_much_as_some(seed: int, frames: int) -> 
     for beam in (1, 2, 5, 20):
         limited = BeamSearchDecoder(vocabulary, **UNPRUNED | {"beam": beam})
         assert limited.decode(log_probs, FRAME_SHIFT)[0].score <= unpruned + 1e-6
+
+
+@pytest.mark.parametrize("with_lm", [False, True])
+def test_a_wider_beam_finds_nothing_worse(tiny_lm: NGram, with_lm: bool) -> None:
+    """No law of beam search: in noise, one of a thousand wider beams does worse. But here."""
+    vocabulary, lm = (Vocabulary.characters("ab"), tiny_lm) if with_lm else (LETTERS, None)
+    text = "a b ab bba a ab" if with_lm else "what is there to say about it"
+    decoders = [
+        BeamSearchDecoder(vocabulary, lm=lm, **UNPRUNED | {"beam": beam}) for beam in (1, 4, 16, 64)
+    ]
+    for seed in range(20):
+        log_probs = synthetic_log_probs(text, vocabulary, np.random.default_rng(seed), error=0.4)
+        scores = [decoder.decode(log_probs, FRAME_SHIFT)[0].score for decoder in decoders]
+        assert all(wider >= narrower - 1e-6 for narrower, wider in pairwise(scores))
 
 
 @pytest.mark.parametrize("with_lm", [False, True])
