@@ -24,7 +24,8 @@ from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
 from asr.train.checkpoint import BEST, LAST, MODEL_FILE
 
-_FREE = {"dropout", "recurrent_dropout", "init_range", "mean", "std"}  # what weights do not fix
+# What weights do not fix.
+_FREE = {"dropout", "recurrent_dropout", "init_range", "mean", "std", "chunk", "right_context"}
 
 
 class Source:

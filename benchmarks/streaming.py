@@ -1,0 +1,124 @@
+"""Error rate against latency: recordings heard live by one or more models.
+
+    python benchmarks/streaming.py --manifest dev.jsonl --model asr/bundled/en \
+        --model models/lc-960 --model models/lc-330 --model models/uni --limit 100
+
+Every recording is fed in blocks of 100 ms, as fast as it goes, with a second of silence behind it.
+The latency of a word is how much sound behind its end had been fed when the word was first shown
+and then stayed; what the machine needs to compute comes on top (the real-time factor tells whether
+it keeps up). Stable: the same for when it was first promised to stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from asr import audio
+from asr.audio import Waveform
+from asr.data.manifest import read_manifest
+from asr.engine import OnnxEngine
+from asr.metrics import Comparison, compare, confidence_interval, total
+from asr.recognizer import Recognizer, load
+from asr.text.languages import normalizer
+from asr.types import StreamEvent
+
+BLOCK = audio.SAMPLE_RATE // 10
+SILENCE = np.zeros(audio.SAMPLE_RATE, np.float32)
+
+
+@dataclass
+class Measured:
+    """Of one model: comparisons, latencies (s) of words, seconds of sound and of computing."""
+
+    comparisons: list[Comparison] = field(default_factory=list)
+    shown: list[float] = field(default_factory=list)
+    stable: list[float] = field(default_factory=list)
+    heard: float = 0.0
+    computed: float = 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", action="append", required=True, help="folder of a model; again")
+    parser.add_argument("--manifest", action="append", required=True, help="recordings; again")
+    parser.add_argument("--limit", type=int, help="recordings of each manifest")
+    parser.add_argument("--decoder", choices=["beam", "greedy"], default="beam")
+    arguments = parser.parse_args()
+    for manifest in arguments.manifest:
+        utterances = read_manifest(manifest)[: arguments.limit]
+        print(f"\n{'/'.join(Path(manifest).parts[-2:])}, {len(utterances)} recordings\n")
+        print("| model | chunk + ahead, ms | WER % (95 %) | shown after, ms | stable after | RTF |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        for model in arguments.model:
+            recognizer = load(model, decoder=arguments.decoder, threads=1)
+            normalize = normalizer(recognizer.bundle.config.language)
+            measured = Measured()
+            recognizer.transcribe(SILENCE, audio.SAMPLE_RATE)  # what is loaded or compiled once
+            for utterance in utterances:
+                if reference := normalize(utterance.text):
+                    waveform = np.concatenate([audio.read(utterance.audio_filepath), SILENCE])
+                    heard = listen(recognizer, waveform, measured)
+                    measured.comparisons.append(compare(reference, normalize(heard)))
+            print(row(Path(model).name, recognizer, measured), flush=True)
+
+
+def listen(recognizer: Recognizer, waveform: Waveform, measured: Measured) -> str:
+    """The text of a recording that is fed block by block."""
+    began = time.process_time()
+    stream = recognizer.stream()
+    texts: list[str] = []
+    partials: list[tuple[float, StreamEvent]] = []
+    for first in range(0, len(waveform) + 1, BLOCK):
+        events = stream.feed(waveform[first : first + BLOCK])
+        at_end = first + BLOCK > len(waveform)
+        for event in [*events, *(stream.finish() if at_end else ())]:
+            partials.append((stream.duration, event))
+            if event.is_final:
+                texts.append(event.text)
+                measured.shown += latencies(event, [(t, e.text) for t, e in partials])
+                measured.stable += latencies(event, [(t, e.stable) for t, e in partials])
+                partials = []
+    measured.computed += time.process_time() - began
+    measured.heard += stream.duration
+    return " ".join(texts)
+
+
+def latencies(final: StreamEvent, shown: list[tuple[float, str]]) -> list[float]:
+    """Seconds from the end of each word of `final` to when the text up to it was there to stay."""
+    found = []
+    words = final.text.split()
+    for number, word in enumerate(final.words, 1):
+        since = shown[-1][0]
+        for at, text in reversed(shown):
+            if text.split()[:number] != words[:number]:
+                break
+            since = at
+        found.append(since - word.end)
+    return found
+
+
+def row(name: str, recognizer: Recognizer, measured: Measured) -> str:
+    """A line of the table; latencies as median and 95th percentile."""
+    counts = [comparison.words for comparison in measured.comparisons]
+    low, high = confidence_interval(counts)
+    chunks = OnnxEngine(recognizer.bundle.model_path).chunks
+    shift = 1000 * recognizer.bundle.config.features.frame_shift
+    context = "whole segments"
+    if chunks is not None:
+        context = f"{chunks.size * shift:.0f} + {chunks.right_context * shift:.0f}"
+    times = [
+        f"{1000 * np.median(found):.0f}, {1000 * np.quantile(found, 0.95):.0f}"
+        for found in (measured.shown or [np.nan], measured.stable or [np.nan])
+    ]
+    error_rate = f"{100 * total(counts).rate:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+    speed = measured.computed / measured.heard
+    return f"| {name} | {context} | {error_rate} | {times[0]} | {times[1]} | {speed:.3f} |"
+
+
+if __name__ == "__main__":
+    main()
