@@ -4,6 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from asr.engine import Chunks, OnnxEngine  # noqa: E402
 from asr.errors import BundleError, TrainingError  # noqa: E402
 from asr.packaging import package_run  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
@@ -78,3 +79,12 @@ def test_a_run_that_has_begun_goes_on_by_itself(make, run, tmp_path):
     trainer = make(run=str(tmp_path / "second"), trainer={"epochs": 0, "init": str(run)})
     assert not (tmp_path / "second" / LAST).exists()  # no epoch was done
     assert trainer.fit().epoch == 0
+
+
+def test_a_network_of_whole_utterances_learns_to_go_chunk_by_chunk(make, run, tmp_path):
+    trainer = {"epochs": 1, "init": str(run)}
+    model = {"chunk": 8, "right_context": 2}
+    make(run=str(tmp_path / "second"), trainer=trainer, model=model).fit()
+    bundle = package_run(tmp_path / "second", tmp_path / "bundle", name="live")
+    assert OnnxEngine(bundle.model_path).chunks == Chunks(8, 2)
+    assert (bundle.config.model["encoder"]["chunk"], bundle.config.frame_shift) == (8, 0.03)
