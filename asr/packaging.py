@@ -104,7 +104,7 @@ def load_run(
     model = AcousticModel(
         features.size,
         encoder_config(description["model"]),
-        {n: HeadConfig(len(h["symbols"]), h["layer"]) for n, h in heads.items()},
+        {n: _head_config(h) for n, h in heads.items()},
     )
     weights, facts = _weights(run)
     model.load_state_dict(weights)
@@ -114,6 +114,12 @@ def load_run(
 def run_features(run: Path) -> FeatureConfig:
     """What the network of a run reads, with the statistics of its training set."""
     return build(FeatureConfig, read_description(run)["features"])
+
+
+def _head_config(described: Mapping[str, Any]) -> HeadConfig:
+    """Runs from before there were heads other than CTC describe only their size and place."""
+    plain = {"classes": len(described["symbols"]), "layer": described["layer"]}
+    return build(HeadConfig, described.get("config", plain))
 
 
 def _check_head(run: Path, description: Mapping[str, Any], head: str) -> None:

@@ -38,7 +38,7 @@ def learning_curves(*runs: Path) -> Figure:
         colour = f"C{number}" if len(runs) > 1 else BLUE
         for axes, key, title in panels:
             steps = [r["step"] for r in train]
-            axes.plot(steps, [r[key] for r in train], color=colour, linewidth=0.8)
+            axes.plot(steps, [r.get(key, np.nan) for r in train], color=colour, linewidth=0.8)
             axes.set(title=title, xlabel="step")
         drawn = (
             {run.name: ("cer", colour)}

@@ -51,6 +51,8 @@ def test_every_experiment_makes_a_network(experiment):
         ("ctc_3l_421h_uni", "3.8M"),
         ("ctc_3l_250h", "3.8M"),
         ("ctc_5l_250h", "6.8M"),
+        ("trans_3l_250h", "4.3M"),
+        ("pretrans_3l_250h", "4.3M"),
     ],
 )
 def test_networks_of_graves_2013_have_as_many_weights_as_in_its_table_1(row, printed):

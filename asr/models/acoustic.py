@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
+from asr.models.attention_decoder import AttentionConfig, AttentionHead
 from asr.models.encoder import Encoder, EncoderState
 from asr.models.encoders import AnyEncoderConfig, make_encoder
+from asr.models.heads import CTCHead, Head
+from asr.models.transducer import TransducerConfig, TransducerHead
 
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """A linear layer and a softmax over `classes` on top of one encoder layer (counted from 1).
+    """What spells in `classes` symbols on top of one encoder layer (counted from 1).
+
+    kind: CTC, a transducer (`asr.models.transducer`) or an attention decoder
+    (`asr.models.attention_decoder`), with the settings of the last two.
 
     The heads of lower layers help to train them: intermediate CTC (Lee & Watanabe 2021) if they
     spell the same units, hierarchical CTC (Sanabria & Metze 2018) if they spell coarser ones.
@@ -23,10 +29,20 @@ class HeadConfig:
 
     classes: int
     layer: int
+    kind: Literal["ctc", "transducer", "attention"] = "ctc"
+    transducer: TransducerConfig = field(default_factory=TransducerConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+
+    def make(self, input_size: int, init_range: float | None) -> Head:
+        if self.kind == "transducer":
+            return TransducerHead(input_size, self.classes, self.transducer, init_range)
+        if self.kind == "attention":
+            return AttentionHead(input_size, self.classes, self.attention, init_range)
+        return CTCHead(input_size, self.classes, init_range)
 
 
 class AcousticModel(nn.Module):
-    """An encoder with one or more CTC heads; the first head is the one that transcribes."""
+    """An encoder with one or more heads; the first head is the one that transcribes."""
 
     def __init__(self, input_size: int, encoder: AnyEncoderConfig, heads: Mapping[str, HeadConfig]):
         super().__init__()
@@ -42,15 +58,13 @@ class AcousticModel(nn.Module):
                 raise ConfigError(
                     f"head {name!r} sits on layer {head.layer}, the encoder has {encoder.layers}"
                 )
-            self.heads[name] = nn.Linear(self.encoder.output_size, head.classes)
-            if encoder.init_range is not None:
-                for parameter in self.heads[name].parameters():
-                    nn.init.uniform_(parameter, -encoder.init_range, encoder.init_range)
+            self.heads[name] = head.make(self.encoder.output_size, encoder.init_range)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, input_size), (B,) -> log-probabilities of the first head (B, T', classes), (B,).
 
-        Rows beyond an utterance's length mean nothing.
+        Of a head that is not CTC it is the rows that its `losses` and `decode` read. Rows beyond an
+        utterance's length mean nothing.
         """
         return self.forward_heads(features, lengths, [self.primary])[self.primary]
 
@@ -64,7 +78,7 @@ class AcousticModel(nn.Module):
         for layer, (hidden, n_frames) in enumerate(self.encoder(features, lengths), start=1):
             for name, head in wanted.items():
                 if head.layer == layer:
-                    outputs[name] = (self._log_probs(name, hidden), n_frames)
+                    outputs[name] = (self.heads[name](hidden.transpose(0, 1)), n_frames)
             if layer == last:
                 break
         return outputs
@@ -83,7 +97,7 @@ class AcousticModel(nn.Module):
         outputs = {}
         for name, head in self.head_configs.items():
             hidden, n_frames = layers[head.layer - 1]
-            outputs[name] = (self._log_probs(name, hidden), n_frames)
+            outputs[name] = (self.heads[name](hidden.transpose(0, 1)), n_frames)
         return outputs, state
 
     def causal_encoder(self) -> Encoder:
@@ -96,6 +110,8 @@ class AcousticModel(nn.Module):
         self.encoder.check_causal()
         return self.encoder
 
-    def _log_probs(self, head: str, hidden: Tensor) -> Tensor:
-        logits = self.heads[head](hidden).float()
-        return torch.log_softmax(logits, dim=-1).transpose(0, 1)
+    def head(self, name: str | None = None) -> Head:
+        """A head by its name; the first one by default."""
+        head = self.heads[name or self.primary]
+        assert isinstance(head, Head)
+        return head

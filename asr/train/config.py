@@ -9,8 +9,10 @@ from asr.data.augment import AugmentConfig
 from asr.data.manifest import HoldOut
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
+from asr.models.attention_decoder import AttentionConfig
 from asr.models.encoder import EncoderConfig
 from asr.models.encoders import AnyEncoderConfig
+from asr.models.transducer import TransducerConfig
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class HeadSettings:
     place of the words (as `asr-prepare timit` writes them beside the words), scored as 39.
     layer: the encoder layer it sits on, from 1; None is the last. weight: of its loss.
     criterion: `ctc`, or `ctc_crf` (`asr.train.crf`) for a head that CTC has trained already.
+    kind: `ctc`, `transducer` or `attention`, with the settings of the last two. A head of CTC and
+    one of attention over the same units are joint training (Kim et al. 2017).
     """
 
     units: Literal["characters", "jamo", "pieces", "phones", "timit"] = "characters"
@@ -32,6 +36,13 @@ class HeadSettings:
     pieces: int = 200
     lexicon: str | None = None
     criterion: Literal["ctc", "ctc_crf"] = "ctc"
+    kind: Literal["ctc", "transducer", "attention"] = "ctc"
+    transducer: TransducerConfig = field(default_factory=TransducerConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+
+    def __post_init__(self) -> None:
+        if self.kind != "ctc" and self.criterion != "ctc":
+            raise ConfigError(f"a head of kind {self.kind} knows no criterion {self.criterion!r}")
 
 
 @dataclass(frozen=True)
@@ -144,7 +155,8 @@ class TrainerConfig:
     """The course of a run.
 
     init: a bundle, a run's folder, or a file of weights to start from, whatever the vocabulary: see
-    `asr.train.transfer`.
+    `asr.train.transfer`; or a list of them. PART=FILE takes a file's weights for a part of the
+    network, as PreTrans of Graves 2013 does: heads.phones.prediction=runs/lm/best.safetensors.
     precision: `bf16` runs the network in bfloat16 by autocast, on CUDA or on CPUs that have it;
     `fp16` in float16 with scaled gradients, on CUDA.
     preflight: try the largest batch first, to see whether the memory suffices (not with truncate).
@@ -158,7 +170,7 @@ class TrainerConfig:
     epochs: int = 30
     seed: int = 1
     device: str = "auto"
-    init: str | None = None
+    init: str | tuple[str, ...] | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     preflight: bool = True
     truncate: int | None = None

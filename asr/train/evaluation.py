@@ -15,16 +15,6 @@ from asr.text.phones import TIMIT_61, fold
 from asr.text.vocabulary import Vocabulary
 
 
-def greedy_texts(log_probs: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> list[str]:
-    """The most probable class of each frame of (B, T, classes), without repeats and blanks."""
-    best = log_probs.argmax(dim=-1).cpu()
-    texts = []
-    for row, length in zip(best, lengths, strict=True):
-        classes = torch.unique_consecutive(row[:length]).tolist()
-        texts.append(vocabulary.decode([c for c in classes if c != vocabulary.blank]))
-    return texts
-
-
 @torch.inference_mode()
 def count_errors(
     model: AcousticModel, batches: Iterable[Batch], vocabulary: Vocabulary
@@ -38,10 +28,11 @@ def count_errors(
     for batch in batches:
         if not batch.texts:
             continue
-        log_probs, lengths = model(batch.features, batch.lengths)
-        counts[4:] += _loss(log_probs, lengths, batch, model.primary)
-        hypotheses = greedy_texts(log_probs, lengths, vocabulary)
-        for text, hypothesis in zip(batch.texts, hypotheses, strict=True):
+        outputs, lengths = model(batch.features, batch.lengths)
+        counts[4:] += _loss(model, outputs, lengths, batch)
+        decoded = model.head().decode(outputs, lengths)
+        for text, symbols in zip(batch.texts, decoded, strict=True):
+            hypothesis = vocabulary.decode(symbols)
             if timit:
                 reference, hypothesis = (" ".join(fold(t.split())) for t in (text, hypothesis))
             else:
@@ -58,18 +49,14 @@ def count_errors(
     return counts
 
 
-def _loss(log_probs: Tensor, lengths: Tensor, batch: Batch, head: str) -> Tensor:
-    """-ln p of the targets that there are and that CTC can spell, and their symbols."""
+def _loss(model: AcousticModel, outputs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
+    """-ln p of the targets that there are and that are possible, and their symbols."""
+    head = model.primary
     known = batch.target_lengths[head] >= 0
     if not known.any():
         return torch.zeros(2, dtype=torch.float64)
     n_symbols = batch.target_lengths[head][known]
-    losses = torch.nn.functional.ctc_loss(
-        log_probs[known].transpose(0, 1),
-        batch.targets[head][known],
-        lengths[known],
-        n_symbols,
-        reduction="none",
-    ).cpu()
-    possible = losses.isfinite()
+    targets = batch.targets[head][known]
+    losses = model.head().losses(outputs[known], lengths[known], targets, n_symbols).cpu()
+    possible = losses != 0
     return torch.stack([losses[possible].double().sum(), n_symbols[possible].double().sum()])

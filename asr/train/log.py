@@ -31,6 +31,7 @@ class RunLog:
     def write(self, kind: str, step: int, **values: Any) -> None:
         if not self.active:
             return
+        values = {name: value for name, value in values.items() if value == value}  # no NaN
         record = {"kind": kind, "step": step, "time": round(time.time(), 1), **values}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()

@@ -28,49 +28,48 @@ def training_loss(
 
     Utterances without a target for a head add nothing to its loss; an utterance too short for its
     target adds nothing either (its loss is infinite and its gradient undefined). The second value
-    is the fraction of frames in which the first head's best class is the blank.
+    is the fraction of frames in which the first head's best class is the blank, NaN if it has no
+    classes for frames (`Head.per_frame`); then the regularisers leave it alone too.
     """
     outputs = model.forward_heads(batch.features, batch.lengths)
-    return loss_of(outputs, model.primary, batch, weights, config, trigrams)
+    return loss_of(outputs, model, batch, weights, config, trigrams)
 
 
 def loss_of(
-    outputs: Mapping[str, tuple[Tensor, Tensor]],
-    primary: str,
+    heads: Mapping[str, tuple[Tensor, Tensor]],
+    model: AcousticModel,
     batch: Batch,
     weights: Mapping[str, float],
     config: LossConfig,
     trigrams: Mapping[str, UnitTrigram] = MappingProxyType({}),
 ) -> tuple[Tensor, Tensor]:
-    """As `training_loss`, from the log-probabilities (B, T, classes) and lengths of each head."""
+    """As `training_loss`, from what each head gave, (B, T, classes) for CTC, and its lengths."""
     total = torch.zeros((), device=batch.features.device)
-    for head, (log_probs, lengths) in outputs.items():
-        chosen = batch.target_lengths[head] >= 0
+    blanks = torch.tensor(math.nan)
+    for name, (outputs, lengths) in heads.items():
+        chosen = batch.target_lengths[name] >= 0
         if not chosen.any():
             continue
-        targets, target_lengths = batch.targets[head][chosen], batch.target_lengths[head][chosen]
-        losses = nn.functional.ctc_loss(
-            log_probs[chosen].transpose(0, 1),
-            targets,
-            lengths[chosen],
-            target_lengths,
-            reduction="none",
-            zero_infinity=True,
-        )
-        if head in trigrams:
+        targets, target_lengths = batch.targets[name][chosen], batch.target_lengths[name][chosen]
+        head = model.head(name)
+        losses = head.losses(outputs[chosen], lengths[chosen], targets, target_lengths)
+        if name in trigrams:
             beyond = surplus(
-                log_probs[chosen], lengths[chosen], targets, target_lengths, trigrams[head]
+                outputs[chosen], lengths[chosen], targets, target_lengths, trigrams[name]
             )
             possible = losses.detach() > 0
             losses = (1 + config.crf_ctc) * losses + torch.where(possible, beyond, 0.0)
-        total = total + weights[head] * losses.sum()
+        total = total + weights[name] * losses.sum()
+        if not head.per_frame:
+            continue
         if config.consistency and batch.views == 2:
-            total = total + weights[head] * config.consistency * inconsistency(log_probs, lengths)
+            total = total + weights[name] * config.consistency * inconsistency(outputs, lengths)
         if config.entropy:
-            total = total + weights[head] * config.entropy * certainty(log_probs, lengths)
-    log_probs, lengths = outputs[primary]
-    blank = log_probs.detach().argmax(dim=-1) == 0
-    return total, blank[_inside(log_probs, lengths)].float().mean().cpu()
+            total = total + weights[name] * config.entropy * certainty(outputs, lengths)
+        if name == model.primary:
+            blank = outputs.detach().argmax(dim=-1) == 0
+            blanks = blank[_inside(outputs, lengths)].float().mean().cpu()
+    return total, blanks
 
 
 def inconsistency(log_probs: Tensor, lengths: Tensor) -> Tensor:

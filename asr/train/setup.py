@@ -30,7 +30,7 @@ from asr.train.checkpoint import LAST, MODEL_FILE
 from asr.train.config import DataConfig, HeadSettings, TrainingConfig
 from asr.train.crf import UnitTrigram
 from asr.train.loop import Trainer
-from asr.train.transfer import Source
+from asr.train.transfer import Source, sources, start_from
 from asr.types import Utterance
 
 
@@ -56,10 +56,11 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     )
     reader = _shard_reader(config)
     begins = config.trainer.init is not None and not (Path(config.run) / LAST).exists()
-    source = Source(Path(config.trainer.init or "")) if begins else None
-    if source is not None:
+    chosen = sources(config.trainer.init or ()) if begins else []
+    for source in chosen:
         source.check(config.features, config.model)
-    features = _with_statistics(config, train, reader, source)
+    known = next((source for source in chosen if source.features is not None), None)
+    features = _with_statistics(config, train, reader, known)
     augmenter = Augmenter(
         augment,
         features,
@@ -85,9 +86,10 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     if config.trainer.truncate is not None:
         model.causal_encoder()
     primary = vocabularies[model.primary]
-    if source is not None:
-        anew = ", ".join(source.copy_to(model, vocabularies))
-        print(f"started from {source.path}" + (f"; anew: {anew}" if anew else ""))
+    if chosen:
+        anew = ", ".join(start_from(chosen, model, vocabularies))
+        names = " and ".join(str(source.path) for source in chosen)
+        print(f"started from {names}" + (f"; anew: {anew}" if anew else ""))
     lengths = _rows(train, features), _rows(dev, features)
     trigrams = {
         name: UnitTrigram((spell(u.text) or () for u in train), len(spell.vocabulary))
@@ -96,7 +98,7 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     }
     trainer = Trainer(config, model, primary, train_set, dev_set, lengths, trigrams)
     if trainer.processes.is_main:
-        _write_description(config, features, vocabularies)
+        _write_description(config, features, vocabularies, model)
     return trainer
 
 
@@ -122,7 +124,13 @@ def make_targets(head: HeadSettings, texts: Sequence[str] = ()) -> Spelling | Pr
 
 def make_model(config: TrainingConfig, classes: dict[str, int]) -> AcousticModel:
     heads = {
-        name: HeadConfig(classes[name], head.layer or config.model.layers)
+        name: HeadConfig(
+            classes[name],
+            head.layer or config.model.layers,
+            head.kind,
+            head.transducer,
+            head.attention,
+        )
         for name, head in config.heads.items()
     }
     return AcousticModel(config.features.size, config.model, heads)
@@ -216,7 +224,10 @@ def _waveforms(manifest: str | None, sample_rate: int) -> list:
 
 
 def _write_description(
-    config: TrainingConfig, features: FeatureConfig, vocabularies: dict[str, Vocabulary]
+    config: TrainingConfig,
+    features: FeatureConfig,
+    vocabularies: dict[str, Vocabulary],
+    model: AcousticModel,
 ) -> None:
     description = {
         "features": to_dict(features),
@@ -227,6 +238,7 @@ def _write_description(
                 "weight": head.weight,
                 "kind": vocabularies[name].kind,
                 "symbols": list(vocabularies[name].symbols),
+                "config": to_dict(model.head_configs[name]),
             }
             for name, head in config.heads.items()
         },

@@ -29,10 +29,13 @@ _FREE = {"dropout", "recurrent_dropout", "init_range", "mean", "std", "chunk", "
 
 
 class Source:
-    """What `trainer.init` names. Raises TrainingError, or BundleError, for what has no weights."""
+    """What `trainer.init` names, for the whole network or for the part whose name is `part`.
 
-    def __init__(self, path: Path):
-        self.path = path
+    Raises TrainingError, or BundleError, for what has no weights.
+    """
+
+    def __init__(self, path: Path, part: str = ""):
+        self.path, self._part = path, part
         self.features: FeatureConfig | None = None
         self._encoder: dict[str, Any] | None = None
         self._symbols: dict[str, tuple[str, ...]] = {}
@@ -55,6 +58,8 @@ class Source:
     def copy_to(self, model: AcousticModel, vocabularies: Mapping[str, Vocabulary]) -> list[str]:
         """Give `model` the weights that fit it; what starts anew is returned."""
         weights = {name: w.float() for name, w in checkpoint.load_weights(self._file).items()}
+        if self._part:
+            weights = checkpoint.prefixed(f"{self._part}.", weights)
         current = model.state_dict()
         taken, anew = {}, []
         for name, fresh in current.items():
@@ -87,6 +92,23 @@ class Source:
                 f"{self.path}: made for another network than the one to train",
                 "set " + " ".join(wrong),
             )
+
+
+def sources(init: str | Sequence[str]) -> list[Source]:
+    """Those of a setting `trainer.init`: PATH or PART=PATH, or a list of them."""
+    found = []
+    for name in [init] if isinstance(init, str) else init:
+        part, _, path = name.rpartition("=")
+        found.append(Source(Path(path), part))
+    return found
+
+
+def start_from(
+    chosen: Sequence[Source], model: AcousticModel, vocabularies: Mapping[str, Vocabulary]
+) -> list[str]:
+    """Give `model` the weights of all sources, of later ones where several fit; what is anew."""
+    anew = [source.copy_to(model, vocabularies) for source in chosen]
+    return [name for name in anew[0] if all(name in others for others in anew)]
 
 
 def _different(group: str, known: Any, wanted: Any) -> list[str]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from asr.data.dataset import Batch
+from asr.errors import ConfigError
 from asr.models.acoustic import AcousticModel
 from asr.models.encoder import EncoderState, detached
 from asr.train.config import LossConfig
@@ -39,15 +40,20 @@ def truncated_backward(
     The gradients are exact but for what would flow from one window of `window` feature rows into
     the one before; over sequences that fit into one they are those of full back-propagation.
 
-    Raises ConfigError for an encoder that is not causal.
+    Raises ConfigError for an encoder that is not causal, and for heads other than CTC: they have
+    weights of their own beside what they see of the encoder.
     """
+    if not all(model.head(name).per_frame for name in model.head_configs):
+        raise ConfigError(
+            "truncated back-propagation is for CTC heads only", "set trainer.truncate=null"
+        )
     device = batch.features.device
     devices = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices):  # the same dropout masks both times
         heard = _joined(list(_windows(model, batch, window)))
     for log_probs, _ in heard.values():
         log_probs.requires_grad_()
-    loss, blanks = loss_of(heard, model.primary, batch, weights, config, trigrams)
+    loss, blanks = loss_of(heard, model, batch, weights, config, trigrams)
     by_output = torch.autograd.grad(loss, [log_probs for log_probs, _ in heard.values()])
     gradients = dict(zip(heard, by_output, strict=True))
     done = dict.fromkeys(heard, 0)

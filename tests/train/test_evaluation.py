@@ -5,6 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from asr.data.dataset import Batch  # noqa: E402
+from asr.models.heads import CTCHead  # noqa: E402
 from asr.text.phones import TIMIT_61  # noqa: E402
 from asr.text.vocabulary import Vocabulary  # noqa: E402
 from asr.train.evaluation import count_errors  # noqa: E402
@@ -20,6 +21,9 @@ class Network:
 
     def __call__(self, features, lengths):
         return self.log_probs, lengths
+
+    def head(self):
+        return CTCHead(1, self.log_probs.shape[-1])
 
 
 def counts(

@@ -14,6 +14,8 @@ from asr.cli.train import compose  # noqa: E402
 from asr.data.manifest import read_manifest, write_manifest  # noqa: E402
 from asr.packaging import package_run  # noqa: E402
 from asr.text.phones import TIMIT_61  # noqa: E402
+from asr.train import checkpoint  # noqa: E402
+from asr.train.language import make_language_trainer  # noqa: E402
 from asr.train.setup import make_trainer  # noqa: E402
 
 
@@ -51,6 +53,41 @@ def test_a_row_trains_sequence_by_sequence_and_becomes_a_bundle(row, sample):
     assert sum(losses[-4:]) < 0.95 * sum(losses[:4])
     bundle = package_run(run, run / "bundle", name=row, int8=False)
     assert set(Bundle.load(bundle.folder).vocabulary.symbols[1:]) == set(TIMIT_61)
+
+
+def test_the_transducers_train_from_scratch_and_from_what_ctc_and_a_language_model_learned(sample):
+    small = ["heads.phones.transducer.prediction.hidden_size=12", "trainer.log_steps=1"]
+    small += ["heads.phones.transducer.size=10", "trainer.epochs=1", "optimizer=adam"]
+    small += ["heads.phones.transducer.most_symbols=1"]
+    _, log = train("trans_3l_250h", sample, *small, "model.layers=1")
+    assert [record["kind"] for record in log].count("dev") == 1
+    ctc, _ = train("ctc_1l_250h", sample, "trainer.epochs=1")
+    overrides = [
+        "task=language_model",
+        "experiment=language_model/timit_phones",
+        f"data.train=[{sample}]",
+        f"data.dev=[{sample}]",
+        f"run={sample.parent / 'lm'}",
+        "model.hidden_size=12",
+        "trainer.steps=2",
+    ]
+    make_language_trainer(compose(overrides)).fit()
+    sources = f"'{ctc}/best.safetensors'"
+    sources += f",'heads.phones.prediction={sample.parent}/lm/best.safetensors'"
+    config = [*small, "model.layers=1", f"trainer.init=[{sources}]", "optimizer.learning_rate=0"]
+    run, _ = train("pretrans_3l_250h", sample, *config)
+    weights = checkpoint.load(run / "best.safetensors")[0]
+    before = {
+        **checkpoint.load(ctc / "best.safetensors")[0],
+        **checkpoint.prefixed(
+            "heads.phones.prediction.",
+            checkpoint.load(sample.parent / "lm" / "best.safetensors")[0],
+        ),
+    }
+    taken = [name for name in weights if name in before]
+    assert any(name.startswith("encoder.layers.0.forward") for name in taken)
+    assert any(name.startswith("heads.phones.prediction.cells.0") for name in taken)
+    assert all(torch.equal(weights[name], before[name]) for name in taken)
 
 
 @pytest.mark.slow
