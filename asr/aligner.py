@@ -54,6 +54,7 @@ class Aligner:
         threads: int | None = None,
         engine: Engine | None = None,
     ):
+        model.check_ctc("alignment")
         self.bundle = model
         self._normalize = normalizer(model.config.language)
         self._lexicons = _lexicons(model, pronunciations or {})

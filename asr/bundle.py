@@ -176,6 +176,21 @@ class Bundle:
         return Vocabulary.load(path) if path else None
 
     @property
+    def head_kind(self) -> str:
+        """`ctc`, `transducer` or `attention`: what turns the network's output into text."""
+        heads = self.config.model.get("heads", {})
+        first = next(iter(heads.values()), {}) if isinstance(heads, Mapping) else {}
+        return first.get("kind", "ctc")
+
+    def check_ctc(self, purpose: str) -> None:
+        """Raise BundleError if the network is none that gives each frame its probabilities."""
+        if self.head_kind != "ctc":
+            raise BundleError(
+                f"{self.folder}: {purpose} needs a CTC head, this model is a {self.head_kind}",
+                "export a CTC head of the same run (asr export --head)",
+            )
+
+    @property
     def rescorer_path(self) -> Path | None:
         return self._path(RESCORER)
 

@@ -12,10 +12,12 @@ from safetensors.torch import load_file
 
 from asr.bundle import CONFIG, Bundle
 from asr.config import build
+from asr.decode.attention import beam_search
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.attention import SelfAttention
+from asr.models.attention_decoder import AttentionHead, TorchAttention
 from asr.models.cells import CELLS, recurrent_weight
 from asr.models.encoders import encoder_config
 from asr.packaging import load_run, run_features
@@ -38,7 +40,10 @@ class Network:
 
     @torch.inference_mode()
     def log_probs(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Features (rows, size) of an utterance -> log-probabilities (frames, classes)."""
+        """Features (rows, size) of an utterance -> log-probabilities (frames, classes).
+
+        Of a head that is not CTC these are the rows that it reads.
+        """
         log_probs, (n,) = self.model(
             torch.from_numpy(features)[None], torch.tensor([len(features)])
         )
@@ -141,3 +146,18 @@ def attention_weights(network: Network, features: NDArray[np.float32]) -> NDArra
         for hook in hooks:
             hook.remove()
     return torch.stack(weights).numpy()
+
+
+def decoder_attention(
+    network: Network, features: NDArray[np.float32], beam: int = 5
+) -> tuple[list[str], NDArray[np.float32]]:
+    """What an attention decoder spells, and where it looks for each symbol: (symbols, T').
+
+    Raises ConfigError for a network whose first head is none.
+    """
+    head = network.model.head()
+    if not isinstance(head, AttentionHead):
+        raise ConfigError("this network has no attention decoder", "train a head of kind=attention")
+    rows = network.log_probs(features)
+    (found,) = beam_search(TorchAttention(head), rows, beam=beam)
+    return [network.vocabulary.symbols[s] for s in found.symbols], found.attention

@@ -15,8 +15,9 @@ from torch import Tensor
 from asr.bundle import LEXICON, LM, ONNX, RESCORER, SECOND_VOCABULARY, WEIGHTS, Bundle, BundleConfig
 from asr.config import build, to_dict
 from asr.decode.lexicon import Lexicon
-from asr.errors import TrainingError
+from asr.errors import ConfigError, TrainingError
 from asr.export import quantize, to_onnx
+from asr.export.heads import step_graphs
 from asr.features import FeatureConfig
 from asr.lm.ngram import NGram
 from asr.lm.recurrent import RecurrentLM
@@ -58,12 +59,24 @@ def package_run(
     if second is not None:
         _check_head(run, description, second)
     model, vocabulary, facts = load_run(run, head)
+    kind = model.head_configs[model.primary].kind
+    if kind != "ctc":
+        if lm is not None or lexicon is not None:
+            raise ConfigError(
+                f"the search of a {kind} knows neither lexicon nor word n-gram model",
+                "leave --lm and --lexicon out; --rescorer takes a recurrent model of its units",
+            )
+        decoder = {"beam": 8, **(decoder or {})}  # each step runs a network
+    if second is not None:
+        _check_second(model, description, second)
     graph = to_onnx(model, second)
     weights = {k: v.half().contiguous() for k, v in model.state_dict().items()}
     files: dict[str, Path | bytes] = {
         ONNX: (quantize(graph) if int8 else graph).SerializeToString(),
         WEIGHTS: save_tensors(weights),
     }
+    steps = step_graphs(model.head(), small=int8)
+    files |= {name: step.SerializeToString() for name, step in steps.items()}
     if second is not None:
         files[SECOND_VOCABULARY] = _vocabulary(description, second).to_json().encode()
     if lm is not None:
@@ -114,6 +127,22 @@ def load_run(
 def run_features(run: Path) -> FeatureConfig:
     """What the network of a run reads, with the statistics of its training set."""
     return build(FeatureConfig, read_description(run)["features"])
+
+
+def _check_second(model: AcousticModel, description: Mapping[str, Any], second: str) -> None:
+    """A second head must be CTC, and spell what an attention decoder spells to be joined with it.
+
+    A transducer has no use for one.
+    """
+    kind = model.head_configs[model.primary].kind
+    symbols = [description["heads"][name]["symbols"] for name in (model.primary, second)]
+    if model.head_configs[second].kind != "ctc" or kind == "transducer":
+        raise ConfigError(f"a {kind} cannot be joined with the head {second!r}", "leave it out")
+    if kind == "attention" and symbols[0] != symbols[1]:
+        raise ConfigError(
+            f"the head {second!r} spells other symbols than the attention decoder",
+            "joint decoding needs the same units in both",
+        )
 
 
 def _head_config(described: Mapping[str, Any]) -> HeadConfig:

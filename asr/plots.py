@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +121,20 @@ def attention(weights: np.ndarray, frame_shift: float, title: str = "") -> Figur
     figure.suptitle(title)
     figure.supxlabel("looks at (s)")
     figure.supylabel("frame (s)")
+    return figure
+
+
+def spelling(
+    symbols: Sequence[str], weights: np.ndarray, frame_shift: float, title: str = ""
+) -> Figure:
+    """Where an attention decoder looks as it spells: weights (symbols, T)."""
+    height = 1.5 + 0.18 * len(symbols)
+    figure = Figure(figsize=(9, min(height, 20)), layout="constrained")
+    axes = figure.subplots()
+    extent = (0.0, weights.shape[1] * frame_shift, len(symbols) - 0.5, -0.5)
+    axes.imshow(weights, aspect="auto", extent=extent, cmap="viridis", interpolation="nearest")
+    axes.set_yticks(range(len(symbols)), [s.replace(" ", "␣") for s in symbols], fontsize=8)
+    axes.set(title=title, xlabel="looks at (s)")
     return figure
 
 

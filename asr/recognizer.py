@@ -224,7 +224,8 @@ def _heads_to_read(model: Bundle, kind: DecoderKind, settings: DecoderConfig) ->
     if second is None:
         return slice(0, 1)
     if kind == "greedy":
-        return slice(1, 2) if model.vocabulary.kind == "phones" else slice(0, 1)
+        spells = model.vocabulary.kind != "phones" or model.head_kind != "ctc"
+        return slice(0, 1) if spells else slice(1, 2)
     return slice(0, 2) if settings.second_weight else slice(0, 1)
 
 
@@ -237,6 +238,9 @@ def _make_decoder(
 ) -> Decoder:
     heads = [model.vocabulary, model.second_vocabulary]
     vocabularies = [vocabulary for vocabulary in heads[read] if vocabulary is not None]
+    second = vocabularies[1] if len(vocabularies) > 1 else None
+    if model.head_kind != "ctc" and kind in ("greedy", "beam"):
+        return _make_head_decoder(model, kind, settings, hotwords, second)
     if kind == "greedy":
         if hotwords:
             raise ConfigError("greedy decoding knows no hot words", "choose the decoder 'beam'")
@@ -255,7 +259,34 @@ def _make_decoder(
     search = BeamSearchDecoder(
         model.vocabulary, lm=lm, lexicon=lexicon, hotwords=hotwords, config=settings
     )
-    return with_judges(search, model, vocabularies[1] if len(vocabularies) > 1 else None)
+    return with_judges(search, model, second)
+
+
+def _make_head_decoder(
+    model: Bundle,
+    kind: DecoderKind,
+    settings: DecoderConfig,
+    hotwords: Mapping[str, float] | Iterable[str],
+    second: Vocabulary | None,
+) -> Decoder:
+    """Of a transducer or an attention decoder; a language model of its units joins in."""
+    from asr.decode.onnx_heads import attention_decoder, same_units, transducer_decoder
+    from asr.lm.recurrent import RecurrentLM
+
+    if hotwords:
+        raise ConfigError(f"a {model.head_kind} knows no hot words", "use a model with a CTC head")
+    beam, lm = 1, None
+    if kind == "beam":
+        beam = settings.beam
+        if model.rescorer_path:
+            lm = same_units(RecurrentLM(model.rescorer_path), model.vocabulary)
+    weights = {"lm": lm, "lm_weight": settings.lm_weight if lm else 0.0}
+    if model.head_kind == "transducer":
+        return transducer_decoder(model.folder, model.vocabulary, beam=beam, **weights)
+    ctc_weight = settings.second_weight if second else 0.0
+    return attention_decoder(
+        model.folder, model.vocabulary, beam=beam, ctc_weight=ctc_weight, **weights
+    )
 
 
 def with_judges(

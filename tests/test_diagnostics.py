@@ -7,6 +7,7 @@ from asr import plots  # noqa: E402
 from asr.diagnostics import (  # noqa: E402
     Network,
     attention_weights,
+    decoder_attention,
     gradient_norms,
     load_network,
     sensitivity,
@@ -14,9 +15,11 @@ from asr.diagnostics import (  # noqa: E402
 from asr.errors import ConfigError  # noqa: E402
 from asr.features import FeatureConfig  # noqa: E402
 from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402
+from asr.models.attention_decoder import AttentionConfig  # noqa: E402
 from asr.models.cells import CELLS  # noqa: E402
 from asr.models.encoder import EncoderConfig  # noqa: E402
 from asr.models.encoders import TransformerConfig  # noqa: E402
+from asr.models.language import SymbolConfig  # noqa: E402
 from asr.text.vocabulary import Vocabulary  # noqa: E402
 
 
@@ -60,6 +63,24 @@ def test_sensitivity_is_the_slope_of_one_output(features):
     assert values[6, 2] == pytest.approx((above - below) / 2e-2, abs=1e-3)
     with pytest.raises(ConfigError, match="no output frame 6"):
         sensitivity(network, features, frame=6, symbol=1)
+
+
+def test_attention_of_a_decoder(features):
+    network = make(EncoderConfig(4, 1))
+    with pytest.raises(ConfigError, match="no attention decoder"):
+        decoder_attention(network, features)
+    config = AttentionConfig(SymbolConfig(hidden_size=4, embedding=2), size=3, location_filters=0)
+    head = HeadConfig(len(network.vocabulary), 1, "attention", attention=config)
+    model = AcousticModel(6, EncoderConfig(4, 1), {"text": head}).eval()
+    with torch.no_grad():
+        model.head().output.bias[0] = -3.0  # it would end at once
+    symbols, weights = decoder_attention(
+        Network(model, network.vocabulary, network.features), features
+    )
+    assert weights.shape == (len(symbols), 12)
+    assert len(symbols) > 0
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+    assert plots.spelling(symbols, weights, 0.01).axes
 
 
 def test_attention_of_every_layer_and_head(features):

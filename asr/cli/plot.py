@@ -44,6 +44,7 @@ def spikes(recording: Path, model: str | None, output: Path, start: float, durat
     from asr.features import Features
 
     bundle = Bundle.load(model or bundled())
+    bundle.check_ctc("a picture of spikes")
     config = bundle.config
     waveform = audio.read(recording, config.features.sample_rate, start=start, duration=duration)
     (log_probs,) = OnnxEngine(bundle.model_path).log_probs([Features(config.features)(waveform)])
@@ -134,14 +135,19 @@ def sensitivity(
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("attention.png"))
 @needs_training_extra
 def attention(recording: Path, model: Path, output: Path) -> None:
-    """Where each self-attention head of a network looks, frame by frame."""
+    """Where an attention decoder looks as it spells, or each self-attention head, by frame."""
     from asr import audio, diagnostics, plots
     from asr.features import Features
 
     network = diagnostics.load_network(model)
     waveform = audio.read(recording, network.features.sample_rate)
-    weights = diagnostics.attention_weights(network, Features(network.features)(waveform))
+    features = Features(network.features)(waveform)
     seconds = len(waveform) / network.features.sample_rate
-    figure = plots.attention(weights, seconds / weights.shape[-1], recording.name)
+    if network.model.head_configs[network.model.primary].kind == "attention":
+        symbols, looked = diagnostics.decoder_attention(network, features)
+        figure = plots.spelling(symbols, looked, seconds / looked.shape[-1], recording.name)
+    else:
+        weights = diagnostics.attention_weights(network, features)
+        figure = plots.attention(weights, seconds / weights.shape[-1], recording.name)
     plots.save(figure, output)
     click.echo(output)

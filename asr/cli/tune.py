@@ -39,6 +39,7 @@ def command(manifests: tuple[str, ...], model: str, dry_run: bool) -> None:
     from asr.tuning import tune
 
     bundle = Bundle.load(model)
+    bundle.check_ctc("tuning")
     dev = _dev_set(bundle, [u for path in manifests for u in read_manifest(path)])
     lm = NGram.load(bundle.lm_path) if bundle.lm_path else None
     lexicon = Lexicon.load(bundle.lexicon_path) if bundle.lexicon_path else None

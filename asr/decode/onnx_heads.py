@@ -16,6 +16,7 @@ from asr.decode import attention, transducer
 from asr.decode.transducer import Floats, Predictor
 from asr.decode.words import Partial, Span, group
 from asr.errors import BundleError, ConfigError
+from asr.lm.recurrent import RecurrentLM
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis, Word
 
@@ -93,6 +94,30 @@ class _Found(NamedTuple):
     def _confidence(self, span: Span) -> float:
         own = self.log_probs[span.first : span.last + 1]
         return math.exp(sum(own) / len(own))
+
+
+class SameUnits:
+    """A recurrent language model whose first classes are those of a network."""
+
+    def __init__(self, lm: RecurrentLM, classes: int):
+        self._lm, self._classes = lm, classes
+
+    def start(self, batch: int = 1) -> Floats:
+        return self._lm.start(batch)
+
+    def step(self, tokens: np.ndarray, state: Floats) -> tuple[Floats, Floats]:
+        log_probs, state = self._lm.step(tokens, state)
+        return log_probs[:, : self._classes], state
+
+
+def same_units(lm: RecurrentLM, vocabulary: Vocabulary) -> SameUnits:
+    """The model for shallow fusion; BundleError if it predicts other units than `vocabulary`."""
+    if lm.vocabulary.symbols[: len(vocabulary)] != vocabulary.symbols:
+        raise BundleError(
+            "the recurrent language model predicts other units than the network",
+            "train it on the network's units, or export without it",
+        )
+    return SameUnits(lm, len(vocabulary))
 
 
 class HeadDecoder:

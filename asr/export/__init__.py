@@ -12,24 +12,25 @@ import tempfile
 from pathlib import Path
 
 import onnx
-from torch import nn
 
 from asr.errors import ConfigError
 from asr.export.chunks import metadata
 from asr.export.encoders import ENCODERS
 from asr.export.graph import Graph, merge_constants
-from asr.export.layers import linear_layer
+from asr.export.heads import rows
 from asr.models.acoustic import AcousticModel
 
 
 def to_onnx(model: AcousticModel, second: str | None = None) -> onnx.ModelProto:
-    """The path from features to the log-probabilities of the first head.
+    """The path from features to what the first head gives: log-probabilities, if it is CTC.
 
     Inputs `features` (batch, frames, size) float32 and `lengths` (batch,) int64; outputs
     `log_probs` (batch, frames', classes) float32 and `output_lengths` (batch,) int64; and
     `second_log_probs`, if the head `second` is to be heard as well. For an encoder with chunks this
     is the graph of one chunk: `frames` are chunk + right context, the outputs those of the chunk
     alone, and each input `state_N` (batch, size) what was `next_state_N` before, zeros at first.
+    Of a transducer or an attention decoder `log_probs` are the rows that its steps read
+    (`asr.export.heads`).
 
     Raises ConfigError if the second head's frames are not those of the first.
     """
@@ -44,12 +45,9 @@ def to_onnx(model: AcousticModel, second: str | None = None) -> onnx.ModelProto:
     hidden_after, lengths = encode(graph, model.encoder, hidden, "lengths", depth)
     outputs: dict[str, list] = {}
     for output, (name, head) in zip(("log_probs", "second_log_probs"), heads.items(), strict=False):
-        linear = model.heads[name]
-        assert isinstance(linear, nn.Linear)
-        logits = linear_layer(graph, linear, hidden_after[head.layer - 1])
-        log_probs = graph.add("LogSoftmax", [logits], axis=-1)
-        graph.add("Transpose", [log_probs], output, perm=[1, 0, 2])
-        outputs[output] = ["batch", "output_frames", head.classes]
+        given, width = rows(graph, model.head(name), hidden_after[head.layer - 1])
+        graph.add("Identity", [given], output)
+        outputs[output] = ["batch", "output_frames", width]
     graph.add("Identity", [lengths], "output_lengths")
     return graph.model(
         "acoustic model",

@@ -1,0 +1,109 @@
+"""Transducers and attention decoders run without torch, and say the same."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from asr.decode import attention, transducer  # noqa: E402
+from asr.decode.onnx_heads import (  # noqa: E402
+    OnnxAttention,
+    OnnxTransducer,
+    attention_decoder,
+    transducer_decoder,
+)
+from asr.engine import OnnxEngine  # noqa: E402
+from asr.errors import BundleError, ConfigError  # noqa: E402
+from asr.export import to_onnx  # noqa: E402
+from asr.export.heads import step_graphs  # noqa: E402
+from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402
+from asr.models.attention_decoder import AttentionConfig, TorchAttention  # noqa: E402
+from asr.models.encoder import EncoderConfig  # noqa: E402
+from asr.models.language import SymbolConfig  # noqa: E402
+from asr.models.transducer import TorchSteps, TransducerConfig  # noqa: E402
+from asr.text.vocabulary import Vocabulary  # noqa: E402
+
+VOCABULARY = Vocabulary.characters("abcd")
+SYMBOLS = SymbolConfig(hidden_size=6, layers=2, embedding=4, projection=5)
+
+
+def write(head: HeadConfig, folder, small=False):
+    """A network with this head and a CTC one, and its graphs in a folder."""
+    torch.manual_seed(0)
+    heads = {"text": head, "ctc": HeadConfig(len(VOCABULARY), 1)}
+    model = AcousticModel(7, EncoderConfig(8, 1), heads).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+    second = "ctc" if head.kind == "attention" else None
+    (folder / "model.onnx").write_bytes(to_onnx(model, second).SerializeToString())
+    for name, graph in step_graphs(model.head(), small=small).items():
+        (folder / name).write_bytes(graph.SerializeToString())
+    features = np.random.default_rng(0).normal(size=(9, 7)).astype(np.float32)
+    outputs = OnnxEngine(folder / "model.onnx").all_log_probs([features])[0]
+    with torch.inference_mode():
+        given = model.forward_heads(torch.from_numpy(features)[None], torch.tensor([9]))
+    for output, name in zip(outputs, given, strict=False):
+        np.testing.assert_allclose(output, given[name][0][0], atol=1e-4)
+    return model, outputs
+
+
+@pytest.mark.parametrize("joiner", ["sum", "graves2013", "tanh"])
+def test_a_transducer_finds_the_same_without_torch(joiner, tmp_path):
+    config = TransducerConfig(SYMBOLS, joiner, size=6, most_symbols=2)
+    model, (encoded,) = write(HeadConfig(len(VOCABULARY), 1, "transducer", config), tmp_path)
+    settings = {"beam": 4, "nbest": 3, "most_symbols": 2}
+    here = transducer.beam_search(TorchSteps(model.head()), encoded, **settings)
+    there = transducer.beam_search(OnnxTransducer(tmp_path), encoded, **settings)
+    assert [r.symbols for r in here] == [r.symbols for r in there]
+    np.testing.assert_allclose([r.score for r in here], [r.score for r in there], atol=1e-4)
+    (best,) = transducer_decoder(tmp_path, VOCABULARY, beam=1).decode(encoded, 0.03)
+    taken = transducer.greedy(TorchSteps(model.head()), encoded)
+    assert best.text == VOCABULARY.decode(taken.symbols)
+    assert best.score == pytest.approx(taken.score, abs=1e-4)
+    assert all(0 <= w.start < w.end <= 9 * 0.03 + 1e-9 for w in best.words)
+    assert all(0 < w.confidence <= 1 for w in best.words)
+
+
+@pytest.mark.parametrize("filters", [0, 2])
+def test_an_attention_decoder_finds_the_same_without_torch(filters, tmp_path):
+    config = AttentionConfig(SYMBOLS, size=6, location_filters=filters, location_width=3)
+    head = HeadConfig(len(VOCABULARY), 1, "attention", attention=config)
+    model, (encoded, ctc) = write(head, tmp_path)
+    settings = {"beam": 4, "nbest": 3, "ctc_log_probs": ctc, "ctc_weight": 0.4}
+    here = attention.beam_search(TorchAttention(model.head()), encoded, **settings)
+    there = attention.beam_search(OnnxAttention(tmp_path), encoded, **settings)
+    assert [r.symbols for r in here] == [r.symbols for r in there]
+    for a, b in zip(here, there, strict=True):
+        assert a.score == pytest.approx(b.score, abs=1e-4)
+        np.testing.assert_allclose(a.attention, b.attention, atol=1e-4)
+    decoder = attention_decoder(tmp_path, VOCABULARY, beam=4, ctc_weight=0.4)
+    outputs = (encoded, ctc)
+    ((best, *_),) = decoder.decode_batch([outputs], 0.03, nbest=3)
+    assert best.text == VOCABULARY.decode(here[0].symbols)
+    stream = decoder.stream(0.03)
+    stream.feed(encoded[:4], ctc[:4])
+    assert stream.partial().text == ""
+    stream.feed(encoded[4:], ctc[4:])
+    assert stream.finish()[0] == best
+    with pytest.raises(ConfigError, match="hot words"):
+        decoder.variant(hotwords=["a"])
+
+
+def test_eight_bits_are_smaller_and_close(tmp_path):
+    wide = SymbolConfig(hidden_size=64, embedding=None)
+    head = HeadConfig(len(VOCABULARY), 1, "transducer", TransducerConfig(wide, size=32))
+    model, _ = write(head, tmp_path)
+    whole = (tmp_path / "prediction.onnx").stat().st_size
+    small = step_graphs(model.head(), small=True)["prediction.onnx"].SerializeToString()
+    assert len(small) < 0.4 * whole
+    expected, _ = OnnxTransducer(tmp_path).predict(np.array([2]), np.zeros((1, 128), np.float32))
+    (tmp_path / "prediction.onnx").write_bytes(small)
+    found, _ = OnnxTransducer(tmp_path).predict(np.array([2]), np.zeros((1, 128), np.float32))
+    np.testing.assert_allclose(found, expected, atol=0.05)
+
+
+def test_a_missing_part_is_told(tmp_path):
+    with pytest.raises(BundleError, match="not a part of a network"):
+        OnnxTransducer(tmp_path)
