@@ -179,8 +179,8 @@ class Bundle:
     def head_kind(self) -> str:
         """`ctc`, `transducer` or `attention`: what turns the network's output into text."""
         heads = self.config.model.get("heads", {})
-        first = next(iter(heads.values()), {}) if isinstance(heads, Mapping) else {}
-        return first.get("kind", "ctc")
+        described: list[Any] = list(heads.values()) if isinstance(heads, Mapping) else []
+        return described[0].get("kind", "ctc") if described else "ctc"
 
     def check_ctc(self, purpose: str) -> None:
         """Raise BundleError if the network is none that gives each frame its probabilities."""
