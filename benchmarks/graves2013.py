@@ -105,7 +105,7 @@ def pretrained(run: Path, overrides: Sequence[str]) -> str | None:
             continue
         if not (run_training(trained, part) if trained else train("ctc_3l_250h", part, overrides)):
             return None
-    return f"'{ctc}/best.safetensors','heads.phones.prediction={lm}/best.safetensors'"
+    return f"'{ctc}','heads.phones.prediction={lm}/best.safetensors'"
 
 
 def run_training(settings: Sequence[str], run: Path) -> bool:

@@ -7,6 +7,7 @@ epoch), dropout from (seed, step, rank). Two thousand steps and two thousand mor
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import time
@@ -108,7 +109,8 @@ class LanguageTrainer:
         with stopping(self._ask_to_stop):
             while state.step < trainer.steps and not self._stop and not self._converged():
                 step_started = time.monotonic()
-                values, symbols = self._step(next(batches))
+                together = itertools.islice(batches, self.config.optimizer.accumulate)
+                values, symbols = self._step(list(together))
                 seen += symbols
                 state.seconds += time.monotonic() - step_started
                 if state.step % trainer.log_steps == 0:
@@ -188,21 +190,22 @@ class LanguageTrainer:
                 yield chosen
             state.epoch, state.step_in_epoch = state.epoch + 1, 0
 
-    def _step(self, chosen: list[tuple[int, int]]) -> tuple[dict[str, float], int]:
+    def _step(self, together: list[list[tuple[int, int]]]) -> tuple[dict[str, float], int]:
         """One update of all processes together; what the log says of it, and symbols seen here."""
         state, config = self.state, self.config
         torch.manual_seed(hash((config.trainer.seed, state.step, self.processes.rank)))
         self.optimizer.zero_grad(set_to_none=True)
-        loss, n_symbols = torch.zeros(()), 0
-        if chosen:
+        loss_here, n_symbols = 0.0, 0
+        for chosen in filter(None, together):
             symbols, lengths = self._train.batch([index for _, index in chosen])
             with self._autocast():
                 loss = self.model.loss(symbols.to(self.device), lengths)
             loss.backward()
-            n_symbols = int(lengths.sum()) + len(lengths)
+            loss_here += float(loss.detach())
+            n_symbols += int(lengths.sum()) + len(lengths)
         by_symbols = config.optimizer.average_over == "symbols"
-        count = n_symbols if by_symbols else len(chosen)
-        extra = torch.tensor([float(loss.detach()), n_symbols, count, float(self._stop)])
+        count = n_symbols if by_symbols else sum(map(len, together))
+        extra = torch.tensor([loss_here, n_symbols, count, float(self._stop)])
         parameters = list(self.model.parameters())
         extra = self.processes.sum_gradients(parameters, extra)
         loss_sum, all_symbols, total, stop = extra.tolist()
@@ -210,6 +213,8 @@ class LanguageTrainer:
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad.div_(total)
+        if config.optimizer.clip_value is not None:
+            torch.nn.utils.clip_grad_value_(parameters, config.optimizer.clip_value)
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip))
         rate = learning_rate(state.step, config.trainer.steps, config.optimizer)
         if math.isfinite(norm):

@@ -104,16 +104,9 @@ def suspects(model: AcousticModel, batch: Batch) -> list[str]:
         return batch.failures
     finite = batch.features.isfinite().all(dim=2).all(dim=1)
     if finite.all():
-        log_probs, lengths = model(batch.features, batch.lengths)
+        outputs, lengths = model(batch.features, batch.lengths)
         known = batch.target_lengths[model.primary].clamp(min=0)
-        losses = nn.functional.ctc_loss(
-            log_probs.transpose(0, 1),
-            batch.targets[model.primary],
-            lengths,
-            known,
-            reduction="none",
-            zero_infinity=True,
-        )
+        losses = model.head().losses(outputs, lengths, batch.targets[model.primary], known)
         finite = losses.isfinite()
     bad = [name for name, good in zip(batch.ids, finite.tolist(), strict=True) if not good]
     return list(dict.fromkeys(bad or batch.ids))

@@ -45,10 +45,10 @@ def test_a_run_that_was_stopped_goes_on_to_the_bit(make, tmp_path, stop_at):
     trainer = make(folder=str(tmp_path / "halves"))
     step = trainer._step
 
-    def interrupt(chosen):
+    def interrupt(together):
         if trainer.state.step == stop_at - 1:
             trainer._stop = True
-        return step(chosen)
+        return step(together)
 
     trainer._step = interrupt
     assert trainer.fit().step == stop_at

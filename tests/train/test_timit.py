@@ -72,7 +72,7 @@ def test_the_transducers_train_from_scratch_and_from_what_ctc_and_a_language_mod
         "trainer.steps=2",
     ]
     make_language_trainer(compose(overrides)).fit()
-    sources = f"'{ctc}/best.safetensors'"
+    sources = f"'{ctc}'"
     sources += f",'heads.phones.prediction={sample.parent}/lm/best.safetensors'"
     config = [*small, "model.layers=1", f"trainer.init=[{sources}]", "optimizer.learning_rate=0"]
     run, _ = train("pretrans_3l_250h", sample, *config)
