@@ -280,12 +280,16 @@ def _make_head_decoder(
         beam = settings.beam
         if model.rescorer_path:
             lm = same_units(RecurrentLM(model.rescorer_path), model.vocabulary)
-    weights = {"lm": lm, "lm_weight": settings.lm_weight if lm else 0.0}
+    lm_weight = settings.lm_weight if lm else 0.0
+    folder, vocabulary = model.folder, model.vocabulary
     if model.head_kind == "transducer":
-        return transducer_decoder(model.folder, model.vocabulary, beam=beam, **weights)
+        most = next(iter(model.config.model["heads"].values()))["transducer"]["most_symbols"]
+        return transducer_decoder(
+            folder, vocabulary, beam=beam, most_symbols=most, lm=lm, lm_weight=lm_weight
+        )
     ctc_weight = settings.second_weight if second else 0.0
     return attention_decoder(
-        model.folder, model.vocabulary, beam=beam, ctc_weight=ctc_weight, **weights
+        folder, vocabulary, beam=beam, ctc_weight=ctc_weight, lm=lm, lm_weight=lm_weight
     )
 
 

@@ -187,6 +187,7 @@ def transducer_decoder(
     vocabulary: Vocabulary,
     *,
     beam: int,
+    most_symbols: int,
     lm: Predictor | None = None,
     lm_weight: float = 0.0,
 ) -> HeadDecoder:
@@ -195,10 +196,16 @@ def transducer_decoder(
 
     def search(encoded: Floats, nbest: int) -> list[_Found]:
         if beam == 1 and lm is None:
-            found = [transducer.greedy(steps, encoded)]
+            found = [transducer.greedy(steps, encoded, most_symbols)]
         else:
             found = transducer.beam_search(
-                steps, encoded, beam=beam, nbest=nbest, lm=lm, lm_weight=lm_weight
+                steps,
+                encoded,
+                beam=beam,
+                most_symbols=most_symbols,
+                nbest=nbest,
+                lm=lm,
+                lm_weight=lm_weight,
             )
         return [
             _Found(r.symbols, r.rows, r.log_probs, r.score, r.lm_score, lm_weight) for r in found
