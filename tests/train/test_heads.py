@@ -34,6 +34,7 @@ ATTENTION = {
 CTC = {"alphabet": "abcd", "weight": 0.3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("heads", "second"),
     [({"text": TRANSDUCER}, None), ({"text": ATTENTION, "ctc": CTC}, "ctc")],

@@ -55,6 +55,7 @@ def test_a_row_trains_sequence_by_sequence_and_becomes_a_bundle(row, sample):
     assert set(Bundle.load(bundle.folder).vocabulary.symbols[1:]) == set(TIMIT_61)
 
 
+@pytest.mark.slow
 def test_the_transducers_train_from_scratch_and_from_what_ctc_and_a_language_model_learned(sample):
     small = ["heads.phones.transducer.prediction.hidden_size=12", "trainer.log_steps=1"]
     small += ["heads.phones.transducer.size=10", "trainer.epochs=1", "optimizer=adam"]
