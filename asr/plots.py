@@ -35,6 +35,11 @@ def learning_curves(*runs: Path) -> Figure:
     )
     for number, run in enumerate(runs):
         train, dev = _read_log(run / "log.jsonl")
+        if any("cer" not in record for record in dev):
+            raise TrainingError(
+                f"{run}: a language model has no error rates to draw",
+                f"see its perplexities with tensorboard --logdir {run}",
+            )
         colour = f"C{number}" if len(runs) > 1 else BLUE
         for axes, key, title in panels:
             steps = [r["step"] for r in train]

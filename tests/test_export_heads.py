@@ -1,5 +1,7 @@
 """Transducers and attention decoders run without torch, and say the same."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -11,18 +13,21 @@ from asr.decode.onnx_heads import (  # noqa: E402
     OnnxAttention,
     OnnxTransducer,
     attention_decoder,
+    same_units,
     transducer_decoder,
 )
 from asr.engine import OnnxEngine  # noqa: E402
 from asr.errors import BundleError, ConfigError  # noqa: E402
 from asr.export import to_onnx  # noqa: E402
 from asr.export.heads import step_graphs  # noqa: E402
+from asr.export.language import language_model_to_onnx  # noqa: E402
+from asr.lm.recurrent import RecurrentLM  # noqa: E402
 from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402
 from asr.models.attention_decoder import AttentionConfig, TorchAttention  # noqa: E402
 from asr.models.encoder import EncoderConfig  # noqa: E402
-from asr.models.language import SymbolConfig  # noqa: E402
+from asr.models.language import LanguageModel, SymbolConfig  # noqa: E402
 from asr.models.transducer import TorchSteps, TransducerConfig  # noqa: E402
-from asr.text.vocabulary import Vocabulary  # noqa: E402
+from asr.text.vocabulary import UNKNOWN, Vocabulary  # noqa: E402
 
 VOCABULARY = Vocabulary.characters("abcd")
 SYMBOLS = SymbolConfig(hidden_size=6, layers=2, embedding=4, projection=5)
@@ -102,6 +107,31 @@ def test_eight_bits_are_smaller_and_close(tmp_path):
     (tmp_path / "prediction.onnx").write_bytes(small)
     found, _ = OnnxTransducer(tmp_path).predict(np.array([2]), np.zeros((1, 128), np.float32))
     np.testing.assert_allclose(found, expected, atol=0.05)
+
+
+def test_a_recurrent_language_model_of_the_same_units_joins_in(tmp_path):
+    config = TransducerConfig(SYMBOLS, size=6, most_symbols=2)
+    _, (encoded,) = write(HeadConfig(len(VOCABULARY), 1, "transducer", config), tmp_path)
+    known = Vocabulary((*VOCABULARY.symbols, UNKNOWN))
+    graph = language_model_to_onnx(LanguageModel(len(known), SYMBOLS).eval(), known, small=False)
+    (tmp_path / "rescorer.onnx").write_bytes(graph.SerializeToString())
+    lm = RecurrentLM(tmp_path / "rescorer.onnx")
+    decoder = transducer_decoder(
+        tmp_path, VOCABULARY, beam=4, most_symbols=2, lm=same_units(lm, VOCABULARY), lm_weight=0.5
+    )
+    steps = OnnxTransducer(tmp_path)
+    (found,) = transducer.beam_search(
+        steps, encoded, beam=4, most_symbols=2, lm=same_units(lm, VOCABULARY), lm_weight=0.5
+    )
+    state, expected = lm.start(), 0.0
+    for before, symbol in itertools.pairwise([0, *found.symbols]):
+        log_probs, state = lm.step([before], state)
+        expected += float(log_probs[0, symbol])
+    best = decoder.decode(encoded, 0.03)[0]
+    assert best.lm_score == pytest.approx(expected, abs=1e-4)
+    assert best.acoustic_score == pytest.approx(best.score - 0.5 * best.lm_score)
+    with pytest.raises(BundleError, match="other units"):
+        same_units(lm, Vocabulary.characters("dcba"))
 
 
 def test_a_missing_part_is_told(tmp_path):
