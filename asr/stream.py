@@ -33,6 +33,7 @@ import numpy as np
 
 from asr import audio
 from asr.audio import Resampler, Waveform
+from asr.decode.words import Partial
 from asr.engine import ChunkedUtterance, Chunks, Engine, Heads, Job
 from asr.errors import AudioError, ConfigError
 from asr.features import Features
@@ -115,7 +116,7 @@ class Stream:
     _steps: list[_Step]  # what was pushed and is not yet accepted
     _search: DecoderStream | None  # in the segment that goes on,
     _n_heard: int  # of so many frames of which it has heard,
-    _settled: str  # and this much of what it found will stay
+    _found: Partial  # and in which it found this
     _said: list[Segment]  # complete segments of the utterance, those with words
     _said_from: int  # the first sample of them
     _silent_since: int | None  # the silence of rule 1; None: it has been told
@@ -258,7 +259,7 @@ class Stream:
         self._open = None
         self._steps = []
         self._ending = False
-        self._search, self._n_heard, self._settled = None, 0, ""
+        self._search, self._n_heard, self._found = None, 0, Partial("", "")
         self._said, self._said_from = [], 0
         self._silent_since = 0
         self._shown = ("", "")
@@ -323,11 +324,19 @@ class Stream:
         end = None if step.take is None else step.skip + step.take
         self._search.feed(*(head[step.skip : end] for head in heads))
         self._n_heard += len(heads[0][step.skip : end])
+        found = self._search.partial()
+        stable = self._found.stable
+        # A cut for length takes back what was heard after it, in the second half at most.
+        if (chunks := self._engine.chunks) is not None:
+            ahead = chunks.right_context * self._features.frame_shift
+            if self._n_heard * self._frame_shift + ahead <= self._vad.max_length / 2:
+                stable = found.stable
+        self._found = Partial(found.text, stable)
 
     def _add(self, step: _Closed, heads: Heads | None) -> None:
         """A segment is complete: search its words with all care."""
         search = self._search if step.goes_on else None
-        self._search, self._n_heard, self._settled = None, 0, ""
+        self._search, self._n_heard, self._found = None, 0, Partial("", "")
         if heads is None:
             return
         search = search or self._decoder.stream(self._frame_shift)
@@ -366,16 +375,8 @@ class Stream:
     def _partial(self) -> StreamEvent | None:
         """The utterance that goes on, if there is something new in it."""
         said = " ".join(segment.text for segment in self._said)
-        text, stable = said, said
-        if self._search is not None:
-            draft = self._search.partial()
-            # A cut for length takes back what was heard after it, in the second half at most.
-            chunks, limit = self._engine.chunks, self._vad.max_length / 2
-            if chunks is not None:
-                ahead = chunks.right_context * self._features.frame_shift
-                if self._n_heard * self._frame_shift + ahead <= limit:
-                    self._settled = draft.stable
-            text, stable = f"{said} {draft.text}".strip(), f"{said} {self._settled}".strip()
+        text = f"{said} {self._found.text}".strip()
+        stable = f"{said} {self._found.stable}".strip()
         if (text, stable) == self._shown or not (text or self._shown[0]):
             return None
         self._shown = (text, stable)

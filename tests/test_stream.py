@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tone_speech import PAUSE_SECONDS, TONE_SECONDS, tones
 
+from asr import audio
 from asr.bundle import Bundle, BundleConfig
 from asr.decode.config import DecoderConfig
 from asr.errors import AudioError, ConfigError
@@ -173,6 +174,13 @@ def test_silence_is_told_once(hears_tones: Recognizer, level: float) -> None:
     assert event.end == pytest.approx(2.4, abs=0.05)
 
 
+def test_ten_minutes_in_one_block(hears_tones: Recognizer) -> None:
+    waveform = sound(300, "bad", 300, "cafe")
+    events = finals(listen(hears_tones.stream(), [waveform]))
+    assert [event.text for event in events] == ["", "bad", "", "cafe"]
+    assert events[-1].words[0].start == pytest.approx(600 + 3 * STEP, abs=0.05)
+
+
 def test_flush_and_reset(hears_tones: Recognizer) -> None:
     stream = hears_tones.stream()
     stream.feed(sound(1, "bad cafe"))
@@ -296,3 +304,16 @@ def test_hot_words_of_one_stream(hears_tones: Recognizer) -> None:
         for words in (["bad"], ["bae"], {"bad": 8.0, "bae": 2.0}, {"bad": 2.0, "bae": 8.0})
     ]
     assert texts == ["bad", "bae", "bad", "bae"]
+
+
+def test_the_bundled_model_hears_live_what_it_reads(bundled_model: Bundle) -> None:
+    recognizer = Recognizer(bundled_model, settings=DecoderConfig(beam=50), threads=1)
+    samples = Path(__file__).parents[1] / "samples"
+    pause = silence(1.5)
+    names = ("she-couldnt-decide.flac", "the-old-observatory.opus")
+    waveform = np.concatenate([w for name in names for w in (audio.read(samples / name), pause)])
+    waveform = waveform[: -len(pause) - RATE // 4]  # the end comes at once
+    events = listen(recognizer.stream(), cut(waveform, [1_600] * (len(waveform) // 1_600)))
+    words = [word for event in finals(events) for word in event.words]
+    assert words == list(recognizer.transcribe(waveform, RATE).words)
+    assert len(words) > 5
