@@ -36,6 +36,7 @@ PROGRAMS = {"asr": cli, "asr-prepare": prepare_cli, "asr-serve": serve_command}
 def test_the_commands_are_as_written(line, tmp_path, monkeypatch):
     """Each command and option exists; what it does is the business of its own tests."""
     (tmp_path / "my-recordings").mkdir()
+    (tmp_path / "train.jsonl").touch()
     monkeypatch.chdir(tmp_path)
     program, *arguments = shlex.split(line)
     command: click.Command = PROGRAMS[program]

@@ -25,6 +25,7 @@ COMMANDS = {
     "info": "Show what a model is and where it comes from.",
     "doctor": "Check the installation.",
     "train": "Train a model, or go on training it.",
+    "search": "Find good settings for training by training with many.",
     "export": "Make a model of a training run.",
     "lm": "Train, mix, prune, convert and try n-gram language models.",
     "uncertainty": "Measure how well a network knows where it errs.",

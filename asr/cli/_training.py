@@ -9,7 +9,7 @@ from typing import Any
 from asr.errors import MissingDependencyError
 
 TRAINING_PACKAGES = {"torch", "torchaudio", "hydra", "omegaconf", "jiwer", "safetensors", "onnx"}
-TRAINING_PACKAGES |= {"librosa", "tensorboard", "matplotlib"}
+TRAINING_PACKAGES |= {"librosa", "tensorboard", "matplotlib", "optuna", "fsspec"}
 
 
 def needs_training_extra(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -70,7 +70,8 @@ def check_memory(
 
 
 def _make_batch(model: AcousticModel, utterances: int, rows: int, views: int) -> Batch:
-    n_symbols = max(1, rows // _ROWS_PER_SYMBOL // max(model.encoder.config.subsampling, default=1))
+    rate = max(model.encoder.config.rate(h.layer) for h in model.head_configs.values())
+    n_symbols = max(1, rows // _ROWS_PER_SYMBOL // rate)
     targets = torch.ones(utterances, n_symbols, dtype=torch.long)
     targets[:, ::2] = min(2, min(h.classes for h in model.head_configs.values()) - 1)
     heads = list(model.head_configs)

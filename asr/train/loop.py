@@ -12,7 +12,7 @@ import itertools
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -112,7 +112,8 @@ class Trainer:
         self._train_loader = make_loader(config, train_set, self._train_sampler, self.device)
         self._dev_loader = make_loader(config, dev_set, self._dev_sampler, self.device)
 
-    def fit(self) -> State:
+    def fit(self, give_up: Callable[[State], bool] = lambda state: False) -> State:
+        """Train until the end. After each epoch `give_up` may end it without a result."""
         config, trainer = self.config, self.config.trainer
         if (self.folder / LAST).exists():
             self.resume()
@@ -130,6 +131,8 @@ class Trainer:
                 self._train_epoch()
                 if not self._stop:
                     self._end_epoch()
+                    if give_up(self.state):
+                        break
         finished = self.state.epoch >= trainer.epochs or self._converged()
         if finished and self.processes.is_main:
             self._average_best()
@@ -137,6 +140,11 @@ class Trainer:
         self.log.close()
         self.processes.close()
         return self.state
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended the run: the same settings go on with it."""
+        return self._stop
 
     def resume(self) -> None:
         """Go on from the last checkpoint; refuse one that another configuration wrote."""

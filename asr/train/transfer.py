@@ -19,7 +19,7 @@ from asr.config import build, differences, to_dict
 from asr.errors import TrainingError
 from asr.features import FeatureConfig
 from asr.models.acoustic import AcousticModel
-from asr.models.encoder import EncoderConfig
+from asr.models.encoders import AnyEncoderConfig, encoder_config
 from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
 from asr.train.checkpoint import BEST, LAST, MODEL_FILE
@@ -80,13 +80,13 @@ class Source:
         model.load_state_dict({**current, **taken})
         return anew
 
-    def check(self, features: FeatureConfig, encoder: EncoderConfig) -> None:
+    def check(self, features: FeatureConfig, encoder: AnyEncoderConfig) -> None:
         """Raise TrainingError if the weights are those of another network, naming what differs."""
         wrong = []
         if self.features is not None:
             wrong += _different("features", self.features, features)
         if self._encoder is not None:
-            wrong += _different("model", build(EncoderConfig, self._encoder), encoder)
+            wrong += _different("model", encoder_config(self._encoder), encoder)
         if wrong:
             raise TrainingError(
                 f"{self.path}: made for another network than the one to train",

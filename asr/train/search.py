@@ -1,0 +1,148 @@
+"""Hyper-parameters by trial: Hydra's sweeps describe them, Optuna chooses the values.
+
+    optimizer.learning_rate=tag(log,interval(1e-4,1e-2))   between, by ratios
+    model.dropout=interval(0,0.5)                          between
+    model.layers=range(2,5)                                2, 3 or 4
+    model=choice(blstm_2x128,blstm_3x250)                  one of these
+
+Values come from a tree-structured Parzen estimator (Bergstra et al. 2011), and a trial that is
+worse than the median of the others at its epoch is given up. Each trial is a run like any other,
+in a folder named after its values; a search that was interrupted goes on with the trial it was in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from asr.errors import ConfigError
+from asr.train.config import TrainingConfig
+from asr.train.loop import State
+from asr.train.setup import make_trainer
+
+STUDY = "study.log"
+_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best trial: its overrides, its dev error (CER), and the folder of its run."""
+
+    overrides: tuple[str, ...]
+    error: float
+    run: Path
+    trials: int
+
+
+def search(
+    folder: Path,
+    overrides: Sequence[str],
+    compose: Callable[[list[str]], TrainingConfig],
+    *,
+    trials: int,
+    seed: int = 1,
+    tell: Callable[[str], None] = print,
+) -> Best:
+    """Have `trials` trials in `folder`, counting those that are there, and tell the best.
+
+    `compose` makes settings of overrides. Raises ConfigError if nothing is to be searched, and
+    KeyboardInterrupt if a trial was.
+    """
+    fixed, space = divide(overrides)
+    if not space:
+        raise ConfigError(
+            "nothing to search: every setting has one value",
+            "optimizer.learning_rate=interval(1e-4,1e-2), model.layers=choice(2,3)",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name="search",
+        storage=JournalStorage(JournalFileBackend(str(folder / STUDY))),
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2),
+    )
+    for cut in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):  # interrupted
+        study.tell(cut.number, state=TrialState.FAIL)
+        study.enqueue_trial(cut.params)
+    # Seeded by what has been, or a search that goes on would draw its first values again.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    while (done := len(study.get_trials(deepcopy=False, states=_DONE))) < trials:
+        trial = study.ask(space)
+        chosen = [*fixed, *(f"{name}={_shown(v)}" for name, v in trial.params.items())]
+        run = folder / _name(trial.params)
+        tell(f"trial {done + 1} of {trials}: {' '.join(chosen[len(fixed) :])}")
+        trainer = make_trainer(compose([*chosen, f"run={run}"]))
+
+        def worse(state: State, trial: optuna.Trial = trial) -> bool:
+            trial.report(state.scores[-1][0], state.epoch)
+            return trial.should_prune()
+
+        state = trainer.fit(worse)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        given_up = state.epoch < trainer.config.trainer.epochs and trial.should_prune()
+        error = min(state.scores)[0]
+        study.tell(trial, error, state=TrialState.PRUNED if given_up else TrialState.COMPLETE)
+        tell(f"trial {done + 1}: dev CER {error:.1%}" + (", given up" if given_up else ""))
+    best = study.best_trial
+    assert best.value is not None
+    shown = tuple(f"{name}={_shown(value)}" for name, value in best.params.items())
+    return Best(shown, best.value, folder / _name(best.params), done)
+
+
+def divide(overrides: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribution]]:
+    """Overrides with one value, as they are, and the distributions of those with several.
+
+    >>> divide(["model.layers=range(2,4)", "trainer.epochs=3"])
+    (['trainer.epochs=3'], {'model.layers': IntDistribution(high=3, log=False, low=2, step=1)})
+    """
+    fixed, space = [], {}
+    for override, text in zip(
+        OverridesParser.create().parse_overrides(list(overrides)), overrides, strict=True
+    ):
+        if override.is_sweep_override():
+            space[override.key_or_group] = _distribution(override.value(), text)
+        else:
+            fixed.append(text)
+    return fixed, space
+
+
+def _distribution(sweep: Any, text: str) -> BaseDistribution:
+    if isinstance(sweep, IntervalSweep) and sweep.start is not None and sweep.end is not None:
+        return FloatDistribution(sweep.start, sweep.end, log="log" in sweep.tags)
+    if isinstance(sweep, RangeSweep):
+        bounds = (sweep.start, sweep.stop, sweep.step)
+        if all(isinstance(bound, int) for bound in bounds):
+            values = range(*map(int, bounds))  # type: ignore[arg-type]
+            return IntDistribution(values[0], values[-1], step=values.step)
+    if isinstance(sweep, ChoiceSweep):
+        choices = [v if isinstance(v, int | float | str | bool) else str(v) for v in sweep.list]
+        return CategoricalDistribution(choices)
+    raise ConfigError(f"{text}: cannot be searched", "interval(a,b), range(a,b) or choice(a,b,c)")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _name(params: Mapping[str, Any]) -> str:
+    text = json.dumps({name: _shown(value) for name, value in sorted(params.items())})
+    return f"trial-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
