@@ -52,7 +52,7 @@ class DataConfig:
     train, dev: manifests, or indices of shards (`asr-prepare shard`), as paths or as addresses like
     s3://bucket/train.index.json. hold_out: without a dev manifest, this share of train is kept for
     it, as `asr-prepare split` would, parted by hold_out_by: `auto`, `speaker`, `text` or
-    `recording`.
+    `recording`; both parts are written into the run's folder, train.jsonl and dev.jsonl.
     language: spell out numbers and the like in transcripts as this language does, `en` or `ko`;
     empty where `asr-prepare` did so already.
     noises, rooms: manifests of background noise and of room impulse responses. batch_frames:

@@ -14,7 +14,7 @@ from asr import audio
 from asr.config import to_dict
 from asr.data.augment import Augmenter
 from asr.data.dataset import SpeechDataset, feature_statistics, usable
-from asr.data.manifest import hold_out, read_manifest
+from asr.data.manifest import hold_out, read_manifest, write_manifest
 from asr.data.shards import ShardReader, is_index, read_index, shard_numbers
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
@@ -99,6 +99,9 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     trainer = Trainer(config, model, primary, train_set, dev_set, lengths, trigrams)
     if trainer.processes.is_main:
         _write_description(config, features, vocabularies, model)
+        if not config.data.dev and shard_numbers(splits[0]) is None:
+            for name, part in zip(("train", "dev"), splits, strict=True):
+                write_manifest(Path(config.run) / f"{name}.jsonl", part)
     return trainer
 
 
