@@ -5,7 +5,7 @@ trajectories", 1990. CTC needs a whole recording before it knows what any frame 
 the network hears it twice: first without gradient, for the log-probabilities and how the loss moves
 with them; then window by window, each of which is back-propagated by itself, from the state that
 the window before has left. Activations of one window are all that is ever kept; what grows with the
-recording are its features and its log-probabilities.
+recording are its features, its log-probabilities and CTC's lattice (frames x symbols).
 """
 
 from __future__ import annotations
