@@ -217,7 +217,7 @@ def _tune_beam(
         decoder = make_decoder(replace(config, beam=beam))
         began = time.process_time()
         rates.append(_error_rate(dev, _decode(dev, decoder)))
-        seconds = dev.frame_shift * sum(map(len, dev.log_probs))
+        seconds = dev.frame_shift * sum(len(_first_head(heads)) for heads in dev.log_probs)
         speed = seconds / max(1e-6, time.process_time() - began)
         report(f"beam {beam}: WER {rates[-1]:.2%}, {speed:.0f}x real time")
     wide_enough = min(rates) * (1 + TOLERANCE)

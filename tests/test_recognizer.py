@@ -176,7 +176,7 @@ def test_the_bundled_model_reads_real_recordings(bundled_model: Bundle, shared: 
         for path, text in dev_recordings(shared, 40)
     )
     assert words.reference > 200
-    assert words.rate < 0.6
+    assert words.rate < 0.5
 
 
 def test_the_bundled_model_is_silent_without_speech(bundled_model: Bundle, shared: Path) -> None:
