@@ -1,7 +1,8 @@
 """Written text to the plain form that acoustic and language models are trained on and scored with.
 
 The same function serves transcripts, language-model text and references of an evaluation, so that
-none of them can drift apart. Numbers and abbreviations are language business: see `asr.text.english`.
+none of them can drift apart. Numbers and abbreviations are a language's business: see
+`asr.text.english`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _VARIANTS = str.maketrans(
         "\u0111": "d",
     }
 )
-# An apostrophe is part of a word between its letters only: 'quoted' loses them, don't keeps its own.
+# An apostrophe is part of a word between its letters only: 'quoted' loses them, don't keeps it.
 _LONE_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
 _SPACES = re.compile(r"\s+")
 

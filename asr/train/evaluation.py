@@ -13,13 +13,19 @@ from asr.models.acoustic import AcousticModel
 from asr.text.normalize import normalize
 from asr.text.phones import TIMIT_61, fold
 from asr.text.vocabulary import Vocabulary
+from asr.train.crf import UnitTrigram, surplus
 
 
 @torch.inference_mode()
 def count_errors(
-    model: AcousticModel, batches: Iterable[Batch], vocabulary: Vocabulary
+    model: AcousticModel,
+    batches: Iterable[Batch],
+    vocabulary: Vocabulary,
+    trigram: UnitTrigram | None = None,
 ) -> torch.Tensor:
     """(word errors, words, character errors, characters, -ln p(targets), symbols), summed.
+
+    With the `trigram` of a first head that is trained by CTC-CRF, p is that criterion's.
 
     Phones are words and characters at once; the 61 of TIMIT are scored as 39 (Lee & Hon 1989).
     """
@@ -29,7 +35,7 @@ def count_errors(
         if not batch.texts:
             continue
         outputs, lengths = model(batch.features, batch.lengths)
-        counts[4:] += _loss(model, outputs, lengths, batch)
+        counts[4:] += _loss(model, outputs, lengths, batch, trigram)
         decoded = model.head().decode(outputs, lengths)
         for text, symbols in zip(batch.texts, decoded, strict=True):
             hypothesis = vocabulary.decode(symbols)
@@ -49,7 +55,13 @@ def count_errors(
     return counts
 
 
-def _loss(model: AcousticModel, outputs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
+def _loss(
+    model: AcousticModel,
+    outputs: Tensor,
+    lengths: Tensor,
+    batch: Batch,
+    trigram: UnitTrigram | None,
+) -> Tensor:
     """-ln p of the targets that there are and that are possible, and their symbols."""
     head = model.primary
     known = batch.target_lengths[head] >= 0
@@ -57,6 +69,9 @@ def _loss(model: AcousticModel, outputs: Tensor, lengths: Tensor, batch: Batch) 
         return torch.zeros(2, dtype=torch.float64)
     n_symbols = batch.target_lengths[head][known]
     targets = batch.targets[head][known]
-    losses = model.head().losses(outputs[known], lengths[known], targets, n_symbols).cpu()
-    possible = losses != 0
+    losses = model.head().losses(outputs[known], lengths[known], targets, n_symbols)
+    possible = (losses != 0).cpu()
+    if trigram is not None:
+        losses = losses + surplus(outputs[known], lengths[known], targets, n_symbols, trigram)
+    losses = losses.cpu()
     return torch.stack([losses[possible].double().sum(), n_symbols[possible].double().sum()])

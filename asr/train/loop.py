@@ -308,7 +308,7 @@ class Trainer:
         with self._averaged_weights():
             wer, cer, loss = self._evaluate()
             weights = {k: v.clone() for k, v in self.model.state_dict().items()}
-        state.scores.append((loss if self._quiet() else cer, state.epoch))
+        state.scores.append((loss if self._judges_by_loss() else cer, state.epoch))
         self.log.write("dev", state.step, epoch=state.epoch, wer=wer, cer=cer, loss=loss)
         self.log.say(
             f"epoch {state.epoch + 1}: dev WER {wer:.1%} CER {cer:.1%} (greedy) loss {loss:.3f} "
@@ -327,6 +327,10 @@ class Trainer:
         if self._quiet() and self._converged() and state.epoch < self.config.trainer.epochs:
             self._start_second_phase()
         self._save_last()
+
+    def _judges_by_loss(self) -> bool:
+        """In the first of two phases, and for CTC-CRF, whose outputs say little by themselves."""
+        return self._quiet() or self.model.primary in self.trigrams
 
     def _quiet(self) -> bool:
         """Whether this is the first of two phases, which has no noise."""
@@ -357,8 +361,16 @@ class Trainer:
         self.model.eval()
         self._dev_sampler.set_epoch(0)
         with self._autocast():
-            counts = count_errors(self.model, self._moved(self._dev_loader), self.vocabulary)
-        errors, totals = self.processes.sum(counts).view(3, 2).T
+            counts = self._count(self._moved(self._dev_loader))
+        return self._rates(self.processes.sum(counts))
+
+    def _count(self, batches: Iterator[Batch]) -> Tensor:
+        trigram = self.trigrams.get(self.model.primary)
+        return count_errors(self.model, batches, self.vocabulary, trigram)
+
+    @staticmethod
+    def _rates(counts: Tensor) -> tuple[float, float, float]:
+        errors, totals = counts.view(3, 2).T
         wer, cer, loss = (errors / totals.clamp(min=1)).tolist()
         return wer, cer, loss
 
@@ -376,23 +388,23 @@ class Trainer:
         for name, weights in candidates.items():
             self.model.load_state_dict(weights)
             results[name] = self._evaluate_alone()
-            self.log.say(f"{name}: dev WER {results[name][0]:.1%} CER {results[name][1]:.1%}")
-        chosen = min(results, key=lambda name: results[name][1])
-        wer, cer = results[chosen]
-        self.log.write("result", state.step, chosen=chosen, wer=wer, cer=cer)
+            wer, cer, loss = results[name]
+            self.log.say(f"{name}: dev WER {wer:.1%} CER {cer:.1%} loss {loss:.3f}")
+        decisive = 2 if self._judges_by_loss() else 1
+        chosen = min(results, key=lambda name: results[name][decisive])
+        wer, cer, loss = results[chosen]
+        self.log.write("result", state.step, chosen=chosen, wer=wer, cer=cer, loss=loss)
         metadata = {**self._metadata(), "chosen": chosen, "wer": wer, "cer": cer}
         checkpoint.save(self.folder / BEST, candidates[chosen], metadata)
 
-    def _evaluate_alone(self) -> tuple[float, float]:
+    def _evaluate_alone(self) -> tuple[float, float, float]:
         """As `_evaluate`, by the main process without the others."""
         dataset = self._dev_loader.dataset
         assert isinstance(dataset, SpeechDataset)
         alone = self._dev_sampler.for_one_process()
         self.model.eval()
         batches = self._moved(make_loader(self.config, dataset, alone, self.device))
-        errors, totals = count_errors(self.model, batches, self.vocabulary).view(3, 2).T
-        wer, cer, _ = (errors / totals.clamp(min=1)).tolist()
-        return wer, cer
+        return self._rates(self._count(batches))
 
     def _converged(self) -> bool:
         if not self.state.scores:

@@ -1,6 +1,7 @@
 """CTC-CRF against the sum over all sequences, written out."""
 
 import itertools
+import json
 import math
 from collections import defaultdict
 
@@ -79,3 +80,26 @@ def test_every_frame_is_occupied_once(trigram):
     expected = torch.ones(2, 6)
     expected[1, 4:] = 0
     torch.testing.assert_close(occupied, expected)
+
+
+def test_a_run_by_this_criterion_learns_and_is_judged_by_it(tones, tmp_path):
+    from asr.config import build
+    from asr.train.config import TrainingConfig
+    from asr.train.setup import make_trainer
+
+    settings = {
+        "run": str(tmp_path / "run"),
+        "data": {"train": [str(tones)], "dev": [str(tones)], "batch_frames": 120},
+        "features": {"n_mels": 20},
+        "model": {"hidden_size": 24, "layers": 1},
+        "heads": {"characters": {"alphabet": "abcd", "criterion": "ctc_crf"}},
+        "augment": {"speeds": [1.0], "time_masks": 0, "frequency_masks": 0},
+        "optimizer": {"learning_rate": 0.02, "warmup_steps": 5},
+        "trainer": {"epochs": 8, "ema": 0.9, "device": "cpu", "log_steps": 1},
+    }
+    trainer = make_trainer(build(TrainingConfig, settings))
+    scores = trainer.fit().scores
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [entry["loss"] for entry in log if entry["kind"] == "dev"]
+    assert [score for score, _ in scores] == losses
+    assert losses[-1] < 0.3 * losses[0]
