@@ -159,6 +159,8 @@ class TrainerConfig:
     network, as PreTrans of Graves 2013 does: heads.phones.prediction=runs/lm/best.safetensors.
     precision: `bf16` runs the network in bfloat16 by autocast, on CUDA or on CPUs that have it;
     `fp16` in float16 with scaled gradients, on CUDA.
+    threads: of the arithmetic of one process on CPUs; null leaves it to torch. Small networks are
+    fastest with 1, and several cores are used best by as many processes (`torchrun`).
     preflight: try the largest batch first, to see whether the memory suffices (not with truncate).
     truncate: feature rows after which back-propagation is cut (`asr.train.truncated`), so that
     memory does not grow with the recordings; for causal encoders. null: never.
@@ -172,6 +174,7 @@ class TrainerConfig:
     device: str = "auto"
     init: str | tuple[str, ...] | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    threads: int | None = None
     preflight: bool = True
     truncate: int | None = None
     masks_from: int = 2
@@ -182,6 +185,8 @@ class TrainerConfig:
     log_steps: int = 20
 
     def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"trainer.threads is {self.threads}", "at least 1, or null")
         if self.truncate is not None and self.precision == "fp16":
             raise ConfigError(
                 "trainer.truncate adds up gradients that fp16 would have to scale",

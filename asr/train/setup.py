@@ -81,6 +81,8 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     )
     dev_set = SpeechDataset(dev, targets, features, cache=config.data.cache, reader=reader)
     vocabularies = {name: target.vocabulary for name, target in targets.items()}
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
     torch.manual_seed(seed)
     model = make_model(config, {name: len(v) for name, v in vocabularies.items()})
     if config.trainer.truncate is not None:
