@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asr.config import build, differences, to_dict
+from asr.config import build, to_dict
 from asr.data.sampler import BucketSampler
 from asr.data.sentences import (
     Sentences,
@@ -131,19 +131,9 @@ class LanguageTrainer:
     def resume(self) -> None:
         """Go on from the last checkpoint; refuse one that another configuration wrote."""
         tensors, metadata = checkpoint.load(self.folder / LAST)
-        began = to_dict(build(LanguageTrainingConfig, metadata["config"]))
-        changed = [
-            f"{name}: {old!r} -> {new!r}"
-            for name, old, new in differences(began, to_dict(self.config))
-            if name not in _MAY_CHANGE
-        ]
-        if metadata["vocabulary"] != list(self.vocabulary.symbols):
-            changed.append("the vocabulary")
-        if changed:
-            raise TrainingError(
-                f"{self.folder} holds a run with other settings: {'; '.join(changed)}",
-                "give the same settings, or another run=FOLDER",
-            )
+        checkpoint.refuse_other_settings(
+            self.folder, metadata, self.config, self.vocabulary.symbols, _MAY_CHANGE
+        )
         self.model.load_state_dict(checkpoint.select(tensors, "model."))
         checkpoint.unpack_optimizer(self.optimizer, tensors)
         for name, value in metadata["state"].items():

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from asr.config import build, differences, to_dict
+from asr.config import to_dict
 from asr.data.dataset import Batch, SpeechDataset
 from asr.errors import TrainingError
 from asr.models.acoustic import AcousticModel
@@ -149,20 +149,9 @@ class Trainer:
     def resume(self) -> None:
         """Go on from the last checkpoint; refuse one that another configuration wrote."""
         tensors, metadata = checkpoint.load(self.folder / LAST)
-        # A setting that did not exist when the run began has had its default value all along.
-        began = to_dict(build(TrainingConfig, metadata["config"]))
-        changed = [
-            f"{name}: {old!r} -> {new!r}"
-            for name, old, new in differences(began, to_dict(self.config))
-            if name not in _MAY_CHANGE
-        ]
-        if metadata["vocabulary"] != list(self.vocabulary.symbols):
-            changed.append("the vocabulary")
-        if changed:
-            raise TrainingError(
-                f"{self.folder} holds a run with other settings: {'; '.join(changed)}",
-                "give the same settings, or another run=FOLDER",
-            )
+        checkpoint.refuse_other_settings(
+            self.folder, metadata, self.config, self.vocabulary.symbols, _MAY_CHANGE
+        )
         self.model.load_state_dict(checkpoint.select(tensors, "model."))
         self._ema = {k: v.to(self.device) for k, v in checkpoint.select(tensors, "ema.").items()}
         if self.noise:
