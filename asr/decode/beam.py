@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from asr.decode import _paths
 from asr.decode._search import search
+from asr.decode.batches import DecodesBatches
 from asr.decode.checks import to_probabilities
 from asr.decode.confidence import Confidence
 from asr.decode.config import DecoderConfig
@@ -31,7 +31,7 @@ _LATTICE = 4096  # frames with more than a blank, after which what is settled is
 _MARGIN = 64  # of these frames, the last, which are never let go
 
 
-class BeamSearchDecoder:
+class BeamSearchDecoder(DecodesBatches):
     """Finds the likeliest texts, not the likeliest path.
 
     >>> frame = np.log([0.6, 1e-9, 0.4, 1e-9])  # blank, space, a, b: the likeliest path is blank
@@ -77,17 +77,6 @@ class BeamSearchDecoder:
         stream = self.stream(frame_shift)
         stream.feed(log_probs)
         return stream.finish(nbest)
-
-    def decode_batch(
-        self,
-        log_probs: Sequence[np.ndarray],
-        frame_shift: float,
-        threads: int = 1,
-        nbest: int = 1,
-    ) -> list[list[Hypothesis]]:
-        """`decode` for several utterances on `threads` threads at once; the search needs no GIL."""
-        with ThreadPoolExecutor(max(1, threads)) as pool:
-            return list(pool.map(lambda x: self.decode(x, frame_shift, nbest), log_probs))
 
     def stream(self, frame_shift: float) -> BeamSearchStream:
         """A decoder of one utterance that comes in pieces."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 import onnxruntime
 
 from asr.decode import attention, transducer
+from asr.decode.batches import DecodesBatches
 from asr.decode.transducer import Floats, Predictor
 from asr.decode.words import Partial, Span, group
 from asr.errors import BundleError, ConfigError
@@ -120,7 +120,7 @@ def same_units(lm: RecurrentLM, vocabulary: Vocabulary) -> SameUnits:
     return SameUnits(lm, len(vocabulary))
 
 
-class HeadDecoder:
+class HeadDecoder(DecodesBatches):
     """What the recogniser needs, from a search over one utterance.
 
     Such a decoder knows neither lexicon nor hot words nor a word n-gram model, and cannot stream:
@@ -141,13 +141,6 @@ class HeadDecoder:
         return [
             found.hypothesis(self.vocabulary, frame_shift) for found in self._search(outputs, nbest)
         ]
-
-    def decode_batch(
-        self, outputs: Sequence[Any], frame_shift: float, threads: int = 1, nbest: int = 1
-    ) -> list[list[Hypothesis]]:
-        """`decode` for several utterances on `threads` threads at once."""
-        with ThreadPoolExecutor(max(1, threads)) as pool:
-            return list(pool.map(lambda x: self.decode(x, frame_shift, nbest), outputs))
 
     def variant(
         self, *, beam: int | None = None, hotwords: Mapping[str, float] | Iterable[str] = ()

@@ -7,10 +7,10 @@ can still judge the hundred texts that are left.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+from asr.decode.batches import DecodesBatches
 from asr.decode.beam import BeamSearchDecoder
 from asr.decode.config import DecoderConfig
 from asr.decode.rescoring import Scorer, rescore
@@ -19,7 +19,7 @@ from asr.decode.words import Partial
 from asr.types import Hypothesis
 
 
-class RescoredDecoder:
+class RescoredDecoder(DecodesBatches):
     """Interpolates the language models: (1 - w) * ln p of the search's own + w * ln p of `scorer`.
 
     w is the decoder's `rescore_weight`; the sum counts with `lm_weight`, as before.
@@ -37,13 +37,6 @@ class RescoredDecoder:
         """`outputs`: what `search` decodes."""
         found = self.search.decode(outputs, frame_shift, max(nbest, self.config.rescore_nbest))
         return self.rank(found)[:nbest]
-
-    def decode_batch(
-        self, outputs: Sequence[Any], frame_shift: float, threads: int = 1, nbest: int = 1
-    ) -> list[list[Hypothesis]]:
-        """`decode` for several utterances on `threads` threads at once."""
-        with ThreadPoolExecutor(max(1, threads)) as pool:
-            return list(pool.map(lambda x: self.decode(x, frame_shift, nbest), outputs))
 
     def variant(
         self, *, beam: int | None = None, hotwords: Mapping[str, float] | Iterable[str] = ()

@@ -8,11 +8,11 @@ N-best list of the search.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 
+from asr.decode.batches import DecodesBatches
 from asr.decode.beam import BeamSearchDecoder
 from asr.decode.config import DecoderConfig
 from asr.decode.likelihood import CTCScorer
@@ -22,7 +22,7 @@ from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis
 
 
-class TwoHeadDecoder:
+class TwoHeadDecoder(DecodesBatches):
     """A beam search over the first head whose N-best list the second head helps to rank.
 
     The acoustic score of a text becomes (1 - w) * first + w * second, where w is the decoder's
@@ -44,17 +44,6 @@ class TwoHeadDecoder:
         stream = self.stream(frame_shift)
         stream.feed(*heads)
         return stream.finish(nbest)
-
-    def decode_batch(
-        self,
-        heads: Sequence[tuple[np.ndarray, np.ndarray]],
-        frame_shift: float,
-        threads: int = 1,
-        nbest: int = 1,
-    ) -> list[list[Hypothesis]]:
-        """`decode` for several utterances on `threads` threads at once."""
-        with ThreadPoolExecutor(max(1, threads)) as pool:
-            return list(pool.map(lambda pair: self.decode(pair, frame_shift, nbest), heads))
 
     def variant(
         self, *, beam: int | None = None, hotwords: Mapping[str, float] | Iterable[str] = ()

@@ -1,0 +1,25 @@
+"""Several utterances at a time, for decoders that know how to decode one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from asr.types import Hypothesis
+
+
+class DecodesBatches(ABC):
+    """Adds `decode_batch` to a decoder: the compiled search needs no GIL, so threads help."""
+
+    @abstractmethod
+    def decode(self, outputs: Any, frame_shift: float, nbest: int = 1) -> list[Hypothesis]:
+        """The best `nbest` texts of one utterance, the best first."""
+
+    def decode_batch(
+        self, outputs: Sequence[Any], frame_shift: float, threads: int = 1, nbest: int = 1
+    ) -> list[list[Hypothesis]]:
+        """`decode` for several utterances on `threads` threads at once."""
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            return list(pool.map(lambda one: self.decode(one, frame_shift, nbest), outputs))
