@@ -54,6 +54,17 @@ def test_every_protocol_equals_asr_transcribe(bundled_model, start):
         answer = client.audio.transcriptions.create(model="any", file=file)
     assert answer.text == expected
 
+    from test_openai_realtime import session, talk
+
+    config = session({"type": "audio/pcm", "rate": 16_000}, turn_detection=None)
+    events = asyncio.run(talk(server, config, pcm, commit=True))
+    assert events[-1].transcript == expected
+
+    silence = bytes(2 * 16_000)  # the server parts utterances: the last one ends by its pause
+    config = session({"type": "audio/pcm", "rate": 16_000})
+    events = asyncio.run(talk(server, config, pcm + silence))
+    assert events[-1].transcript == expected
+
     from test_wyoming import transcribe as ask_wyoming
 
     assert asyncio.run(ask_wyoming(server, pcm)) == [expected]
