@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save as save_tensors
@@ -42,6 +42,7 @@ def package_run(
     lexicon: Path | None = None,
     rescorer: Path | None = None,
     decoder: Mapping[str, Any] | None = None,
+    right_context: int | Literal["all", "trained"] = "trained",
     card: str = "",
 ) -> Bundle:
     """Write the bundle of `run` into the new folder `output`.
@@ -50,7 +51,8 @@ def package_run(
     (their moving average). `head` chooses what transcribes (default: the run's first head); one of
     phones needs a `lexicon` in CMUdict's format, of which the language model's words are kept.
     `second` is the head that may help to rank what the first one found (`asr.decode.second`),
-    `rescorer` a recurrent language model that may (`asr.decode.rescored`), by `asr lm export`. The
+    `rescorer` a recurrent language model that may (`asr.decode.rescored`), by `asr lm export`.
+    `right_context` (rows of features) is for networks in chunks; "all" hears whole utterances. The
     weights are kept in float16, which halves them; the graph is made from the exact ones.
 
     Raises TrainingError if the folder holds no run.
@@ -59,6 +61,8 @@ def package_run(
     if second is not None:
         _check_head(run, description, second)
     model, vocabulary, facts = load_run(run, head)
+    if right_context != "trained":
+        model.chunked_encoder().look_ahead(None if right_context == "all" else right_context)
     kind = model.head_configs[model.primary].kind
     if kind != "ctc":
         if lm is not None or lexicon is not None:

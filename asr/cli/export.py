@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -30,6 +31,12 @@ from asr.cli._training import needs_training_extra
 @click.option(
     "--decoder", default="{}", help="Decoder settings as JSON; `asr tune` finds good ones."
 )
+@click.option(
+    "--right-context",
+    default="trained",
+    show_default=True,
+    help="Rows that a network in chunks hears behind each; 'all': whole utterances.",
+)
 @click.option("--card", type=click.Path(path_type=Path), help="The model card, in Markdown.")
 @needs_training_extra
 def command(
@@ -44,6 +51,7 @@ def command(
     lexicon: Path | None,
     rescorer: Path | None,
     decoder: str,
+    right_context: str,
     card: Path | None,
 ) -> None:
     """Make a bundle in the new folder OUTPUT from the training run in the folder RUN."""
@@ -61,8 +69,20 @@ def command(
         lexicon=lexicon,
         rescorer=rescorer,
         decoder=json.loads(decoder),
+        right_context=_right_context(right_context),
         card=card.read_text(encoding="utf-8") if card else "",
     )
     for file, size in bundle.files.items():
         click.echo(f"{size / 1e6:8.2f} MB  {file}")
     click.echo(f"{sum(bundle.files.values()) / 1e6:8.2f} MB  {bundle.folder}")
+
+
+def _right_context(value: str) -> int | Literal["all", "trained"]:
+    if value == "all":
+        return "all"
+    if value == "trained":
+        return "trained"
+    try:
+        return int(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: a number of rows, or 'all'") from None

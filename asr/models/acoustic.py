@@ -110,6 +110,14 @@ class AcousticModel(nn.Module):
         self.encoder.check_causal()
         return self.encoder
 
+    def chunked_encoder(self) -> Encoder:
+        """The encoder, if it goes in chunks; ConfigError if it does not."""
+        if not isinstance(self.encoder, Encoder) or self.encoder.config.chunk is None:
+            raise ConfigError(
+                "a right context is for recurrent networks in chunks", "set model.chunk"
+            )
+        return self.encoder
+
     def head(self, name: str | None = None) -> Head:
         """A head by its name; the first one by default."""
         head = self.heads[name or self.primary]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -204,6 +205,25 @@ class Encoder(nn.Module):
             if self.attention is not None and index == len(self.layers) - 1:
                 hidden = self.attention_norm(hidden + self.attention(hidden, lengths))
             yield hidden, lengths
+
+    def look_ahead(self, right_context: int | None) -> None:
+        """Hear so many frames of what follows each chunk; None: whole utterances.
+
+        For an encoder in chunks; its weights stay the same.
+        """
+        whole = {"chunk": None, "right_context": 0}
+        changed = whole if right_context is None else {"right_context": right_context}
+        self.config = replace(self.config, **changed)
+
+    @contextmanager
+    def looking_ahead(self, right_context: int | None) -> Iterator[None]:
+        """`look_ahead` for a while."""
+        config = self.config
+        self.look_ahead(right_context)
+        try:
+            yield
+        finally:
+            self.config = config
 
     def _forward_chunks(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         batch, n_frames = features.shape[:2]

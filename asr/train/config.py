@@ -164,6 +164,9 @@ class TrainerConfig:
     preflight: try the largest batch first, to see whether the memory suffices (not with truncate).
     truncate: feature rows after which back-propagation is cut (`asr.train.truncated`), so that
     memory does not grow with the recordings; for causal encoders. null: never.
+    right_contexts: of a network in chunks (model.chunk): each update draws one of these, so that
+    one network serves every latency; null hears whole utterances; what is there twice is drawn
+    twice as often. () leaves it at model.right_context, with which dev is heard.
     masks_from: the epoch (from 0) in which SpecAugment starts. ema: decay of the moving average of
     the weights that is evaluated and kept; 0 turns it off. average: so many of the best epochs are
     averaged at the end. patience: epochs without a better dev error until the run stops early.
@@ -177,6 +180,7 @@ class TrainerConfig:
     threads: int | None = None
     preflight: bool = True
     truncate: int | None = None
+    right_contexts: tuple[int | None, ...] = ()
     masks_from: int = 2
     ema: float = 0.999
     average: int = 5

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -200,7 +201,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss, blanks = 0.0, []
         count, n_heard = 0, 0.0  # what the gradient is averaged over, and utterances
-        with self._noise():
+        with self._noise(), self._look_ahead():
             for batch in batches:
                 if not batch.texts:
                     continue
@@ -324,6 +325,14 @@ class Trainer:
     def _quiet(self) -> bool:
         """Whether this is the first of two phases, which has no noise."""
         return self.config.noise.second_phase and self.state.phase == 1
+
+    def _look_ahead(self) -> AbstractContextManager[None]:
+        """The right context of this update, the same in all processes."""
+        choices = self.config.trainer.right_contexts
+        if not choices:
+            return nullcontext()
+        drawn = random.Random(f"{self.config.trainer.seed} {self.state.step}").choice(choices)
+        return self.model.chunked_encoder().looking_ahead(drawn)
 
     def _noise(self) -> AbstractContextManager[None]:
         return nullcontext() if self.noise is None or self._quiet() else self.noise.drawn()

@@ -87,6 +87,9 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     model = make_model(config, {name: len(v) for name, v in vocabularies.items()})
     if config.trainer.truncate is not None:
         model.causal_encoder()
+    for right_context in config.trainer.right_contexts:
+        with model.chunked_encoder().looking_ahead(right_context):
+            pass  # raises for what it cannot hear
     primary = vocabularies[model.primary]
     if chosen:
         anew = ", ".join(start_from(chosen, model, vocabularies))

@@ -74,6 +74,22 @@ def test_nothing_after_the_look_ahead_counts():
     assert heard.tolist() == [True] * (16 + 3) + [False] * (40 - 19)
 
 
+def test_one_network_hears_with_any_look_ahead():
+    config = EncoderConfig(5, 2, chunk=6, right_context=4)
+    features, lengths = torch.randn(2, 20, 4), torch.tensor([20, 13])
+    chunked = make(config)
+    with chunked.chunked_encoder().looking_ahead(None):
+        whole, _ = chunked(features, lengths)
+    with chunked.chunked_encoder().looking_ahead(2):
+        shorter, _ = chunked(features, lengths)
+    assert chunked.encoder.config == config
+    torch.testing.assert_close(whole, make(EncoderConfig(5, 2))(features, lengths)[0])
+    expected, _ = make(EncoderConfig(5, 2, chunk=6, right_context=2))(features, lengths)
+    torch.testing.assert_close(shorter, expected)
+    with pytest.raises(ConfigError, match="chunks"):
+        make(EncoderConfig(5, 2)).chunked_encoder()
+
+
 def test_a_long_chunk_is_the_whole_utterance():
     whole = make(EncoderConfig(5, 3))
     chunked = make(EncoderConfig(5, 3, chunk=50, right_context=5))

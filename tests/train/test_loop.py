@@ -27,9 +27,9 @@ def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
         assert torch.equal(a[name], b[name]), name
 
 
-def test_two_epochs_and_two_more_equal_four_to_the_bit(make, tmp_path):
-    make(run=str(tmp_path / "four")).fit()
-    trainer = make(run=str(tmp_path / "halves"))
+def two_and_two_equal_four(make, folder: Path, **settings) -> None:
+    make(run=str(folder / "four"), **settings).fit()
+    trainer = make(run=str(folder / "halves"), **settings)
     end_epoch = trainer._end_epoch
 
     def stop_after_two():
@@ -38,9 +38,13 @@ def test_two_epochs_and_two_more_equal_four_to_the_bit(make, tmp_path):
 
     trainer._end_epoch = stop_after_two
     assert trainer.fit().epoch == 2
-    assert make(run=str(tmp_path / "halves")).fit().epoch == 4
+    assert make(run=str(folder / "halves"), **settings).fit().epoch == 4
     for name in (LAST, BEST):
-        assert_same(weights(tmp_path / "four", name), weights(tmp_path / "halves", name))
+        assert_same(weights(folder / "four", name), weights(folder / "halves", name))
+
+
+def test_two_epochs_and_two_more_equal_four_to_the_bit(make, tmp_path):
+    two_and_two_equal_four(make, tmp_path)
 
 
 def test_a_run_stopped_by_a_signal_in_mid_epoch_goes_on_exactly(make, tmp_path):
@@ -231,3 +235,13 @@ def test_gradients_are_clipped_by_value_too(make, settings):
     trainer.fit()
     most = 1e-3 * sum(p.numel() for p in trainer.model.parameters()) ** 0.5
     assert all(0 < record["gradient_norm"] <= most for record in log(settings["run"], "train"))
+
+
+def test_each_update_draws_a_right_context_and_a_resumed_run_the_same(make, tmp_path):
+    model = {"chunk": 8, "right_context": 2}
+    two_and_two_equal_four(make, tmp_path, model=model, trainer={"right_contexts": [None, 1, 4]})
+    make(model=model, run=str(tmp_path / "fixed")).fit()
+    drawn, fixed = weights(tmp_path / "four"), weights(tmp_path / "fixed")
+    assert not all(torch.equal(drawn[name], fixed[name]) for name in drawn)
+    with pytest.raises(ConfigError, match="right context"):
+        make(trainer={"right_contexts": [1]})

@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 from asr import audio  # noqa: E402
 from asr.data.manifest import read_manifest  # noqa: E402
 from asr.decode.greedy import GreedyDecoder  # noqa: E402
-from asr.engine import OnnxEngine  # noqa: E402
-from asr.errors import TrainingError  # noqa: E402
+from asr.engine import Chunks, OnnxEngine  # noqa: E402
+from asr.errors import ConfigError, TrainingError  # noqa: E402
 from asr.features import Features  # noqa: E402
 from asr.packaging import load_run, package_run  # noqa: E402
 from asr.plots import learning_curves, save, spikes  # noqa: E402
@@ -110,3 +110,15 @@ def test_a_second_head_helps_to_decide(run, tones, tmp_path):
     assert [h.text for h in heard] == [u.text for u in utterances]
     with pytest.raises(TrainingError, match="no head 'words'"):
         package_run(run, tmp_path / "other", name="tones", second="words")
+
+
+def test_a_network_in_chunks_is_exported_for_any_latency(make, tmp_path):
+    run = str(tmp_path / "run")
+    trainer = {"epochs": 1, "right_contexts": [2, None]}
+    make(run=run, model={"chunk": 8, "right_context": 2}, trainer=trainer).fit()
+    for right_context, chunks in ((3, Chunks(8, 3)), ("all", None), ("trained", Chunks(8, 2))):
+        output = tmp_path / str(right_context)
+        bundle = package_run(Path(run), output, name="live", right_context=right_context)
+        assert OnnxEngine(bundle.model_path).chunks == chunks
+    with pytest.raises(ConfigError, match="right_context"):
+        package_run(Path(run), tmp_path / "no", name="live", right_context=-1)
