@@ -8,7 +8,7 @@ matrix product; what is left in the loop over time is the recurrence.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -206,6 +206,24 @@ def recurrent_weight(cell: nn.Module) -> str | None:
     """
     names = dict(cell.named_parameters())
     return next((n for n in ("weight_hh_l0", "recurrent_weight") if n in names), None)
+
+
+def weight_matrices(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The matrices of all linear layers and cells in `module`, by their names in its state.
+
+    >>> [name for name, _ in weight_matrices(nn.ModuleList([SRU(2, 3), nn.Linear(3, 4)]))]
+    ['0.weight', '1.weight']
+    """
+    for path, part in module.named_modules():
+        names = set()
+        if isinstance(part, nn.Linear | _Cell):
+            names.add("weight")
+        if isinstance(part, nn.RNNBase):
+            names |= {"weight_ih_l0", "weight_hh_l0"}
+        if isinstance(part, PeepholeLSTM | LiGRU):  # in the others each cell hears only itself
+            names.add("recurrent_weight")
+        for name in sorted(names):
+            yield f"{path}.{name}".lstrip("."), part.get_parameter(name)
 
 
 def state_widths(cell: nn.Module) -> list[int]:

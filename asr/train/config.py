@@ -151,6 +151,31 @@ class NoiseConfig:
 
 
 @dataclass(frozen=True)
+class PruningConfig:
+    """Magnitude pruning while a network is trained, or trained on (`asr.train.pruning`).
+
+    sparsity: share of each matrix of recurrent and linear layers that is zero in the end; 0 turns
+    it off. begin, end: the shares of all steps between which it rises, fast at first. every: so
+    many steps pass before more weights are taken away.
+    """
+
+    sparsity: float = 0.0
+    begin: float = 0.0
+    end: float = 0.6
+    every: int = 20
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sparsity < 1:
+            raise ConfigError(f"pruning.sparsity is {self.sparsity}", "at least 0, below 1")
+        if not 0 <= self.begin < self.end <= 0.9 or self.every < 1:
+            raise ConfigError(
+                "pruning.begin and pruning.end are shares of the run, and a tenth of it is left to "
+                "train on; pruning.every is at least 1",
+                "pruning.begin=0 pruning.end=0.6 pruning.every=20",
+            )
+
+
+@dataclass(frozen=True)
 class TrainerConfig:
     """The course of a run.
 
@@ -211,4 +236,5 @@ class TrainingConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+    pruning: PruningConfig = field(default_factory=PruningConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -42,6 +42,7 @@ from asr.train.log import Meter, RunLog
 from asr.train.losses import suspects, training_loss
 from asr.train.noise import make_noise
 from asr.train.optimization import learning_rate, make_optimizer
+from asr.train.pruning import make_pruning
 from asr.train.truncated import truncated_backward
 
 # Settings that may change when a run goes on; any other change makes it another run.
@@ -94,6 +95,7 @@ class Trainer:
         self.model = model.to(self.device)
         self.vocabulary = vocabulary
         self.noise = make_noise(self.model, config.noise)
+        self.pruning = make_pruning(self.model, config.pruning)
         self.parameters = [
             *self.model.parameters(),
             *(self.noise.parameters() if self.noise else ()),
@@ -167,7 +169,7 @@ class Trainer:
         state, config = self.state, self.config
         self._train_sampler.set_epoch(state.epoch, state.step_in_epoch)
         n_batches, together = len(self._train_sampler), config.optimizer.accumulate
-        total_steps = math.ceil(n_batches / together) * config.trainer.epochs
+        total_steps = self._total_steps()
         self.log.start_epoch(state.epoch, config.trainer.epochs, state.step_in_epoch, n_batches)
         self.model.train()
         meter, saved = Meter(), time.monotonic()
@@ -191,6 +193,10 @@ class Trainer:
             if self._stop:
                 break
         self.log.end_epoch()
+
+    def _total_steps(self) -> int:
+        batches = len(self._train_sampler)
+        return math.ceil(batches / self.config.optimizer.accumulate) * self.config.trainer.epochs
 
     def _step(self, batches: Sequence[Batch], rate: float) -> dict[str, float]:
         """One update. Gradients and counts add up over `batches` and over all processes, so that
@@ -228,13 +234,16 @@ class Trainer:
         if math.isfinite(norm) and n_heard:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            self.scaler.step(self.optimizer)
+            with self.pruning.zeros_kept() if self.pruning else nullcontext():
+                self.scaler.step(self.optimizer)
             self._update_ema()
             state.bad_steps = 0
         else:
             self._skip_bad_step(batches, f"gradient norm {norm}" if n_heard else "no recording")
         self.scaler.update()
         state.step += 1
+        if self.pruning:
+            self.pruning.prune(state.step, self._total_steps(), self._ema)
         state.seconds += time.monotonic() - started
         return {
             "loss": loss / max(total, 1.0),
@@ -298,25 +307,32 @@ class Trainer:
         with self._averaged_weights():
             wer, cer, loss = self._evaluate()
             weights = {k: v.clone() for k, v in self.model.state_dict().items()}
-        state.scores.append((loss if self._judges_by_loss() else cer, state.epoch))
-        self.log.write("dev", state.step, epoch=state.epoch, wer=wer, cer=cer, loss=loss)
-        self.log.say(
-            f"epoch {state.epoch + 1}: dev WER {wer:.1%} CER {cer:.1%} (greedy) loss {loss:.3f} "
-            f"after {state.seconds / 3600:.2f} h"
-        )
-        if self.processes.is_main:
-            checkpoint.save(
-                self._epoch_file(state.epoch), weights, {"epoch": state.epoch, "cer": cer}
-            )
-            kept = {epoch for _, epoch in sorted(state.scores)[: self.config.trainer.average]}
-            for _, epoch in state.scores:
-                if epoch not in kept:
-                    self._epoch_file(epoch).unlink(missing_ok=True)
+        values = {"wer": wer, "cer": cer, "loss": loss}
+        told = f"dev WER {wer:.1%} CER {cer:.1%} (greedy) loss {loss:.3f}"
+        if self.pruning:
+            values["zeros"] = self.pruning.zeros()
+            told += f" zeros {values['zeros']:.1%}"
+        self.log.write("dev", state.step, epoch=state.epoch, **values)
+        self.log.say(f"epoch {state.epoch + 1}: {told} after {state.seconds / 3600:.2f} h")
+        if self.pruning is None or self.pruning.is_over():  # else it is no result yet
+            self._keep(weights, cer, loss)
         state.epoch += 1
         state.step_in_epoch = 0
         if self._quiet() and self._converged() and state.epoch < self.config.trainer.epochs:
             self._start_second_phase()
         self._save_last()
+
+    def _keep(self, weights: dict[str, Tensor], cer: float, loss: float) -> None:
+        """Count this epoch's weights among those that may be the result, and keep the best."""
+        state = self.state
+        state.scores.append((loss if self._judges_by_loss() else cer, state.epoch))
+        if not self.processes.is_main:
+            return
+        checkpoint.save(self._epoch_file(state.epoch), weights, {"epoch": state.epoch, "cer": cer})
+        kept = {epoch for _, epoch in sorted(state.scores)[: self.config.trainer.average]}
+        for _, epoch in state.scores:
+            if epoch not in kept:
+                self._epoch_file(epoch).unlink(missing_ok=True)
 
     def _judges_by_loss(self) -> bool:
         """In the first of two phases, and for CTC-CRF, whose outputs say little by themselves."""

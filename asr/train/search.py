@@ -92,6 +92,8 @@ def search(
         trainer = make_trainer(compose([*chosen, f"run={run}"]))
 
         def worse(state: State, trial: optuna.Trial = trial) -> bool:
+            if not state.scores:  # still being pruned
+                return False
             trial.report(state.scores[-1][0], state.epoch)
             return trial.should_prune()
 
