@@ -88,6 +88,12 @@ class Thresholds(click.ParamType):
     multiple=True,
     help="Words to know even if the texts lack them: a list, or a pronunciation dictionary.",
 )
+@click.option(
+    "--among",
+    type=_PATH,
+    multiple=True,
+    help="Know only words of this list or pronunciation dictionary: a lexicon can say no others.",
+)
 @click.option("--alphabet", default="", help="Know only words spelled with these characters.")
 @click.option(
     "--mix",
@@ -108,6 +114,7 @@ def train(
     min_count: int,
     vocabulary_size: int | None,
     words: tuple[Path, ...],
+    among: tuple[Path, ...],
     alphabet: str,
     dev: tuple[Path, ...],
     language: str,
@@ -127,7 +134,11 @@ def train(
             prune=prune,
             pooled=bool(dev),
             vocabulary=VocabularyChoice(
-                min_count, vocabulary_size, _further_words(words, normalizer), alphabet
+                min_count,
+                vocabulary_size,
+                _listed(words, normalizer),
+                alphabet,
+                frozenset(_listed(among, normalizer)),
             ),
         )
     names = [*map(str, texts), "all together"]
@@ -297,7 +308,7 @@ def _normalizer(language: str, normalize: bool) -> Normalizer | None:
     return normalizer(language) if normalize else None
 
 
-def _further_words(lists: Sequence[Path], normalizer: Normalizer | None) -> list[str]:
+def _listed(lists: Sequence[Path], normalizer: Normalizer | None) -> list[str]:
     """The first word of every line; what normalising would change is none that can be heard."""
     from asr.lm.text import read_sentences
 

@@ -43,9 +43,12 @@ class VocabularyChoice:
     min_count: int = 1  # words of the texts that occur at least so often
     size: int | None = None  # of these the most frequent; the three special words are counted
     also: Collection[str] = ()  # and these, even if the texts lack them
-    alphabet: Collection[str] = ()  # all of them spelled with these characters, if any are given
+    alphabet: Collection[str] = ()  # all of them spelled with these characters, if any are given,
+    among: Collection[str] = ()  # and all of them among these, if any are given: best a set
 
-    def spells(self, word: str) -> bool:
+    def allows(self, word: str) -> bool:
+        if self.among and word not in self.among:
+            return False
         return not self.alphabet or all(character in self.alphabet for character in word)
 
 
@@ -105,10 +108,10 @@ class Tokenizer:
         counts = self.counts()
         words = list(self._ids)
         frequent = np.argsort(-counts, kind="stable")[: (counts >= choice.min_count).sum()]
-        chosen = [word for i in frequent.tolist() if choice.spells(word := words[i])]
+        chosen = [word for i in frequent.tolist() if choice.allows(word := words[i])]
         if choice.size is not None:
             chosen = chosen[: max(choice.size - len(SPECIAL), 0)]
-        return WordList.build([*chosen, *filter(choice.spells, choice.also)])
+        return WordList.build([*chosen, *filter(choice.allows, choice.also)])
 
     def corpora(self, vocabulary: WordList) -> list[Tokens]:
         """Every corpus in the ids of this vocabulary; what it lacks is `<unk>`."""

@@ -79,6 +79,11 @@ def test_the_vocabulary_can_be_chosen(run, texts, tmp_path):
     assert "zebra" in listed
     assert "cat" in listed
     assert not {"dog", "zebra(2)", "café"} & {*listed}
+    words.write_text("cat K AE T\nzebra Z IY B R AH\n")
+    run("train", *texts, "--among", words, "--order", 1, "--output", tmp_path / "few.arpa")
+    listed = (tmp_path / "few.arpa").read_text().split("\\1-grams:")[1].split()[1::2]
+    assert "cat" in listed
+    assert not {"the", "zebra"} & {*listed}
 
 
 def test_mixing_suits_the_text(run, texts, tmp_path, capsys):

@@ -155,6 +155,9 @@ def test_the_vocabulary_can_be_chosen():
     assert vocabulary(size=5) == {word for word, _ in counts.most_common(2)}
     assert vocabulary(size=5, also=["zebra", "the"]) == vocabulary(size=5) | {"zebra"}
     assert vocabulary(alphabet="aceht") == {"the", "cat", "ate", "a"}
+    among = {"the", "cat", "zebra"}
+    assert vocabulary(among=among) == {"the", "cat"}
+    assert vocabulary(among=among, also=["zebra", "yak"]) == among
 
 
 def test_what_the_vocabulary_lacks_is_learnt_as_the_unknown_word():
