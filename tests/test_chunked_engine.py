@@ -24,7 +24,7 @@ CONFIGS = {
     "no look-ahead": EncoderConfig(8, 2, chunk=4),
     "long look-ahead": EncoderConfig(8, 2, chunk=3, right_context=8),
     "subsampled": EncoderConfig(8, 3, subsampling=(1, 2, 3), chunk=12, right_context=6),
-    "projected": EncoderConfig(8, 3, projection=6, residual=True, chunk=7, right_context=2),
+    "projected": EncoderConfig(8, 3, projection=6, residual=True, rank=5, chunk=7, right_context=2),
 }
 
 

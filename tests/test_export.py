@@ -28,6 +28,8 @@ CONFIGS = {
         size=8, layers=2, heads=2, feed_forward=10, kernel=5, subsampling=2
     ),
     "reversible": ReversibleConfig(blocks=2, size=8, hidden_size=6, subsampling=2),
+    "of low rank": EncoderConfig(8, 2, rank=5, residual=True),
+    "of low rank, qrnn": EncoderConfig(8, 2, rank=5, cell="qrnn"),
     "projected": EncoderConfig(hidden_size=8, layers=3, projection=6, residual=True),
 }
 

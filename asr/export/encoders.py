@@ -30,6 +30,7 @@ def _recurrent(
     if encoder.convolution is not None:
         hidden, lengths = convolution(graph, encoder.convolution, hidden, lengths)
     layers = zip(
+        encoder.factors,
         encoder.layers,
         encoder.projections,
         encoder.norms,
@@ -39,14 +40,15 @@ def _recurrent(
     )
     hidden_after: list[str] = []
     n_own, is_more = encoder.config.chunk, encoder.config.right_context > 0
-    for layer, projection, norm, factor, residual in itertools.islice(layers, depth):
+    for second, layer, projection, norm, factor, residual in itertools.islice(layers, depth):
         assert isinstance(layer, Recurrent)
         hidden, lengths = subsample(graph, hidden, lengths, factor)
+        read = linear_layer(graph, second, hidden) if isinstance(second, nn.Linear) else hidden
         if n_own is None:
-            output = recurrent(graph, layer, hidden, lengths)
+            output = recurrent(graph, layer, read, lengths)
         else:
             n_own //= factor
-            output = chunk_recurrent(graph, layer, hidden, lengths, n_own, is_more)
+            output = chunk_recurrent(graph, layer, read, lengths, n_own, is_more)
         if isinstance(projection, nn.Linear):
             output = linear_layer(graph, projection, output)
         if isinstance(norm, nn.LayerNorm):

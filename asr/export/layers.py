@@ -12,6 +12,8 @@ from asr.models.convolution import KERNEL, Convolution
 
 def linear_layer(graph: Graph, layer: nn.Linear, hidden: str) -> str:
     product = graph.add("MatMul", [hidden, graph.constant(layer.weight.T)])
+    if not isinstance(layer.bias, nn.Parameter):
+        return product
     return graph.add("Add", [product, graph.constant(layer.bias)])
 
 

@@ -24,6 +24,8 @@ class EncoderConfig:
 
     cell: one of `asr.models.cells.CELLS`, in layers of `hidden_size` cells for each direction.
     projection: a linear layer to so many columns after each recurrent one; None leaves it out.
+    rank: of the matrices that read a layer's inputs, which are then products of two, the second one
+    shared by both directions (Xue, Li & Gong 2013); None, or the inputs' size: whole matrices.
     residual: what goes into a layer is added to what comes out, where both are of one size.
     subsampling: how many neighbouring frames are joined in front of each layer ((1, 1, 2, 1) halves
     the rate before the third of four layers); missing entries are 1.
@@ -48,6 +50,7 @@ class EncoderConfig:
     init_range: float | None = None
     cell: str = "lstm"
     projection: int | None = None
+    rank: int | None = None
     residual: bool = False
     convolutions: tuple[int, ...] = ()
     convolution_stride: int = 2
@@ -70,6 +73,8 @@ class EncoderConfig:
             )
         if self.projection is not None and self.projection < 1:
             raise ConfigError(f"model.projection is {self.projection}", "at least 1, or null")
+        if self.rank is not None and self.rank < 1:
+            raise ConfigError(f"model.rank is {self.rank}", "at least 1, or null")
         if any(n < 1 for n in (*self.convolutions, self.convolution_stride)):
             raise ConfigError("model.convolutions and model.convolution_stride are at least 1")
         if not self.convolutions and self.convolution_stride != 2:
@@ -143,7 +148,8 @@ def detached(state: EncoderState) -> EncoderState:
 class Encoder(nn.Module):
     """Stacked (bidirectional) recurrent layers.
 
-    Each is followed by its projection, layer normalisation and dropout, as far as there are any.
+    In front of each is the second factor of its input matrices, and it is followed by its
+    projection, layer normalisation and dropout, as far as there are any.
 
     Graves, Mohamed & Hinton, "Speech recognition with deep recurrent neural networks", ICASSP 2013.
     """
@@ -151,7 +157,9 @@ class Encoder(nn.Module):
     def __init__(self, input_size: int, config: EncoderConfig):
         super().__init__()
         self.config = config
-        self.layers, self.norms, self.projections = (nn.ModuleList() for _ in range(3))
+        self.layers, self.norms, self.projections, self.factors = (
+            nn.ModuleList() for _ in range(4)
+        )
         self.residual: list[bool] = []
         self.convolution: Convolution | None = None
         size = input_size
@@ -162,14 +170,18 @@ class Encoder(nn.Module):
             size = self.convolution.output_size
         for factor in config.subsampling:
             before = size * factor
+            inside = min(before, config.rank or before)
             layer = Recurrent(
                 config.cell,
-                before,
+                inside,
                 config.hidden_size,
                 config.bidirectional,
                 config.recurrent_dropout,
             )
             size = config.projection or layer.output_size
+            self.factors.append(
+                nn.Linear(before, inside, bias=False) if inside < before else nn.Identity()
+            )
             self.layers.append(layer)
             self.projections.append(
                 nn.Linear(layer.output_size, size) if config.projection else nn.Identity()
@@ -201,7 +213,7 @@ class Encoder(nn.Module):
             zip(self.layers, self.config.subsampling, strict=True)
         ):
             hidden, lengths = subsample(hidden, lengths, factor)
-            hidden = self._finish(index, hidden, layer(hidden, lengths))
+            hidden = self._finish(index, hidden, layer(self.factors[index](hidden), lengths))
             if self.attention is not None and index == len(self.layers) - 1:
                 hidden = self.attention_norm(hidden + self.attention(hidden, lengths))
             yield hidden, lengths
@@ -241,7 +253,7 @@ class Encoder(nn.Module):
             mask = self.dropout.mask(hidden.new_empty(1, batch, self.output_size))
             if mask is not None:  # an utterance has one for all its chunks
                 mask = mask.repeat(1, hidden.shape[1] // batch, 1)
-            output = layer.forward_chunks(hidden, within, n_own, batch)
+            output = layer.forward_chunks(self.factors[index](hidden), within, n_own, batch)
             hidden = self._finish(index, hidden, output, mask)
             yield chunks.join(hidden[:n_own], batch)[:n_frames], lengths
 
@@ -287,7 +299,7 @@ class Encoder(nn.Module):
                 masks = layer.mask(hidden), self.dropout.mask(like)
                 before = LayerState(waiting, n_waiting, None, masks)
             recurrent_mask, mask = before.masks
-            output, cell = layer.step(hidden, before.cell, recurrent_mask)
+            output, cell = layer.step(self.factors[index](hidden), before.cell, recurrent_mask)
             hidden = self._finish(index, hidden, output, mask)
             outputs.append((hidden, lengths))
             after.append(LayerState(waiting, n_waiting, cell, before.masks))

@@ -34,7 +34,7 @@ def in_pieces(model, features, lengths, sizes):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("sizes", [[1] * 20, [7, 7, 6], [20], [3, 0, 17], [20, 0]])
 def test_pieces_of_any_size_equal_the_whole(cell, sizes):
-    model = make(cell=cell, residual=True, projection=5).eval()
+    model = make(cell=cell, residual=True, projection=5, rank=4).eval()
     features, lengths = torch.randn(3, 20, 4), torch.tensor([20, 13, 2])
     expected = model.forward_heads(features, lengths)
     pieces = in_pieces(model, features, lengths, sizes)
