@@ -18,7 +18,7 @@ KENLM = "kenlm==0.3.0"  # of which there are sources only: it takes a compiler a
 
 @dataclass(frozen=True)
 class Peer:
-    """What to install, and the script in `peers/` that runs it.
+    """What to install, and the script in `peers/` that runs it, with what arguments.
 
     `alone`: what is installed without what it asks for.
     """
@@ -26,6 +26,7 @@ class Peer:
     requirements: tuple[str, ...]
     script: str
     alone: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
 
 def interpreter(name: str, peer: Peer) -> Path | None:

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from argparse import Namespace
-from pathlib import Path
-from types import ModuleType
 
 import pytest
+from benchmark_scripts import load
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from asr.data.manifest import read_manifest, write_manifest
 from asr.types import Utterance
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 comparison, graves2013 = load("comparison"), load("graves2013")
 

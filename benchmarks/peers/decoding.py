@@ -12,10 +12,10 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from memory import peak_mb
 
 Decode = Callable[[np.ndarray], str]
 
@@ -35,16 +35,13 @@ def main(make: Callable[[dict[str, Any]], Decode]) -> None:
         for utterance in utterances:
             decode(utterance)
         seconds.append(time.process_time() - began)
-    # Unlike getrusage's, this maximum leaves out the process that started this one.
-    status = Path("/proc/self/status").read_text()
-    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
     print(
         json.dumps(
             {
                 "texts": texts,
                 "seconds": min(seconds),
                 "start": start - min(seconds),
-                "peak_mb": peak,
+                "peak_mb": peak_mb(),
             }
         )
     )

@@ -1,6 +1,8 @@
+import sys
+
 from protocol import serve
 
 import asr
 
-recognizer = asr.load(threads=1)
-serve(lambda path: recognizer.transcribe(path).text)
+recognizer = asr.load(sys.argv[1], threads=1)
+serve(lambda path: recognizer.transcribe(path).text, sys.argv[1])

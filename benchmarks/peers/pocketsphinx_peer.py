@@ -1,6 +1,6 @@
 import wave
 
-from pocketsphinx import Decoder
+from pocketsphinx import Decoder, get_model_path
 from protocol import serve
 
 decoder = Decoder(loglevel="FATAL")
@@ -16,4 +16,4 @@ def transcribe(path: str) -> str:
     return hypothesis.hypstr if hypothesis else ""
 
 
-serve(transcribe)
+serve(transcribe, get_model_path())

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-import resource
+import os
 import sys
 import time
 from collections.abc import Callable
 
+from memory import peak_mb
 
-def serve(transcribe: Callable[[str], str]) -> None:
-    """Say that the model is loaded, then answer each path with its text and the processor time."""
-    _say(cpu=time.process_time())
+
+def serve(transcribe: Callable[[str], str], model: str | os.PathLike[str]) -> None:
+    """Say where the model lies, now that it is loaded, then answer each path with its text, the
+    processor time so far and the peak of the memory.
+    """
+    _say(model=os.fspath(model))
     for line in sys.stdin:
         text = transcribe(line.strip())
-        _say(text=text, cpu=time.process_time())
-    _say(peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        _say(text=text, cpu=time.process_time(), peak_mb=peak_mb())
 
 
 def _say(**values: object) -> None:
