@@ -7,6 +7,7 @@
     lm.bin             word n-gram language model (optional)
     lexicon.bin        the words the decoder may spell (optional; else those of the model)
     rescorer.onnx      recurrent language model that ranks the texts found (optional)
+    punctuation.onnx   restores case and punctuation (optional)
     README.md          the model card
     checksums.json     SHA-256 of every other file
 
@@ -39,7 +40,7 @@ CONFIG, VOCABULARY, CHECKSUMS, CARD = (
 )
 ONNX, WEIGHTS, LM, LEXICON = "model.onnx", "model.safetensors", "lm.bin", "lexicon.bin"
 SECOND_VOCABULARY = "second-vocabulary.json"
-RESCORER = "rescorer.onnx"
+RESCORER, PUNCTUATION = "rescorer.onnx", "punctuation.onnx"
 REQUIRED = {CONFIG, VOCABULARY, ONNX, CARD}
 MAX_JSON_BYTES = 16 << 20
 BUNDLED = Path(__file__).parent / "bundled"  # models that come with the package
@@ -144,11 +145,15 @@ class Bundle:
 
     def with_decoder(self, settings: Mapping[str, Any]) -> Bundle:
         """Write other settings of the decoder into the bundle's folder, and read it again."""
+        config = _read_object(self.folder / CONFIG) | {"decoder": dict(settings)}
+        return self.with_file(CONFIG, _json(config))
+
+    def with_file(self, name: str, content: bytes) -> Bundle:
+        """Write one file of the bundle anew, or a further one, and read the bundle again."""
         sums = _read_object(self.folder / CHECKSUMS)
-        with replacing(self.folder / CONFIG) as temporary:
-            config = _read_object(self.folder / CONFIG)
-            _write_object(temporary, config | {"decoder": dict(settings)})
-            sums[CONFIG] = _sha256(temporary)
+        with replacing(self.folder / name) as temporary:
+            temporary.write_bytes(content)
+            sums[name] = _sha256(temporary)
         with replacing(self.folder / CHECKSUMS) as temporary:
             _write_object(temporary, sums)
         return Bundle.load(self.folder)
@@ -193,6 +198,10 @@ class Bundle:
     @property
     def rescorer_path(self) -> Path | None:
         return self._path(RESCORER)
+
+    @property
+    def punctuation_path(self) -> Path | None:
+        return self._path(PUNCTUATION)
 
     @property
     def card(self) -> str:
@@ -293,7 +302,11 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _write_object(path: Path, data: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    path.write_bytes(_json(data))
+
+
+def _json(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def _sha256(path: Path) -> str:

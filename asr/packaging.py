@@ -12,7 +12,17 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from asr.bundle import LEXICON, LM, ONNX, RESCORER, SECOND_VOCABULARY, WEIGHTS, Bundle, BundleConfig
+from asr.bundle import (
+    LEXICON,
+    LM,
+    ONNX,
+    PUNCTUATION,
+    RESCORER,
+    SECOND_VOCABULARY,
+    WEIGHTS,
+    Bundle,
+    BundleConfig,
+)
 from asr.config import build, to_dict
 from asr.decode.lexicon import Lexicon
 from asr.errors import ConfigError, TrainingError
@@ -23,6 +33,7 @@ from asr.lm.ngram import NGram
 from asr.lm.recurrent import RecurrentLM
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.encoders import encoder_config
+from asr.punctuator import Punctuator
 from asr.text.phones import read_lexicon
 from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
@@ -41,6 +52,7 @@ def package_run(
     lm: Path | None = None,
     lexicon: Path | None = None,
     rescorer: Path | None = None,
+    punctuation: Path | None = None,
     decoder: Mapping[str, Any] | None = None,
     right_context: int | Literal["all", "trained"] = "trained",
     card: str = "",
@@ -51,9 +63,10 @@ def package_run(
     (their moving average). `head` chooses what transcribes (default: the run's first head); one of
     phones needs a `lexicon` in CMUdict's format, of which the language model's words are kept.
     `second` is the head that may help to rank what the first one found (`asr.decode.second`),
-    `rescorer` a recurrent language model that may (`asr.decode.rescored`), by `asr lm export`.
-    `right_context` (rows of features) is for networks in chunks; "all" hears whole utterances. The
-    weights are kept in float16, which halves them; the graph is made from the exact ones.
+    `rescorer` a recurrent language model that may (`asr.decode.rescored`), by `asr lm export`;
+    `punctuation` is what `asr punctuation export` wrote (`asr.punctuator`). `right_context` (rows
+    of features) is for networks in chunks; "all" hears whole utterances. The weights are kept in
+    float16, which halves them; the graph is made from the exact ones.
 
     Raises TrainingError if the folder holds no run.
     """
@@ -88,6 +101,9 @@ def package_run(
     if rescorer is not None:
         RecurrentLM(rescorer)  # raises if it is none
         files[RESCORER] = rescorer
+    if punctuation is not None:
+        Punctuator(punctuation)  # raises if it is none
+        files[PUNCTUATION] = punctuation
     if lexicon is not None:
         files[LEXICON] = _lexicon(lexicon, vocabulary, lm)
     features = run_features(run)

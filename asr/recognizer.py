@@ -17,6 +17,7 @@ from asr.decode.config import DecoderConfig
 from asr.engine import Engine, Heads, Job, OnnxEngine
 from asr.errors import AudioError, BundleError, ConfigError
 from asr.features import Features
+from asr.punctuator import punctuator_of
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis, Segment, Transcript, Word
 from asr.vad import Speech, VadConfig, find_speech
@@ -67,6 +68,8 @@ class Recognizer:
         settings: of the beam search; the bundle's own unless given.
         hotwords: phrases to listen for, or phrase -> boost (natural log). For `beam` only.
         vad: how speech is found.
+        punctuate: write transcripts with capitals and punctuation; a comma is part of its word
+            then. Words are recognised, and timed, as without it.
         threads: cores to use (None: all that there are).
         engine: what runs the network; ONNX Runtime unless given.
 
@@ -82,6 +85,7 @@ class Recognizer:
         settings: DecoderConfig | None = None,
         hotwords: Mapping[str, float] | Iterable[str] = (),
         vad: VadConfig | None = None,
+        punctuate: bool = False,
         threads: int | None = None,
         engine: Engine | None = None,
     ):
@@ -98,6 +102,7 @@ class Recognizer:
         settings = settings or build(DecoderConfig, model.config.decoder, "decoder")
         self._read = _heads_to_read(model, decoder, settings)
         self._decoder = _make_decoder(model, decoder, settings, hotwords, self._read)
+        self._punctuator = punctuator_of(model) if punctuate else None
 
     def transcribe(
         self,
@@ -146,7 +151,8 @@ class Recognizer:
                     progress(samples / audio.SAMPLE_RATE)
                 yield block
 
-        return self._segments(counted())
+        segments = self._segments(counted())
+        return self._punctuator.segments(segments) if self._punctuator else segments
 
     def recognize(self, waveforms: Sequence[Waveform]) -> list[Hypothesis]:
         """The best hypothesis for each utterance, `(samples,)` at 16 kHz, taken as a whole."""
@@ -190,6 +196,7 @@ class Recognizer:
             vad=self.vad,
             sample_rate=sample_rate,
             endpoint=endpoint or EndpointConfig(),
+            punctuator=self._punctuator,
         )
 
     def run_batch(self, jobs: Sequence[Job]) -> list[Heads]:

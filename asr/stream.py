@@ -37,6 +37,7 @@ from asr.decode.words import Partial
 from asr.engine import ChunkedUtterance, Chunks, Engine, Heads, Job
 from asr.errors import AudioError, ConfigError
 from asr.features import Features
+from asr.punctuator import Punctuator
 from asr.recognizer import Decoder, DecoderStream, to_segment
 from asr.types import Segment, StreamEvent
 from asr.vad import Segmenter, Speech, VadConfig
@@ -133,6 +134,7 @@ class Stream:
         vad: VadConfig,
         sample_rate: int,
         endpoint: EndpointConfig,
+        punctuator: Punctuator | None = None,
     ):
         if sample_rate not in audio.PLAUSIBLE_RATES:
             raise AudioError(
@@ -143,7 +145,7 @@ class Stream:
         self._decoder = self._draft_decoder = decoder
         if engine.chunks is None:
             self._draft_decoder = decoder.variant(beam=_DRAFT_BEAM)
-        self._frame_shift = frame_shift
+        self._frame_shift, self._punctuator = frame_shift, punctuator
         self._rate, self._endpoint = sample_rate, endpoint
         self._vad = dataclasses.replace(
             vad,
@@ -368,6 +370,8 @@ class Stream:
 
     def _final(self, rule: int) -> StreamEvent:
         segment = _join(self._said)
+        if self._punctuator is not None:
+            segment = self._punctuator.segment(segment)
         self._said = []
         self._shown = ("", "")
         return StreamEvent("final", segment, segment.text, rule)
@@ -377,6 +381,8 @@ class Stream:
         said = " ".join(segment.text for segment in self._said)
         text = f"{said} {self._found.text}".strip()
         stable = f"{said} {self._found.stable}".strip()
+        if self._punctuator is not None:  # how a word is written depends on those to come
+            stable = ""
         if (text, stable) == self._shown or not (text or self._shown[0]):
             return None
         self._shown = (text, stable)

@@ -172,6 +172,7 @@ class Hub:
             decoder=settings.decoder,
             hotwords=hotwords,
             vad=VadConfig(detector=settings.vad),
+            punctuate=settings.punctuate,
             threads=settings.threads or max(1, (os.cpu_count() or 1) // settings.workers),
         )
         # The first use compiles the search and fills caches: no client shall wait for that.

@@ -34,6 +34,7 @@ class ServeSettings:
     hotwords: Annotated[
         str | None, "File of phrases to listen for, one a line, if wanted with a boost after a tab."
     ] = None
+    punctuate: Annotated[bool, "Write results with capitals and punctuation."] = False
     threads: Annotated[int | None, "Cores a worker may use.  [default: its share of all]"] = None
     api_key: Annotated[tuple[str, ...], "A key that clients must present; may be repeated."] = ()
     api_key_file: Annotated[str | None, "File of keys, one a line."] = None

@@ -41,6 +41,20 @@ def chunked_tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return make_tone_bundle(tmp_path_factory.mktemp("bundles") / "tones", chunk=8, right=4)
 
 
+@pytest.fixture(scope="session")
+def writing_tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The model of tones, which also writes sentences: a comma behind `cab`, else nothing."""
+    pytest.importorskip("torch")
+    from tagging import tagger_for
+
+    from asr.bundle import PUNCTUATION
+    from asr.export.punctuation import tagger_to_onnx
+
+    graph = tagger_to_onnx(tagger_for({"cab": ","}), {}).SerializeToString()
+    folder = tmp_path_factory.mktemp("bundles") / "writing"
+    return make_tone_bundle(folder).with_file(PUNCTUATION, graph)
+
+
 def make_tone_bundle(folder: Path, chunk: int | None = None, right: int = 0) -> Bundle:
     onnx = pytest.importorskip("onnx")
     features = FeatureConfig.modern()

@@ -20,7 +20,7 @@ LAYERS = [
     {"audio", "text"},
     {"features", "silero", "vad"},
     {"data", "models", "lm", "decode"},
-    {"bundle", "engine", "metrics", "export"},
+    {"bundle", "engine", "metrics", "punctuator", "export"},
     {"train", "recognizer", "stream", "tuning", "aligner"},
     {"report", "plots", "packaging", "diagnostics", "uncertainty", "microphone", "doctor"},
     {"cli", "__main__"},
@@ -33,7 +33,7 @@ HEAVY = {
 CORE = {
     *("types", "errors", "arrays", "config", "files", "writers", "audio", "text", "features"),
     *("silero", "vad", "lm", "decode", "bundle", "engine", "metrics", "report", "recognizer"),
-    *("stream", "aligner", "compiled", "__init__", "__main__"),
+    *("stream", "aligner", "punctuator", "compiled", "__init__", "__main__"),
 }
 
 

@@ -10,6 +10,7 @@ pytest.importorskip("torch")
 from asr.cli.train import compose
 from asr.errors import ConfigError
 from asr.models.language import LanguageModel
+from asr.models.punctuation import Tagger
 from asr.train.setup import make_model, make_targets
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -36,6 +37,9 @@ def test_every_experiment_makes_a_network(experiment):
     if experiment.startswith("language_model/"):
         config = compose(["task=language_model", f"experiment={experiment}"])
         LanguageModel(29, config.model, config.model.tied)
+        return
+    if experiment.startswith("punctuation/"):
+        Tagger(compose(["task=punctuation", f"experiment={experiment}"]).model)
         return
     config = compose([f"experiment={experiment}"])
     make_model(config, dict.fromkeys(config.heads, 29))

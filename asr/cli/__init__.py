@@ -28,6 +28,7 @@ COMMANDS = {
     "search": "Find good settings for training by training with many.",
     "export": "Make a model of a training run.",
     "lm": "Train, mix, prune, convert and try n-gram language models.",
+    "punctuation": "Restore case and punctuation of text.",
     "uncertainty": "Measure how well a network knows where it errs.",
     "plot": "Draw learning curves, spikes, gradients or attention.",
 }

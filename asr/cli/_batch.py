@@ -35,6 +35,7 @@ class Settings:
     hotwords: str | None = None
     vad: str = "auto"
     threads: int | None = None
+    punctuate: bool = False
 
     def load(self) -> Recognizer:
         from asr.bundle import Bundle, bundled
@@ -54,6 +55,7 @@ class Settings:
             settings=decoding,
             hotwords=read_hotwords(self.hotwords, decoding.hotword_boost) if self.hotwords else (),
             vad=VadConfig(detector=self.vad),  # type: ignore[arg-type]
+            punctuate=self.punctuate,
             threads=self.threads,
         )
 

@@ -29,6 +29,11 @@ from asr.cli._training import needs_training_extra
     help="Recurrent language model (asr lm export) that helps to rank what was found.",
 )
 @click.option(
+    "--punctuation",
+    type=click.Path(path_type=Path),
+    help="What restores case and punctuation (asr punctuation export).",
+)
+@click.option(
     "--decoder", default="{}", help="Decoder settings as JSON; `asr tune` finds good ones."
 )
 @click.option(
@@ -50,6 +55,7 @@ def command(
     lm: Path | None,
     lexicon: Path | None,
     rescorer: Path | None,
+    punctuation: Path | None,
     decoder: str,
     right_context: str,
     card: Path | None,
@@ -68,6 +74,7 @@ def command(
         lm=lm,
         lexicon=lexicon,
         rescorer=rescorer,
+        punctuation=punctuation,
         decoder=json.loads(decoder),
         right_context=_right_context(right_context),
         card=card.read_text(encoding="utf-8") if card else "",

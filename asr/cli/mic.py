@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     default="auto",
     help="How speech is found.",
 )
+@click.option("--punctuate", is_flag=True, help="Write utterances with capitals and punctuation.")
 @click.option("--threads", "-t", type=click.IntRange(1), help="Cores to use.  [default: all]")
 def command(
     list_devices: bool,
@@ -68,6 +69,7 @@ def command(
     beam: int | None,
     hotwords: str | None,
     vad: str,
+    punctuate: bool,
     threads: int | None,
 ) -> None:
     """Write down what is said, until Ctrl-C. The line at the bottom is what has been understood so
@@ -97,7 +99,7 @@ def command(
     else:
         raise click.UsageError("give --device or --file")
     outputs = _outputs(stem, formats)
-    recognizer = Settings(model, decoder, beam, hotwords, vad, threads).load()
+    recognizer = Settings(model, decoder, beam, hotwords, vad, threads, punctuate).load()
     stream = recognizer.stream(
         source.sample_rate, endpoint=EndpointConfig(rule2_min_trailing_silence=pause)
     )

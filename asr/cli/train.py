@@ -19,6 +19,7 @@ Examples:
   asr train model=blstm_3x250 features=graves trainer.epochs=50 …
   asr train --show experiment=…          the settings, without training
   asr train task=language_model data.train=[text.txt] data.dev=[dev.txt] run=runs/lm
+  asr train task=punctuation data.train=[text.txt] data.dev=[dev.txt] run=runs/punctuation
   torchrun --nproc-per-node 4 -m asr train …   on four GPUs or processes
 """
 )
@@ -30,7 +31,8 @@ def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> N
     """Train an acoustic or a language model, or go on with a run that was interrupted.
 
     `task=language_model` trains a recurrent language model, with the settings of
-    conf/language_model.yaml; `asr lm export` makes a file of it. OVERRIDES are Hydra's:
+    conf/language_model.yaml; `asr lm export` makes a file of it. `task=punctuation` trains what
+    restores case and punctuation, with those of conf/punctuation.yaml. OVERRIDES are Hydra's:
     `group=choice` takes a file of conf/, `group.setting=value` changes one setting. Everything a
     run writes is in its folder (`run=FOLDER`); the same command again goes on from the last
     checkpoint there. `asr export FOLDER MODEL` makes a model of it.
@@ -44,6 +46,8 @@ def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> N
     from asr.config import to_dict
     from asr.train.language import make_language_trainer
     from asr.train.language_config import LanguageTrainingConfig
+    from asr.train.punctuation import make_punctuation_trainer
+    from asr.train.punctuation_config import PunctuationTrainingConfig
     from asr.train.setup import make_trainer
 
     config = compose(list(overrides), config_dir)
@@ -52,6 +56,9 @@ def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> N
         return
     if isinstance(config, LanguageTrainingConfig):
         make_language_trainer(config).fit()
+        return
+    if isinstance(config, PunctuationTrainingConfig):
+        make_punctuation_trainer(config).fit()
         return
     make_trainer(config).fit()
     if int(os.environ.get("RANK", "0")) == 0:
@@ -62,8 +69,9 @@ def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> N
 def compose(overrides: list[str], config_dir: str | None = None) -> Any:
     """The TrainingConfig that Hydra makes of `conf/` and `overrides` (`group=choice`, `key=value`).
 
-    The override `task=language_model` asks for a LanguageTrainingConfig instead. Raises ConfigError
-    for an unknown key, naming its nearest neighbour.
+    The override `task=language_model` asks for a LanguageTrainingConfig instead, `task=punctuation`
+    for a PunctuationTrainingConfig. Raises ConfigError for an unknown key, naming its nearest
+    neighbour.
     """
     from pathlib import Path
 
@@ -76,10 +84,15 @@ def compose(overrides: list[str], config_dir: str | None = None) -> Any:
     from asr.config import build
     from asr.train.config import TrainingConfig
     from asr.train.language_config import LanguageTrainingConfig
+    from asr.train.punctuation_config import PunctuationTrainingConfig
 
     asked = [o.removeprefix("task=") for o in overrides if o.startswith("task=")]
     overrides = [o for o in overrides if not o.startswith("task=")]
-    tasks = {"acoustic": TrainingConfig, "language_model": LanguageTrainingConfig}
+    tasks = {
+        "acoustic": TrainingConfig,
+        "language_model": LanguageTrainingConfig,
+        "punctuation": PunctuationTrainingConfig,
+    }
     task = asked[-1] if asked else "acoustic"
     if task not in tasks:
         raise ConfigError(f"unknown task {task!r}", f"one of {', '.join(tasks)}")

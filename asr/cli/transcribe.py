@@ -57,6 +57,7 @@ MOST_FAILURES = 100  # an exit status has eight bits, and those above 125 mean o
     default="auto",
     help="How speech is found; none takes everything for speech.",
 )
+@click.option("--punctuate", is_flag=True, help="Write capitals, commas, full stops.")
 @click.option("--threads", "-t", type=click.IntRange(1), help="Cores to use.  [default: all]")
 @click.option(
     "--jobs",

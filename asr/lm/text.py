@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import LanguageModelError
+from asr.text.written import Labelled, take_apart
 
 Normalizer = Callable[[str], str]
 Progress = Callable[[int], object]  # told how many more bytes of a file have been read
@@ -33,6 +34,14 @@ def read_sentences(
             words = (normalize(line) if normalize else line).split()
             if words:
                 yield words
+
+
+def read_written(paths: Iterable[str | Path], language: str) -> Iterator[Labelled | None]:
+    """Every line, taken apart into words and how they are written; None where that is not possible.
+
+    Raises as `read_sentences`.
+    """
+    return (take_apart(" ".join(words), language) for words in read_sentences(paths))
 
 
 def _lines(path: Path, progress: Progress) -> Iterator[str]:

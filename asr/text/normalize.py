@@ -55,6 +55,15 @@ def normalize(text: str) -> str:
     return _SPACES.sub(" ", text).strip()
 
 
+def unify(text: str) -> str:
+    """Typographic apostrophes and dashes made plain ones; all else stays.
+
+    >>> unify("Don’t — she")
+    "Don't - she"
+    """
+    return text.translate(_VARIANTS)
+
+
 def _strip_latin_accents(text: str) -> str:
     if text.isascii():
         return text

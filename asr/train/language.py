@@ -1,26 +1,16 @@
-"""Training of recurrent language models: sentences in batches, checkpoints, exact resume.
-
-As in `asr.train.loop` a step is a function of (weights, seed, step): batches come from (seed,
-epoch), dropout from (seed, step, rank). Two thousand steps and two thousand more are four thousand.
-"""
+"""Training of recurrent language models."""
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import json
 import math
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from asr.config import build, to_dict
-from asr.data.sampler import BucketSampler
 from asr.data.sentences import (
     Sentences,
     character_vocabulary,
@@ -34,236 +24,18 @@ from asr.models.language import LanguageModel
 from asr.text.languages import normalizer
 from asr.text.phones import TIMIT_61
 from asr.text.vocabulary import Vocabulary
-from asr.train import checkpoint
-from asr.train.distributed import Processes
 from asr.train.language_config import LanguageTrainingConfig, TextConfig
-from asr.train.log import RunLog
-from asr.train.loop import BEST, LAST
-from asr.train.optimization import learning_rate, make_optimizer
-from asr.train.signals import stopping
+from asr.train.sequences import SequenceTrainer, load_best
 
 MODEL_FILE = "language_model.json"  # in a run's folder: what an export needs besides the weights
-# Settings that may change when a run goes on; any other change makes it another run.
-_MAY_CHANGE = {
-    "run",
-    "trainer.steps",
-    "trainer.patience",
-    "trainer.checkpoint_minutes",
-    "trainer.log_steps",
-}
-_MAX_BAD_STEPS = 20
 
 
-@dataclass
-class State:
-    """Where a run is: `losses` are nats a symbol of the dev text, one for each look at it."""
+class LanguageTrainer(SequenceTrainer):
+    """Trains one language model."""
 
-    step: int = 0
-    epoch: int = 0
-    step_in_epoch: int = 0
-    bad_steps: int = 0
-    seconds: float = 0.0
-    losses: list[float] = dataclasses.field(default_factory=list)
-
-
-class LanguageTrainer:
-    """Trains one language model; `fit` returns when the run is over or was asked to stop."""
-
-    def __init__(
-        self,
-        config: LanguageTrainingConfig,
-        model: LanguageModel,
-        vocabulary: Vocabulary,
-        train: Sentences,
-        dev: Sentences,
-    ):
-        self.config = config
-        self.folder = Path(config.run)
-        device = config.trainer.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
-        self.processes = Processes(self.device)
-        self.model = model.to(self.device)
-        self.vocabulary = vocabulary
-        self.optimizer = make_optimizer(model.parameters(), config.optimizer)
-        self.state = State()
-        self.log = RunLog(self.folder, self.processes.is_main)
-        self._train, self._dev = train, dev
-        self._sampler = self._batches(train, shuffle=True)
-        self._stop = False
-
-    def fit(self) -> State:
-        trainer, state = self.config.trainer, self.state
-        if (self.folder / LAST).exists():
-            self.resume()
-        elif trainer.init is not None:
-            self._start_from(Path(trainer.init))
-        self.log.say(
-            f"{sum(p.numel() for p in self.model.parameters()):,} parameters, "
-            f"{len(self.vocabulary)} {self.vocabulary.kind}, {len(self._train.symbols):,} of them "
-            f"in {len(self._train):,} sentences, {len(self._sampler)} steps an epoch"
-        )
-        batches, started = self._endless(), time.monotonic()
-        seen, saved = 0, time.monotonic()
-        with stopping(self._ask_to_stop):
-            while state.step < trainer.steps and not self._stop and not self._converged():
-                step_started = time.monotonic()
-                together = itertools.islice(batches, self.config.optimizer.accumulate)
-                values, symbols = self._step(list(together))
-                seen += symbols
-                state.seconds += time.monotonic() - step_started
-                if state.step % trainer.log_steps == 0:
-                    rate = seen / (time.monotonic() - started)
-                    self.log.write("train", state.step, **values, symbols_per_second=rate)
-                    seen, started = 0, time.monotonic()
-                if state.step % trainer.evaluate_steps == 0 or state.step == trainer.steps:
-                    self._look_at_dev()
-                    saved = time.monotonic()
-                elif self._stop or time.monotonic() - saved > 60 * trainer.checkpoint_minutes:
-                    self._save(LAST)
-                    saved = time.monotonic()
-        self.processes.wait()
-        self.log.close()
-        self.processes.close()
-        return state
-
-    def resume(self) -> None:
-        """Go on from the last checkpoint; refuse one that another configuration wrote."""
-        tensors, metadata = checkpoint.load(self.folder / LAST)
-        checkpoint.refuse_other_settings(
-            self.folder, metadata, self.config, self.vocabulary.symbols, _MAY_CHANGE
-        )
-        self.model.load_state_dict(checkpoint.select(tensors, "model."))
-        checkpoint.unpack_optimizer(self.optimizer, tensors)
-        for name, value in metadata["state"].items():
-            setattr(self.state, name, value)
-        self.log.say(f"resumed at step {self.state.step}")
-
-    def evaluate(self) -> float:
-        """Nats a symbol of the dev text, ends of sentences included."""
-        self.model.eval()
-        total, count = torch.zeros((), dtype=torch.float64), 0
-        with torch.inference_mode(), self._autocast():
-            for chosen in self._batches(self._dev, shuffle=False):
-                symbols, lengths = self._dev.batch([index for _, index in chosen])
-                total += self.model.loss(symbols.to(self.device), lengths).cpu().double()
-                count += int(lengths.sum()) + len(lengths)
-        self.model.train()
-        sums = self.processes.sum(torch.tensor([float(total), count], dtype=torch.float64))
-        return float(sums[0] / sums[1])
-
-    def _ask_to_stop(self) -> None:
-        self._stop = True
-        self.log.say("stopping after this step; the same command goes on from here")
-
-    def _start_from(self, path: Path) -> None:
-        self.model.load_state_dict(checkpoint.load_weights(path))
-        self.log.say(f"started from {path}")
-
-    def _batches(self, sentences: Sentences, shuffle: bool) -> BucketSampler:
-        return BucketSampler(
-            sentences.lengths,
-            self.config.data.batch_symbols,
-            seed=self.config.trainer.seed,
-            shuffle=shuffle,
-            rank=self.processes.rank,
-            world_size=self.processes.world_size,
-        )
-
-    def _endless(self) -> Iterator[list[tuple[int, int]]]:
-        state = self.state
-        while True:
-            self._sampler.set_epoch(state.epoch, state.step_in_epoch)
-            for chosen in self._sampler:
-                state.step_in_epoch += 1
-                yield chosen
-            state.epoch, state.step_in_epoch = state.epoch + 1, 0
-
-    def _step(self, together: list[list[tuple[int, int]]]) -> tuple[dict[str, float], int]:
-        """One update of all processes together; what the log says of it, and symbols seen here."""
-        state, config = self.state, self.config
-        torch.manual_seed(hash((config.trainer.seed, state.step, self.processes.rank)))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss_here, n_symbols = 0.0, 0
-        for chosen in filter(None, together):
-            symbols, lengths = self._train.batch([index for _, index in chosen])
-            with self._autocast():
-                loss = self.model.loss(symbols.to(self.device), lengths)
-            loss.backward()
-            loss_here += float(loss.detach())
-            n_symbols += int(lengths.sum()) + len(lengths)
-        by_symbols = config.optimizer.average_over == "symbols"
-        count = n_symbols if by_symbols else sum(map(len, together))
-        extra = torch.tensor([loss_here, n_symbols, count, float(self._stop)])
-        parameters = list(self.model.parameters())
-        extra = self.processes.sum_gradients(parameters, extra)
-        loss_sum, all_symbols, total, stop = extra.tolist()
-        self._stop = stop > 0
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad.div_(total)
-        if config.optimizer.clip_value is not None:
-            torch.nn.utils.clip_grad_value_(parameters, config.optimizer.clip_value)
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip))
-        rate = learning_rate(state.step, config.trainer.steps, config.optimizer)
-        if math.isfinite(norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
-            state.bad_steps = 0
-        else:
-            self._skip_bad_step(norm)
-        state.step += 1
-        values = {"loss": loss_sum / all_symbols, "gradient_norm": norm, "rate": rate}
-        return values, n_symbols
-
-    def _skip_bad_step(self, norm: float) -> None:
-        self.state.bad_steps += 1
-        self.log.say(f"gradient norm {norm} at step {self.state.step}: step skipped")
-        if self.state.bad_steps >= _MAX_BAD_STEPS:
-            raise TrainingError(
-                f"{_MAX_BAD_STEPS} steps in a row without a finite gradient",
-                "lower optimizer.learning_rate or optimizer.clip, or use trainer.precision=fp32",
-            )
-
-    def _look_at_dev(self) -> None:
-        state = self.state
-        loss = self.evaluate()
-        state.losses.append(loss)
-        self.log.write("dev", state.step, loss=loss, perplexity=math.exp(loss))
-        self.log.say(
-            f"step {state.step}: dev {loss:.4f} nats a symbol, perplexity {math.exp(loss):.2f} "
-            f"after {state.seconds / 3600:.2f} h"
-        )
-        if loss <= min(state.losses):
-            self._save(BEST)
-        self._save(LAST)
-
-    def _converged(self) -> bool:
-        losses = self.state.losses
-        return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= (
-            self.config.trainer.patience
-        )
-
-    def _save(self, name: str) -> None:
-        if not self.processes.is_main:
-            return
-        weights = self.model.state_dict()
-        tensors: dict[str, Tensor] = dict(weights)
-        if name == LAST:
-            tensors = checkpoint.prefixed("model.", weights)
-            tensors |= checkpoint.pack_optimizer(self.optimizer)
-        metadata: dict[str, Any] = {
-            "config": to_dict(self.config),
-            "vocabulary": list(self.vocabulary.symbols),
-            "state": dataclasses.asdict(self.state),
-        }
-        checkpoint.save(self.folder / name, tensors, metadata)
-
-    def _autocast(self) -> torch.autocast:
-        enabled = self.config.trainer.precision == "bf16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+    def figures(self, loss: float) -> dict[str, float]:
+        """See `SequenceTrainer`."""
+        return {"loss": loss, "perplexity": math.exp(loss)}
 
 
 def make_language_trainer(config: LanguageTrainingConfig) -> LanguageTrainer:
@@ -281,7 +53,9 @@ def make_language_trainer(config: LanguageTrainingConfig) -> LanguageTrainer:
     )
     torch.manual_seed(config.trainer.seed)
     model = LanguageModel(len(vocabulary), config.model, config.model.tied)
-    trainer = LanguageTrainer(config, model, vocabulary, train, dev)
+    trainer = LanguageTrainer(
+        config, model, vocabulary.symbols, train, dev, config.data.batch_symbols
+    )
     if trainer.processes.is_main:
         description = {
             "kind": vocabulary.kind,
@@ -302,11 +76,7 @@ def load_language_model(run: Path) -> tuple[LanguageModel, Vocabulary]:
     vocabulary = Vocabulary(tuple(description["symbols"]), description["kind"])
     config = build(LanguageTrainingConfig, description["training"])
     model = LanguageModel(len(vocabulary), config.model, config.model.tied)
-    if (run / BEST).exists():
-        weights, _ = checkpoint.load(run / BEST)
-    else:
-        weights = checkpoint.select(checkpoint.load(run / LAST)[0], "model.")
-    model.load_state_dict(weights)
+    model.load_state_dict(load_best(run))
     return model.eval(), vocabulary
 
 

@@ -40,8 +40,8 @@ class LanguageModelConfig(SymbolConfig):
 
 
 @dataclass(frozen=True)
-class LanguageTrainerConfig:
-    """The course of a run.
+class SequenceTrainerConfig:
+    """The course of a run that reads text, whatever it learns of it.
 
     steps: updates in all, over however many passes through the text these are. evaluate_steps:
     updates between two looks at the dev text; the best weights of these are kept. patience: looks
@@ -68,4 +68,4 @@ class LanguageTrainingConfig:
     data: TextConfig
     model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    trainer: LanguageTrainerConfig = field(default_factory=LanguageTrainerConfig)
+    trainer: SequenceTrainerConfig = field(default_factory=SequenceTrainerConfig)

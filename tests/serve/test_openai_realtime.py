@@ -90,6 +90,16 @@ def test_the_client_parts_utterances(server, format, encode):
     assert "".join(deltas) == TEXT
 
 
+def test_transcripts_are_written_if_the_server_is_told_to(start, writing_tone_bundle):
+    server = start(model=str(writing_tone_bundle.folder), punctuate=True)
+    config = session({"type": "audio/pcm", "rate": 24_000}, turn_detection=None)
+    pcm = s16(TALK, 24_000)
+    events = asyncio.run(talk(server, config, pcm, commit=True, size=50_000))
+    assert events[-1].transcript == "Bad cab, dad. A bed fed."
+    deltas = [e.delta for e in events if e.type.endswith("delta")]
+    assert "".join(deltas) == events[-1].transcript
+
+
 def telephone(codec):
     from sounds import encode
 

@@ -35,6 +35,14 @@ def test_json(client, recording, transcript):
     assert answer.usage.seconds == 8
 
 
+def test_transcripts_are_written_if_the_server_is_told_to(start, writing_tone_bundle, recording):
+    server = start(model=str(writing_tone_bundle.folder), punctuate=True)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+        answer = ask(client, recording, response_format="verbose_json")
+        assert answer.text == "Bad cab, dad a bed fed."
+        assert answer.segments[0].text.strip() == "Bad cab,"
+
+
 @pytest.mark.parametrize("format", ["text", "srt", "vtt"])
 def test_plain_formats_are_the_files_of_asr_transcribe(client, recording, transcript, format):
     answer = ask(client, recording, response_format=format)

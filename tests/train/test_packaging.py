@@ -11,7 +11,7 @@ from asr import audio  # noqa: E402
 from asr.data.manifest import read_manifest  # noqa: E402
 from asr.decode.greedy import GreedyDecoder  # noqa: E402
 from asr.engine import Chunks, OnnxEngine  # noqa: E402
-from asr.errors import ConfigError, TrainingError  # noqa: E402
+from asr.errors import BundleError, ConfigError, TrainingError  # noqa: E402
 from asr.features import Features  # noqa: E402
 from asr.packaging import load_run, package_run  # noqa: E402
 from asr.plots import learning_curves, save, spikes  # noqa: E402
@@ -68,6 +68,15 @@ def test_another_head_can_transcribe(run, tmp_path):
     assert bundle.config.model["weights"] == "int8"
     with pytest.raises(TrainingError, match="no head 'phones'"):
         package_run(run, tmp_path / "other", name="x", head="phones")
+
+
+def test_punctuation_comes_along(run, writing_tone_bundle, tmp_path):
+    file = writing_tone_bundle.punctuation_path
+    bundle = package_run(run, tmp_path / "model", name="writes", punctuation=file)
+    assert bundle.punctuation_path.read_bytes() == file.read_bytes()
+    with pytest.raises(BundleError, match="no model of punctuation"):
+        package_run(run, tmp_path / "other", name="x", punctuation=bundle.model_path)
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

@@ -1,0 +1,147 @@
+"""`asr punctuation`: case and punctuation of text, restored, measured, and made a model's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from asr.cli._training import needs_training_extra
+
+if TYPE_CHECKING:
+    from asr.punctuator import Punctuator
+    from asr.text.written import Labelled
+
+_PATH = click.Path(path_type=Path)
+_MODEL = click.option(
+    "--model", "-m", type=_PATH, help="Model, or its file .onnx.  [default: bundled English]"
+)
+
+
+_SIGNS = {"full stop": ".", "comma": ",", "question mark": "?", "capital inside": "capitals"}
+
+
+@click.group()
+def command() -> None:
+    """Restore case and punctuation of text, as `asr transcribe --punctuate` does of transcripts.
+
+    \b
+      echo "yes tom how are you" | asr punctuation restore
+      asr train task=punctuation data.train=[text.txt] data.dev=[dev.txt] run=runs/punctuation
+      asr punctuation export runs/punctuation punctuation.onnx
+      asr punctuation score held-out.txt --model punctuation.onnx
+    """
+
+
+@command.command()
+@click.argument("texts", type=_PATH, nargs=-1)
+@_MODEL
+def restore(texts: tuple[Path, ...], model: Path | None) -> None:
+    """Write out each line of TEXTS, or of standard input, with case and punctuation."""
+    from asr.lm.text import read_sentences
+    from asr.text.normalize import normalize
+
+    punctuator = _load(model)
+    lines: Iterable[Sequence[str]] = read_sentences(texts)
+    if not texts:
+        lines = (line.split() for line in sys.stdin)
+    for words in lines:
+        click.echo(" ".join(punctuator(normalize(" ".join(words)).split())))
+
+
+@command.command()
+@click.argument("texts", type=_PATH, nargs=-1, required=True)
+@_MODEL
+@click.option(
+    "--join", type=click.IntRange(1), default=1, show_default=True, help="Lines that are one text."
+)
+@click.option("--language", default="en", show_default=True, help="Whose rules spell out numbers.")
+def score(texts: tuple[Path, ...], model: Path | None, join: int, language: str) -> None:
+    """Take case and punctuation from the written TEXTS, restore them, and count what is right.
+
+    F1 of each mark and of capitals within sentences, and the share of words that are written right.
+    Beside it stands what a capital at the beginning and a full stop at the end would give. Lines
+    without a capital at the beginning or a mark at the end are left out.
+    """
+    from asr.lm.text import read_written
+    from asr.metrics import WrittenCounts
+
+    punctuator = _load(model)
+    for text in texts:
+        restored, baseline = WrittenCounts(), WrittenCounts()
+        n_lines = 0
+        for labelled in _joined(read_written([text], language), join):
+            n_lines += 1
+            restored.add(labelled, punctuator(labelled.words))
+            baseline.add(labelled, _plainly(labelled.words))
+        click.echo(f"{text}: {n_lines} texts, {restored.written[1]} words")
+        for name, sign in _SIGNS.items():
+            figures = f"{restored.f1(sign):6.1%}   baseline {baseline.f1(sign):6.1%}"
+            click.echo(f"  F1 {name:16} {figures}   ({restored.number(sign)} in all)")
+        figures = f"{restored.accuracy:6.1%}   baseline {baseline.accuracy:6.1%}"
+        click.echo(f"  written right       {figures}")
+
+
+@command.command()
+@click.argument("run", type=_PATH)
+@click.argument("output", type=_PATH)
+@click.option("--int8/--float32", default=True, show_default=True, help="How weights are kept.")
+@needs_training_extra
+def export(run: Path, output: Path, int8: bool) -> None:
+    """Make one file (.onnx) of what was trained in the folder RUN.
+
+    `asr export --punctuation` takes it into a new model; if OUTPUT is the folder of a model, it is
+    put in there.
+    """
+    from asr.bundle import PUNCTUATION, Bundle
+    from asr.errors import BundleError
+    from asr.export.punctuation import tagger_to_onnx
+    from asr.files import replacing
+    from asr.train.punctuation import load_tagger
+
+    graph = tagger_to_onnx(*load_tagger(run), small=int8).SerializeToString()
+    if output.is_dir():
+        Bundle.load(output).with_file(PUNCTUATION, graph)
+    elif output.suffix == ".onnx":
+        with replacing(output) as temporary:
+            temporary.write_bytes(graph)
+    else:
+        raise BundleError(f"{output}: neither a model's folder nor named *.onnx")
+    click.echo(f"{output}: {len(graph) / 1e6:.1f} MB", err=True)
+
+
+def _load(model: Path | None) -> Punctuator:
+    from asr.bundle import Bundle, bundled
+    from asr.punctuator import Punctuator, punctuator_of
+
+    if model is not None and model.suffix == ".onnx":
+        return Punctuator(model)
+    return punctuator_of(Bundle.load(model or bundled()))
+
+
+def _joined(lines: Iterable[Labelled | None], join: int) -> Iterable[Labelled]:
+    """Texts of `join` usable lines each."""
+    import dataclasses
+    import itertools
+
+    usable = (line for line in lines if line is not None)
+    while some := list(itertools.islice(usable, join)):
+        first = some[0]
+        yield dataclasses.replace(
+            first,
+            **{
+                field.name: tuple(value for line in some for value in getattr(line, field.name))
+                for field in dataclasses.fields(first)
+            },
+        )
+
+
+def _plainly(words: Sequence[str]) -> list[str]:
+    """A capital at the beginning and a full stop at the end."""
+    from asr.text.written import LOWER, NOTHING, STOP, put_together
+
+    marks = [NOTHING] * (len(words) - 1) + [STOP]
+    return put_together(words, marks, [LOWER] * len(words))

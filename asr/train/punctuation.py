@@ -1,0 +1,76 @@
+"""Training of the network that restores case and punctuation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr.config import build, to_dict
+from asr.data.written import Written
+from asr.errors import ConfigError, TrainingError
+from asr.files import replacing
+from asr.lm.text import read_written
+from asr.models.punctuation import Tagger
+from asr.text.written import CASES, MARKS
+from asr.train.punctuation_config import PunctuationTrainingConfig
+from asr.train.sequences import SequenceTrainer, load_best
+
+MODEL_FILE = "punctuation.json"  # in a run's folder: what an export needs besides the weights
+
+
+class PunctuationTrainer(SequenceTrainer):
+    """Trains one tagger."""
+
+    unit = "word"
+
+
+def make_punctuation_trainer(config: PunctuationTrainingConfig) -> PunctuationTrainer:
+    """Read the text, note the words with special forms, and build the network.
+
+    Raises ConfigError, TrainingError or LanguageModelError before any time is spent on training.
+    """
+    data = config.data
+    for split in ("train", "dev"):
+        if not getattr(data, split):
+            raise ConfigError(f"data.{split} names no text", f"data.{split}=[FILE.txt]")
+    train, dev = (
+        Written.encode(
+            read_written(paths, data.language),
+            config.model.rows,
+            join=data.join,
+            most_words=data.most_words,
+            seed=config.trainer.seed,
+        )
+        for paths in (data.train, data.dev)
+    )
+    torch.manual_seed(config.trainer.seed)
+    trainer = PunctuationTrainer(
+        config, Tagger(config.model), (*MARKS, *CASES), train, dev, data.batch_words
+    )
+    if trainer.processes.is_main:
+        trainer.log.say(f"{train.left_out:,} lines do not show how they should be written")
+        description = {"forms": train.forms, "training": to_dict(config)}
+        with replacing(Path(config.run, MODEL_FILE)) as temporary:
+            temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
+    return trainer
+
+
+def load_tagger(run: Path) -> tuple[Tagger, dict[str, str]]:
+    """The network of a run, its best weights so far, and the special forms of words.
+
+    Raises TrainingError if the folder holds no such run.
+    """
+    try:
+        description: dict[str, Any] = json.loads((run / MODEL_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"{run}: not the folder of such a training ({error})",
+            "give the run=FOLDER of asr train task=punctuation",
+        ) from error
+    config = build(PunctuationTrainingConfig, description["training"])
+    model = Tagger(config.model)
+    model.load_state_dict(load_best(run))
+    return model.eval(), description["forms"]
