@@ -8,19 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from asr.bundle import CONFIG, Bundle
-from asr.config import build
 from asr.decode.attention import beam_search
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
-from asr.models.acoustic import AcousticModel, HeadConfig
+from asr.models.acoustic import AcousticModel
 from asr.models.attention import SelfAttention
 from asr.models.attention_decoder import AttentionHead, TorchAttention
 from asr.models.cells import CELLS, recurrent_weight
-from asr.models.encoders import encoder_config
-from asr.packaging import load_run, run_features
+from asr.packaging import load_bundle, load_run, run_features
 from asr.text.vocabulary import Vocabulary
 
 
@@ -61,13 +58,7 @@ def load_network(folder: Path, head: str | None = None) -> Network:
     bundle = Bundle.load(folder)
     if head is not None and head != next(iter(bundle.config.model["heads"])):
         raise ConfigError(f"{folder} has no vocabulary for a head {head!r}", "give the run")
-    if bundle.weights_path is None:
-        raise ConfigError(f"{folder} has no weights to compute gradients with", "give the run")
-    description, features = bundle.config.model, bundle.config.features
-    heads = {n: build(HeadConfig, h) for n, h in description["heads"].items()}
-    model = AcousticModel(features.size, encoder_config(description["encoder"]), heads)
-    model.load_state_dict({k: v.float() for k, v in load_file(bundle.weights_path).items()})
-    return Network(model.eval(), bundle.vocabulary, features)
+    return Network(load_bundle(bundle), bundle.vocabulary, bundle.config.features)
 
 
 def gradient_norms(

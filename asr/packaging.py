@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
@@ -86,14 +87,7 @@ def package_run(
         decoder = {"beam": 8, **(decoder or {})}  # each step runs a network
     if second is not None:
         _check_second(model, description, second)
-    graph = to_onnx(model, second)
-    weights = {k: v.half().contiguous() for k, v in model.state_dict().items()}
-    files: dict[str, Path | bytes] = {
-        ONNX: (quantize(graph) if int8 else graph).SerializeToString(),
-        WEIGHTS: save_tensors(weights),
-    }
-    steps = step_graphs(model.head(), small=int8)
-    files |= {name: step.SerializeToString() for name, step in steps.items()}
+    files: dict[str, Path | bytes] = {**network_files(model, second, int8=int8)}
     if second is not None:
         files[SECOND_VOCABULARY] = _vocabulary(description, second).to_json().encode()
     if lm is not None:
@@ -113,16 +107,49 @@ def package_run(
         language=language,
         features=features,
         frame_shift=features.frame_shift * model.encoder.config.rate(layer),
-        model={
-            "encoder": to_dict(model.encoder.config),
-            "heads": {n: to_dict(h) for n, h in model.head_configs.items()},
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "weights": "int8" if int8 else "float32",
-        },
+        model=network_description(model, second, int8=int8),
         decoder=dict(decoder or {}),
         training={**facts, "settings": description["training"]},
     )
     return Bundle.create(output, config, vocabulary, files, card or _card(config))
+
+
+def network_files(model: AcousticModel, second: str | None, *, int8: bool) -> dict[str, bytes]:
+    """What a bundle holds of a network: its graphs, and its weights for training on."""
+    graph = to_onnx(model, second)
+    weights = {k: v.half().contiguous() for k, v in model.state_dict().items()}
+    steps = step_graphs(model.head(), small=int8)
+    return {
+        ONNX: (quantize(graph) if int8 else graph).SerializeToString(),
+        WEIGHTS: save_tensors(weights),
+        **{name: step.SerializeToString() for name, step in steps.items()},
+    }
+
+
+def network_description(model: AcousticModel, second: str | None, *, int8: bool) -> dict[str, Any]:
+    """What `BundleConfig.model` says of a network."""
+    return {
+        "encoder": to_dict(model.encoder.config),
+        "heads": {n: to_dict(h) for n, h in model.head_configs.items()},
+        "second": second,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "weights": "int8" if int8 else "float32",
+    }
+
+
+def load_bundle(bundle: Bundle) -> AcousticModel:
+    """The network of a bundle, from the weights that are kept for training on.
+
+    Raises ConfigError if it has none.
+    """
+    if bundle.weights_path is None:
+        raise ConfigError(f"{bundle.folder} has no weights to go on from", "give the run")
+    description = bundle.config.model
+    heads = {n: build(HeadConfig, h) for n, h in description["heads"].items()}
+    encoder = encoder_config(description["encoder"])
+    model = AcousticModel(bundle.config.features.size, encoder, heads)
+    model.load_state_dict({k: v.float() for k, v in load_file(bundle.weights_path).items()})
+    return model.eval()
 
 
 def load_run(

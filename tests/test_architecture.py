@@ -22,7 +22,8 @@ LAYERS = [
     {"data", "models", "lm", "decode"},
     {"bundle", "engine", "metrics", "punctuator", "export"},
     {"train", "recognizer", "stream", "tuning", "aligner"},
-    {"report", "plots", "packaging", "diagnostics", "uncertainty", "microphone", "doctor"},
+    {"report", "plots", "packaging", "compression", "diagnostics", "uncertainty", "microphone"}
+    | {"doctor"},
     {"cli", "__main__"},
 ]
 HEAVY = {

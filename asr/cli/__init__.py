@@ -27,6 +27,7 @@ COMMANDS = {
     "train": "Train a model, or go on training it.",
     "search": "Find good settings for training by training with many.",
     "export": "Make a model of a training run.",
+    "compress": "Make a model smaller and faster.",
     "lm": "Train, mix, prune, convert and try n-gram language models.",
     "punctuation": "Restore case and punctuation of text.",
     "uncertainty": "Measure how well a network knows where it errs.",
