@@ -30,8 +30,8 @@ def finish(beam, grammar, lm, results):
         if is_spaced and nodes[node.parent].slot >= 0:
             continue  # the same text as its parent's, which takes its mass
         result = results[found]
-        to.place, to.lm_state, to.hot, to.lm = node.place, node.lm_state, node.hot, node.lm
-        to.gain = 1.0
+        to.place, to.lm_state, to.hot = node.place, node.lm_state, node.hot
+        to.gain, to.lm = 1.0, 0.0
         result.node, result.is_cut = at, False
         if node.place != 0:
             word = NOTHING if rules.unmarked else word_at(node.place, grammar.tree)
@@ -41,7 +41,7 @@ def finish(beam, grammar, lm, results):
                 to.gain = grammar.tree[node.place].leave
         result.mass = (slots[i].blank + slots[i].label) * to.gain
         result.mass += _mass_of_spaced(nodes, slots, at, rules.space)
-        result.words_lm = to.lm
+        result.last_lm = to.lm
         last_gain = float(grammar.hot[to.hot, grammar.hot.shape[1] - 1].gain)
         if lm is not None:
             log_prob, _ = ngram_score(lm, to.lm_state, rules.lm_end)

@@ -11,6 +11,9 @@ its parent (a *pull*, so that no child is ever searched for), then weighs the pr
 be new, cheapest test first, and lets in those among the best. Frames in which nothing but the
 blank is likely change no order and cost next to nothing.
 
+Where a lexicon of pronunciations says what may come, prefixes with the same future are merged:
+see `asr.decode._prefixes`.
+
 After A. Graves, "Supervised Sequence Labelling with Recurrent Neural Networks" (2012), 7.5, and
 A. Hannun et al., "First-Pass Large Vocabulary Continuous Speech Recognition using Bi-Directional
 Recurrent DNNs" (2014).
@@ -26,6 +29,17 @@ import math
 import numpy as np
 
 from asr.compiled import inlined, kernel
+from asr.decode._prefixes import (
+    child_like,
+    enter,
+    find_alike,
+    give_up_old_alternatives,
+    itself,
+    make_node,
+    merge,
+    put_greatest_first,
+    release,
+)
 from asr.decode._walk import child_of, walk, word_at
 from asr.decode.tables import MAX_TOKENS, NOTHING, SMALL, SMALL_EXPONENT
 
@@ -59,6 +73,7 @@ def search(probabilities, begin, limit, beam, grammar, lm):
                     slots[i].blank += slots[i].label
                     slots[i].label = 0.0
                 state.rests = True
+            state.passed += math.log(blank_chance)
             state.scale *= blank_chance
             if state.scale < SMALL:
                 state.scale /= SMALL
@@ -92,13 +107,13 @@ def search(probabilities, begin, limit, beam, grammar, lm):
                 # A second space adds nothing to a text: "a " and "a  " are one prefix.
                 again = slot.total if slot.token == rules.space else slot.label
                 slot.next_label = again * chance
-                if slot.parent >= 0 and nodes[slot.parent].slot >= 0:
-                    source = slots[nodes[slot.parent].slot]
-                    mass = source.blank if source.token == slot.token else source.total
-                    slot.next_label += mass * chance * slot.gain
-                    for k in range(tokens):
-                        if tried[k].token == slot.token:
-                            source.taken |= np.uint64(1) << np.uint64(k)
+                k = 0
+                while tried[k].token != slot.token:
+                    k += 1
+                if rules.unmarked and nodes[slot.node].merged >= 0:
+                    _pull_from_all(nodes, slots, i, k, chance)
+                else:
+                    slot.next_label += slot.gain * _pull(nodes, slots, slot.parent, k, slot, chance)
             score = slot.next_blank + slot.next_label
             best = max(best, score)
             worst = min(worst, score)
@@ -111,12 +126,43 @@ def search(probabilities, begin, limit, beam, grammar, lm):
             row[tried[k].token] = 0.0
         best = _update(beam, grammar, found, best * rules.least)
         if state.frames >= state.next_look_back:
-            _give_up_old_alternatives(state, nodes, slots)
+            give_up_old_alternatives(state, nodes, slots)
         state.scale = 1.0
         if best < SMALL:
             state.scale = 1.0 / SMALL
             state.exponent += SMALL_EXPONENT
     return len(probabilities)
+
+
+@inlined
+def _pull(nodes, slots, parent, k, slot, chance):
+    """What the extension of a prefix by the k-th token tried brings, its gain left out."""
+    if parent < 0 or nodes[parent].slot < 0:
+        return 0.0
+    source = slots[nodes[parent].slot]
+    source.taken |= np.uint64(1) << np.uint64(k)
+    return (source.blank if source.token == slot.token else source.total) * chance
+
+
+@kernel
+def _pull_from_all(nodes, slots, i, k, chance):
+    """Let a prefix into which others are merged have what all their parents bring."""
+    slot = slots[i]
+    stays = slot.next_blank + slot.next_label
+    brought = slot.gain * _pull(nodes, slots, slot.parent, k, slot, chance)
+    at = nodes[slot.node].merged
+    while at >= 0:
+        brought += nodes[at].gain * _pull(nodes, slots, nodes[at].parent, k, slot, chance)
+        at = nodes[at].merged
+    if brought == 0.0:
+        return
+    slot.next_label += brought
+    at = nodes[slot.node].merged
+    while at >= 0:
+        mass = nodes[at].gain * _pull(nodes, slots, nodes[at].parent, k, slot, chance)
+        nodes[at].end_lm = (nodes[at].end_lm * stays + mass) / (stays + brought)
+        at = nodes[at].merged
+    put_greatest_first(nodes, slots, slot.node)
 
 
 @inlined
@@ -207,12 +253,8 @@ def _extend(beam, grammar, lm, tokens, endings, best, bar):
 
 @inlined
 def _is_in_beam(nodes, parent, token, word):
-    child = nodes[parent].child
-    while child >= 0:
-        if nodes[child].token == token and nodes[child].word == word:
-            return nodes[child].slot >= 0
-        child = nodes[child].sibling
-    return False
+    child = child_like(nodes, parent, token, word)
+    return child >= 0 and nodes[itself(nodes, child)].slot >= 0
 
 
 @kernel
@@ -260,6 +302,8 @@ def _update(beam, grammar, found, bar):
             best = max(best, score)
             slot.blank = slot.next_blank
             slot.label = slot.next_label
+            if rules.unmarked:
+                enter(beam, slot.node, NOTHING)
         else:
             slots[vacancies].vacant = i
             vacancies += 1
@@ -269,14 +313,12 @@ def _update(beam, grammar, found, bar):
         score = candidates[j].mass
         if score > bar or (score == bar and ties > 0):
             ties -= score == bar
-            best = max(best, score)
-            candidates[made].mass = score
-            candidates[made].slot = _make_node(state, nodes, slots, candidates[j])
-            made += 1
+            made, total = _admit(beam, candidates[j], made, rules)
+            best = max(best, total)
     for v in range(vacancies):
         dropped = slots[slots[v].vacant].node
         nodes[dropped].slot = NOTHING
-        _release(state, nodes, dropped)
+        release(state, nodes, dropped)
 
     for n in range(made):
         to = size
@@ -321,80 +363,36 @@ def _occupy(nodes, at, slots, i, rules, tree, words):
 
 
 @inlined
-def _make_node(state, nodes, slots, candidate):
-    """The node of a new prefix: an old one that is still in the tree, or a fresh one."""
-    parent = slots[candidate.slot].node
-    at = nodes[parent].child
-    while at >= 0:
-        if nodes[at].token == candidate.token and nodes[at].word == candidate.word:
-            nodes[at].uses += 1
-            return np.int64(at)
-        at = nodes[at].sibling
-    fresh = state.free
-    if fresh >= 0:
-        state.free = nodes[fresh].sibling
-    else:
-        fresh = state.used
-        state.used += 1
-    node = nodes[fresh]
-    node.parent, node.child, node.sibling = parent, NOTHING, nodes[parent].child
-    node.token, node.word, node.uses = candidate.token, candidate.word, 1
-    node.place, node.lm_state, node.hot = candidate.place, candidate.lm_state, candidate.hot
-    node.gain, node.lm, node.end_lm = candidate.gain, candidate.lm, math.nan
-    node.frame = state.frames
-    nodes[parent].child = fresh
-    nodes[parent].uses += 1
-    return fresh
+def _admit(beam, candidate, made, rules):
+    """Make the candidate a node, of the first `made` candidates the last, or merge it.
 
-
-@inlined
-def _release(state, nodes, at):
-    """One use less; a node without uses is freed, and its parent has one use less in turn."""
-    nodes[at].uses -= 1
-    while nodes[at].uses == 0 and nodes[at].parent != NOTHING:
-        parent = nodes[at].parent
-        if nodes[parent].child == at:
-            nodes[parent].child = nodes[at].sibling
-        else:
-            before = nodes[parent].child
-            while nodes[before].sibling != at:
-                before = nodes[before].sibling
-            nodes[before].sibling = nodes[at].sibling
-        nodes[at].sibling = state.free
-        state.free = at
-        at = parent
-        nodes[at].uses -= 1
-
-
-@kernel
-def _give_up_old_alternatives(state, nodes, slots):
-    """Drop the prefixes that part from the best one before the horizon.
-
-    No language model looks back that far: they can hardly win any more, and so what was said
-    before is settled, however long one speaks.
+    Returns the number of candidates made now, and the mass of the prefix that it has become.
     """
-    state.next_look_back = state.frames + max(1, state.horizon // 4)
-    best = 0
-    for i in range(1, state.size):
-        if slots[i].blank + slots[i].label > slots[best].blank + slots[best].label:
-            best = i
-    kept = np.int64(slots[best].node)
-    while kept != state.root and nodes[kept].frame > state.frames - state.horizon:
-        kept = np.int64(nodes[kept].parent)
-    i = 0
-    while i < state.size:
-        at = np.int64(slots[i].node)
-        while at != kept and at != state.root:
-            at = np.int64(nodes[at].parent)
-        if at == kept:
-            i += 1
-            continue
-        nodes[slots[i].node].slot = NOTHING
-        _release(state, nodes, slots[i].node)
-        state.size -= 1
-        if i != state.size:
-            slots[i] = slots[state.size]
-            nodes[slots[i].node].slot = i
+    state, nodes, slots = beam.state[0], beam.nodes, beam.slots
+    candidates, parent, mass = beam.candidates, slots[candidate.slot].node, candidate.mass
+    at = child_like(nodes, parent, candidate.token, candidate.word)
+    fresh = at < 0  # or else it is still in the tree
+    at = np.int64(make_node(state, nodes, parent, candidate)) if fresh else itself(nodes, at)
+    if rules.unmarked:
+        node = nodes[at]
+        after, same = nodes[parent].frame, NOTHING if fresh else at
+        h = find_alike(beam, node.place, node.lm_state, node.hot, node.token, after, same)
+        if h >= 0:
+            into, other = beam.alike[h].node, beam.alike[h].made
+            if other >= 0:
+                candidates[other].mass += mass
+                total = candidates[other].mass
+            else:
+                slots[nodes[into].slot].label += mass
+                total = slots[nodes[into].slot].blank + slots[nodes[into].slot].label
+            if fresh:
+                merge(nodes, slots, at, into, mass, total)
+            return made, total
+        enter(beam, at, made)
+    if not fresh:
+        nodes[at].uses += 1
+    candidates[made].mass, candidates[made].slot = mass, at
+    return made + 1, mass
 
 
 @inlined

@@ -18,8 +18,8 @@ def walk(origin, token, word, grammar, lm, to):
     `word`: what ends with the token where words have no mark, or NOTHING.
     """
     to.token, to.word = token, word
-    to.place, to.lm_state, to.hot, to.lm = origin.place, origin.lm_state, origin.hot, origin.lm
-    to.gain = 1.0
+    to.place, to.lm_state, to.hot = origin.place, origin.lm_state, origin.hot
+    to.gain, to.lm = 1.0, 0.0
     rules = grammar.rules[0]
     for u in range(grammar.tokens[token].first, grammar.tokens[token].last):
         unit = grammar.units[u]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from asr.decode import _paths
+from asr.decode._alternatives import choose, follow
 from asr.decode._search import search
 from asr.decode.batches import DecodesBatches
 from asr.decode.checks import to_probabilities
@@ -20,7 +21,8 @@ from asr.decode.config import DecoderConfig
 from asr.decode.grammar import build_grammar
 from asr.decode.hotwords import with_boosts
 from asr.decode.lexicon import Lexicon
-from asr.decode.tables import NOTHING, PLACE, RESULT, Beam, grown, new_beam, start
+from asr.decode.likelihood import forward
+from asr.decode.tables import CHOICE, NOTHING, PLACE, RESULT, Beam, grown, new_beam, start
 from asr.decode.words import Partial, Span, group, to_words
 from asr.errors import DecodeError
 from asr.lm.ngram import NGram
@@ -29,10 +31,21 @@ from asr.types import Hypothesis, Word
 
 _LATTICE = 4096  # frames with more than a blank, after which what is settled is let go
 _MARGIN = 64  # of these frames, the last, which are never let go
+_FEWEST = 24  # paths whose exact scores are found, at least
+_CHOICES = 16  # paths thought of for every one of these
+
+# Puts hypotheses, whose words are not filled in yet, into another order.
+Judge: TypeAlias = Callable[[list[Hypothesis]], list[Hypothesis]]
 
 
 class BeamSearchDecoder(DecodesBatches):
     """Finds the likeliest texts, not the likeliest path.
+
+    The score of a text is a sum over its paths. Over those of which every prefix was in the beam
+    all the while, if words are spelled; if they are pronounced, over all paths through the symbols
+    that were tried, for there prefixes of the same future share a place in the beam, and the texts
+    found are scored anew. So a score says the same with any beam. A text with several
+    pronunciations has the score of the best of those that were found.
 
     >>> frame = np.log([0.6, 1e-9, 0.4, 1e-9])  # blank, space, a, b: the likeliest path is blank
     >>> decoder = BeamSearchDecoder(Vocabulary.characters("ab"), word_bonus=0.0)
@@ -127,8 +140,9 @@ class BeamSearchStream:
         self._beam = decoder._new_beam()
         self._limit = _LATTICE
         self._said: list[Word] = []  # words that are settled and let go
-        self._said_gain = 0.0
+        self._said_gain = self._said_lm = self._said_acoustics = 0.0
         self._finished = False
+        self._names: dict[int, str] = {}  # of the words met so far: to find one takes a while
         start(self._beam, self._grammar, decoder.config.horizon / frame_shift)
 
     def feed(self, log_probs: np.ndarray) -> None:
@@ -155,36 +169,93 @@ class BeamSearchStream:
             " ".join([*said, *(span.word for span in stable)]),
         )
 
-    def finish(self, nbest: int = 1) -> list[Hypothesis]:
-        """The best `nbest` texts of all that was fed, the best first; the stream is over then."""
+    def finish(
+        self, nbest: int = 1, judge: Judge | None = None, judged: int = 1
+    ) -> list[Hypothesis]:
+        """The best `nbest` texts of all that was fed, the best first; the stream is over then.
+
+        `judge` may put the best `judged` of them into another order before.
+        """
         self._check_open()
         self._finished = True
         results = np.zeros(len(self._beam.slots), RESULT)
-        found = _paths.finish(self._beam, self._grammar, self._tables, results)
-        results = results[:found]
+        results = results[: _paths.finish(self._beam, self._grammar, self._tables, results)]
+        search = self._merged_paths if self._decoder.says_words else self._prefixes
+        hypotheses: list[Hypothesis] = []
+        details: dict[str, tuple[_Found, list[Span]]] = {}
+        for found in search(results, max(nbest, judged)):
+            spans = self._spans(found.path, bool(found.result["is_cut"]))
+            text = " ".join([*(word.word for word in self._said), *(span.word for span in spans)])
+            if text in details:
+                continue
+            details[text] = found, spans
+            lm_score = self._said_lm + float(found.path["lm"].sum() + found.result["lm"])
+            acoustic_score = found.score - found.weights
+            hypotheses.append(Hypothesis(text, (), found.score, acoustic_score, lm_score))
+            if len(hypotheses) == max(nbest, judged):
+                break
+        if judge is not None:
+            hypotheses = judge(hypotheses)
+        complete = [replace(h, words=self._words(*details[h.text])) for h in hypotheses[:nbest]]
+        self._decoder._idle.append(self._beam)
+        return complete
+
+    def _prefixes(self, results: np.ndarray, wanted: int) -> Iterator[_Found]:
+        """The prefixes that the search ends with, the best first."""
         scale = math.log(self._state["scale"]) + int(self._state["exponent"]) * math.log(2)
-        said = [word.word for word in self._said]
-        hypotheses: dict[str, Hypothesis] = {}
         for result in results[np.argsort(-results["mass"], kind="stable")]:
             path = self._trace(result["node"])
-            spans = self._spans(path, bool(result["is_cut"]))
-            text = " ".join([*said, *(span.word for span in spans)])
-            if text in hypotheses:
-                continue
             score = math.log(result["mass"]) + scale
-            weights = self._said_gain + float(np.log(path["gain"]).sum())
-            weights += math.log(result["gain"])
-            hypotheses[text] = Hypothesis(
-                text,
-                (*self._said, *self._to_words(spans, path, self._align(path), result["words_lm"])),
-                score=score,
-                acoustic_score=score - weights,
-                lm_score=float(result["lm"]),
-            )
-            if len(hypotheses) == nbest:
-                break
-        self._decoder._idle.append(self._beam)
-        return list(hypotheses.values())
+            yield _Found(path, result, score, self._weights(path, result))
+
+    def _merged_paths(self, results: np.ndarray, wanted: int) -> Iterator[_Found]:
+        """The best paths to what the search ends with, scored anew: in the beam, those that were
+        merged had one mass, and those that left it now and then had lost some."""
+        order = np.zeros(max(wanted, _FEWEST), np.int64)
+        choices = np.zeros(len(results) + _CHOICES * len(order), CHOICE)
+        nodes, root, share = self._beam.nodes, self._state["root"], np.zeros(self._state["used"])
+        order = order[: choose(nodes, root, results, len(order), share, choices, order)]
+        room = np.empty(int(self._state["used"]), np.int64)
+        paths = [nodes[room[: follow(nodes, root, choices, c, results, room)][::-1]] for c in order]
+        ends = results[choices["result"][order]]
+        weights = np.array([self._weights(*pair) for pair in zip(paths, ends, strict=True)])
+        passed = self._said_acoustics + float(self._state["passed"])
+        scores = weights + passed + self._acoustic_scores(paths, self._state["lattice"])
+        for k in np.argsort(-scores, kind="stable"):
+            if scores[k] > -math.inf:
+                yield _Found(paths[k], ends[k], float(scores[k]), float(weights[k]))
+
+    def _weights(self, path: np.ndarray, result: np.void) -> float:
+        """Logarithm of all factors but the acoustics."""
+        gain = float(np.log(path["gain"], dtype=np.float64).sum())
+        return self._said_gain + gain + math.log(result["gain"])
+
+    def _acoustic_scores(self, paths: Sequence[np.ndarray], frames: int) -> np.ndarray:
+        """(paths,): log-probabilities of the tokens in the first `frames` of the lattice."""
+        lattice = self._beam.lattice[:frames]
+        entries = self._beam.entries[: lattice["last"][-1] if frames else 0]
+        # Frames that are all blank had better be one row of it: that parts equal tokens.
+        rows = np.arange(frames) + np.cumsum(np.diff(lattice["number"], prepend=-1) > 1)
+        blank = self._decoder.vocabulary.blank
+        table = np.zeros((rows[-1] + 1 if frames else 0, len(self._decoder.vocabulary)))
+        table[:, blank] = 1.0
+        table[rows, blank] = lattice["blank"]
+        table[np.repeat(rows, lattice["last"] - lattice["first"]), entries["token"]] = entries[
+            "chance"
+        ]
+        ends = np.cumsum([0, *map(len, paths)])
+        scores = np.empty(len(paths))
+        tokens = [path["token"] for path in paths]
+        labels = np.concatenate([np.zeros(0, np.int64), *tokens], dtype=np.int64)
+        forward(table, labels, ends, blank, scores)
+        return scores
+
+    def _words(self, found: _Found, spans: list[Span]) -> tuple[Word, ...]:
+        last_lm = float(found.result["last_lm"])
+        return (
+            *self._said,
+            *self._to_words(spans, found.path, self._align(found.path), last_lm),
+        )
 
     def _check_open(self) -> None:
         if self._finished:
@@ -218,9 +289,15 @@ class BeamSearchStream:
             return
         cut = cuts[-1]
         spans = self._spans(settled[:cut])
-        self._said += self._to_words(spans, settled[: cut + 1], places, settled["lm"][cut])
-        self._said_gain += float(np.log(settled["gain"][:cut]).sum())
-        _paths.advance_root(self._beam, settled["parent"][cut], places["end"][cut - 1] + 1)
+        self._said += self._to_words(spans, settled[: cut + 1], places)
+        self._said_gain += float(np.log(settled["gain"][:cut], dtype=np.float64).sum())
+        self._said_lm += float(settled["lm"][:cut].sum())
+        number = places["end"][cut - 1] + 1
+        if self._decoder.says_words:
+            lattice = self._beam.lattice["number"][: self._state["lattice"]]
+            frames = int(np.searchsorted(lattice, number))
+            self._said_acoustics += float(self._acoustic_scores([settled[:cut]], frames)[0])
+        _paths.advance_root(self._beam, settled["parent"][cut], number)
 
     def _settled(self) -> np.ndarray:
         """The beginning that all prefixes share."""
@@ -249,11 +326,13 @@ class BeamSearchStream:
             return spans[:-1] if is_cut else spans
         assert self._decoder.lexicon is not None
         ends = self._boundaries(path)
-        names, words = self._decoder.lexicon.words, self._grammar.words["word"]
-        return [
-            Span(names[words[path["word"][end - 1]]], begin, end - 1)
-            for begin, end in zip([0, *ends], ends, strict=False)
-        ]
+        spans = []
+        for begin, end in zip([0, *ends], ends, strict=False):
+            entry = int(path["word"][end - 1])
+            if entry not in self._names:
+                self._names[entry] = self._decoder.lexicon.words[self._grammar.words["word"][entry]]
+            spans.append(Span(self._names[entry], begin, end - 1))
+        return spans
 
     def _align(self, path: np.ndarray) -> np.ndarray:
         """(tokens,) PLACE: where each token of a path was heard."""
@@ -267,20 +346,25 @@ class BeamSearchStream:
         return places
 
     def _to_words(
-        self, spans: list[Span], path: np.ndarray, places: np.ndarray, words_lm: float
+        self, spans: list[Span], path: np.ndarray, places: np.ndarray, last_lm: float = 0.0
     ) -> tuple[Word, ...]:
-        """`words_lm`: the model's log-probability after the last of the words."""
+        """`last_lm`: the model's log-probability of a word that ends with the path."""
         decoder, lm = self._decoder, None
-        if decoder.lm is not None and spans:
-            _, first, last = map(list, zip(*spans, strict=True))
-            if decoder.says_words:  # the model is asked when a word's last token is there,
-                after = path["lm"][last]
-                before = np.append(self._beam.nodes["lm"][self._state["root"]], after[:-1])
-            else:  # or, if it may go on, when the token after it is
-                after = np.append(path["lm"][[k + 1 for k in last[:-1]]], words_lm)
-                before = path["lm"][first]
-            lm = (after - before).tolist()
+        if decoder.lm is not None:
+            # The model is asked when a word's last token is there, or, if it may go on, with the
+            # token after it.
+            asked = [span.last + (not decoder.says_words) for span in spans]
+            lm = np.append(path["lm"], last_lm)[asked].tolist()
         return to_words(spans, places, self._frame_shift, decoder.confidence, lm)
+
+
+class _Found(NamedTuple):
+    """A path through the tree of prefixes to one of the results."""
+
+    path: np.ndarray  # (tokens,) NODE
+    result: np.void  # RESULT
+    score: float
+    weights: float  # what of it is not acoustic
 
 
 def _lexicon_of(lm: NGram, vocabulary: Vocabulary) -> Lexicon:

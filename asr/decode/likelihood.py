@@ -12,6 +12,9 @@ from asr.compiled import compiled
 from asr.errors import DecodeError
 from asr.text.vocabulary import Vocabulary
 
+_SMALL = 1e-50  # masses are scaled up when their greatest falls below
+_NEGLIGIBLE = 1e-100  # share of the greatest mass in a frame
+
 
 class CTCScorer:
     """A scorer for `asr.decode.rescoring`: ln p(text | audio) as a network's head spells it.
@@ -59,35 +62,60 @@ def ctc_log_likelihood(
         )
     ends = np.cumsum([0, *map(len, targets)])
     scores = np.empty(len(targets))
-    _forward(log_probs.astype(np.float64), labels, ends, blank, scores)
+    forward(np.exp(log_probs, dtype=np.float64), labels, ends, blank, scores)
     return scores
 
 
 @compiled
-def _forward(log_probs, labels, ends, blank, scores):
-    """Fill `scores`; target n is labels[ends[n]:ends[n + 1]]."""
-    frames = len(log_probs)
+def forward(probabilities, labels, ends, blank, scores):
+    """Fill `scores` with ln p of every target; target n is labels[ends[n]:ends[n + 1]].
+
+    In the linear domain, and only over the prefixes of a target that a path to its end can be in
+    and whose mass is no smaller than _NEGLIGIBLE of the greatest: a band along the diagonal.
+    """
+    frames = len(probabilities)
+    longest = 0
+    for n in range(len(scores)):
+        longest = max(longest, ends[n + 1] - ends[n])
+    after_blank, after_label = np.empty(longest + 2), np.empty(longest + 2)
     for n in range(len(scores)):
         target = labels[ends[n] : ends[n + 1]]
-        states = 2 * len(target) + 1  # blank, label, blank, label, ..., blank
-        alpha = np.full(states + 1, -np.inf)  # [s + 1] of state s; [0] is where all paths begin
-        alpha[0] = 0.0
+        size = len(target)
+        after_blank[: size + 2], after_label[: size + 2] = 0.0, 0.0
+        after_blank[0] = 1.0  # of the prefix of k tokens: mass of paths whose last is a blank,
+        low, high = 0, 0  # and of those whose last is a token; all others than these are 0
+        exponent = 0.0
         for t in range(frames):
-            # Only states that can be reached by now, and from which the end can be.
-            first, last = max(0, states - 2 * (frames - t)), min(states, 2 * t + 2)
-            for s in range(last - 1, first - 1, -1):
-                label = target[s // 2] if s % 2 else blank
-                total = _log_add(alpha[s + 1], alpha[s])
-                if s % 2 and (s == 1 or label != target[s // 2 - 1]):
-                    total = _log_add(total, alpha[s - 1])
-                alpha[s + 1] = total + log_probs[t, label]
-            alpha[0] = -np.inf
-        scores[n] = _log_add(alpha[states], alpha[states - 1])
-
-
-@compiled
-def _log_add(a, b):
-    high, low = max(a, b), min(a, b)
-    if low == -math.inf:
-        return high
-    return high + math.log1p(math.exp(low - high))
+            row = probabilities[t]
+            least_size = size - (frames - t - 1)  # a path needs a frame for every token
+            high = min(size, high + 1)
+            greatest = 0.0
+            for k in range(high, max(low, least_size) - 1, -1):
+                after = (after_blank[k] + after_label[k]) * row[blank]
+                label = 0.0
+                if k > 0:
+                    label = after_label[k] + after_blank[k - 1]
+                    if k == 1 or target[k - 1] != target[k - 2]:
+                        label += after_label[k - 1]
+                    label *= row[target[k - 1]]
+                after_blank[k], after_label[k] = after, label
+                greatest = max(greatest, after + label)
+            while low < least_size:
+                after_blank[low], after_label[low] = 0.0, 0.0
+                low += 1
+            if greatest == 0.0:
+                break
+            least = greatest * _NEGLIGIBLE
+            while after_blank[low] + after_label[low] < least:
+                after_blank[low], after_label[low] = 0.0, 0.0
+                low += 1
+            while after_blank[high] + after_label[high] < least:
+                after_blank[high], after_label[high] = 0.0, 0.0
+                high -= 1
+            if greatest < _SMALL:
+                for k in range(low, high + 1):
+                    after_blank[k] /= greatest
+                    after_label[k] /= greatest
+                exponent += math.log(greatest)
+        mass = after_blank[size] + after_label[size]
+        scores[n] = math.log(mass) + exponent if mass > 0.0 else -np.inf

@@ -80,12 +80,15 @@ class TwoHeadStream:
 
     def finish(self, nbest: int = 1) -> list[Hypothesis]:
         """The best `nbest` texts of all that was fed, the best first; the stream is over then."""
-        config = self._decoder.search.config
-        hypotheses = self._search.finish(max(nbest, config.second_nbest))
+        search = self._decoder.search
         if not self._second:
-            return hypotheses[:nbest]
+            return self._search.finish(nbest)
         scorer = CTCScorer(np.concatenate(self._second), self._decoder.second_vocabulary)
-        return interpolate(hypotheses, scorer, config.second_weight)[:nbest]
+
+        def judge(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+            return interpolate(hypotheses, scorer, search.config.second_weight)
+
+        return self._search.finish(nbest, judge, search.config.second_nbest)
 
 
 def interpolate(

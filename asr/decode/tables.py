@@ -32,6 +32,7 @@ STATE = np.dtype(
         ("next_look_back", i8),  # at this frame
         ("exponent", i8),  # masses are to be multiplied by scale * 2 ** exponent
         ("scale", f8),
+        ("passed", f8),  # log-probability of all blanks in frames that the lattice leaves out
         ("rests", np.bool_),  # no mass ends in a label: another blank changes nothing
     ]
 )
@@ -42,16 +43,17 @@ NODE = np.dtype(  # a prefix, 64 bytes: one cache line
         ("child", i4),  # first of the children, or NOTHING
         ("sibling", i4),  # next child of the same parent; in free nodes, the next free one
         ("uses", i4),  # children, and one if in the beam
-        ("slot", i4),  # place in the beam, or NOTHING
+        ("slot", i4),  # place in the beam, NOTHING, or -2 - the node that it is merged into
         ("place", i4),  # node of the lexicon, or UNKNOWN or PROTECTED
         ("lm_state", i4),
         ("hot", i4),  # state of the hot-word automaton
         ("word", i4),  # entry of the lexicon that ended with this token, if tokens do not tell
         ("end_state", i4),  # cache: state and log-probability if the word ended here
-        ("end_lm", f4),  # NaN: not yet asked
-        ("gain", f8),  # factor of everything but acoustics on the arc to this node
+        ("end_lm", f4),  # NaN: not yet asked; of a merged node, its share of the mass
+        ("gain", f4),  # factor of everything but acoustics on the arc to this node
+        ("lm", f4),  # language-model log-probability of the word that ended on it
         ("frame", i4),  # when it came into the beam
-        ("lm", f4),  # language-model log-probability of all words up to here
+        ("merged", i4),  # first of those merged into this one; in these, the next one
     ]
 )
 SLOT = np.dtype(  # a prefix of the beam
@@ -84,6 +86,13 @@ CANDIDATE = np.dtype(
         ("lm", f8),
     ]
 )
+ALIKE = np.dtype(  # entry of a hash table of the beam by place, model state, hot words and token
+    [
+        ("frame", i8),  # in which it was entered; others are empty
+        ("node", i4),
+        ("made", i4),  # candidate that becomes the node in this frame, or NOTHING
+    ]
+)
 TRIED = np.dtype([("token", i4), ("chance", f8)])
 FRAME = np.dtype([("number", i8), ("first", i4), ("last", i4), ("blank", f8)])
 RESULT = np.dtype(
@@ -92,8 +101,18 @@ RESULT = np.dtype(
         ("is_cut", np.bool_),  # in an unfinished word, which is left out
         ("mass", f8),
         ("gain", f8),  # factor of the end
-        ("words_lm", f8),  # language-model log-probability of all words
-        ("lm", f8),  # and with the end
+        ("last_lm", f8),  # language-model log-probability of the word that ends with it,
+        ("lm", f8),  # and with the end of the sentence
+    ]
+)
+CHOICE = np.dtype(  # one of the paths to the results, where prefixes are merged
+    [
+        ("mass", f8),
+        ("below", f8),  # factor of `mass` on the way from the end up to the last turn
+        ("result", i4),  # where it ends
+        ("like", i4),  # the choice that it differs from
+        ("turn", i4),  # in taking this merged node; NOTHING: merged nodes are avoided
+        ("is_expanded", np.bool_),
     ]
 )
 PLACE = np.dtype([("start", i8), ("end", i8), ("chance", f8)])  # of a token in time
@@ -159,6 +178,7 @@ class Beam(NamedTuple):
     ranked: np.ndarray  # (capacity,) scratch
     row: np.ndarray  # (classes + 1,) scratch: chance of the tokens tried, 0 of all others
     tried: np.ndarray  # (MAX_TOKENS,) TRIED
+    alike: np.ndarray  # (power of 2,) ALIKE
     lattice: np.ndarray  # (capacity,) FRAME: what was tried and when
     entries: np.ndarray  # (capacity,) TRIED
 
@@ -186,6 +206,7 @@ def new_beam(width: int, classes: int) -> Beam:
         ranked=np.zeros(candidates + width),
         row=np.zeros(classes + 1),
         tried=np.zeros(MAX_TOKENS, TRIED),
+        alike=np.zeros(1 << (4 * width).bit_length(), ALIKE),
         lattice=np.zeros(_FRAMES, FRAME),
         entries=np.zeros(4 * _FRAMES, TRIED),
     )
@@ -206,6 +227,7 @@ def start(beam: Beam, grammar: Grammar, horizon: float) -> None:
     beam.state[:] = _FIRST_STATE
     beam.state["horizon"] = beam.state["next_look_back"] = min(horizon, 1 << 40)
     beam.row[:] = 0.0
+    beam.alike["frame"] = NOTHING
     beam.nodes[0] = grammar.root[0]
     beam.slots[0] = grammar.first[0]
 
@@ -215,7 +237,7 @@ def first_prefix(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The empty prefix as (1,) NODE and (1,) SLOT; `lm_state` is the model's first."""
     root, slot = np.zeros(1, NODE), np.zeros(1, SLOT)
-    for name in ("parent", "child", "sibling", "word"):
+    for name in ("parent", "child", "sibling", "word", "merged"):
         root[name] = NOTHING
     # Leading spaces are absorbed as if a space had gone before.
     root["token"] = rules["space"] if rules["space"] >= 0 else classes

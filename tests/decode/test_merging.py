@@ -1,0 +1,147 @@
+"""Prefixes with the same future share a place in the beam, and their texts are found again."""
+
+from __future__ import annotations
+
+import itertools
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from ctc_reference import FRAME_SHIFT, UNPRUNED, random_log_probs, synthetic_log_probs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr.decode import BeamSearchDecoder, Lexicon
+from asr.decode.beam import BeamSearchStream
+from asr.decode.likelihood import ctc_log_likelihood
+from asr.decode.tables import NOTHING
+from asr.lm.ngram import NGram
+from asr.text.vocabulary import Vocabulary
+
+PHONES = Vocabulary.phones(["x", "y", "z"])
+LEXICON = {"a": [["x"], ["x", "y"]], "b": [["x"], ["y"]], "ab": [["x", "y", "z"]], "bba": [["z"]]}
+
+
+def decoder(lm: NGram, **changed: float) -> BeamSearchDecoder:
+    lexicon = Lexicon.from_pronunciations(LEXICON, PHONES, lm.words)
+    weights = UNPRUNED | {"lm_weight": 0.8, "horizon": float("inf")} | changed
+    return BeamSearchDecoder(PHONES, lexicon=lexicon, lm=lm, **weights)
+
+
+def noise(seed: int, frames: int) -> np.ndarray:
+    return random_log_probs(np.random.default_rng(seed), frames, len(PHONES))
+
+
+def pronunciations(text: str) -> list[list[int]]:
+    """All ways to say a text, in classes."""
+    ways = itertools.product(*(LEXICON[word] for word in text.split()))
+    return [PHONES.encode(" ".join(itertools.chain(*way))) for way in ways]
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), frames=st.integers(1, 12), beam=st.sampled_from([2, 5, 20]))
+def test_scores_are_exact_with_any_beam(seed: int, frames: int, beam: int, tiny_lm: NGram) -> None:
+    log_probs = noise(seed, frames)
+    found = decoder(tiny_lm, beam=beam).decode(log_probs, FRAME_SHIFT, nbest=5)
+    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+    for hypothesis in found:
+        lm_score = float(tiny_lm.score(hypothesis.text.split()).sum())
+        assert hypothesis.lm_score == pytest.approx(lm_score, abs=1e-4)
+        acoustic = ctc_log_likelihood(log_probs, pronunciations(hypothesis.text))
+        assert np.abs(acoustic - hypothesis.acoustic_score).min() < 1e-4
+        total = hypothesis.acoustic_score + 0.8 * lm_score
+        assert hypothesis.score == pytest.approx(total, abs=1e-4)
+
+
+def test_more_texts_are_found_than_the_beam_holds(tiny_lm: NGram) -> None:
+    found = decoder(tiny_lm, beam=8).decode(noise(3, 40), FRAME_SHIFT, nbest=100)
+    assert len({hypothesis.text for hypothesis in found}) == len(found) > 50
+    for hypothesis in found:
+        words = hypothesis.text.split()
+        assert hypothesis.lm_score == pytest.approx(float(tiny_lm.score(words).sum()), abs=1e-3)
+        assert [word.word for word in hypothesis.words] == words
+        times = [time for word in hypothesis.words for time in (word.start, word.end)]
+        assert times == sorted(times)
+
+
+def check_tree(stream: BeamSearchStream) -> int:
+    """Every use is counted, nothing leads in circles; returns the number of merged prefixes."""
+    state, nodes = stream._state, stream._beam.nodes[: stream._state["used"]]
+    free, at = set(), int(state["free"])
+    while at != NOTHING:
+        free.add(at)
+        at = int(nodes["sibling"][at])
+    merged = 0
+    for at in set(range(len(nodes))) - free - {int(state["root"])}:
+        node = nodes[at]
+        parent = nodes[node["parent"]]
+        children, child = [], int(parent["child"])
+        while child != NOTHING:
+            children.append(child)
+            child = int(nodes["sibling"][child])
+        assert children.count(at) == 1
+        into = -2 - int(node["slot"])
+        after = nodes[into]["frame"] if into >= 0 else node["frame"]
+        assert parent["frame"] < after
+        own = [int(c) for c in np.flatnonzero(nodes["parent"] == at) if int(c) not in free]
+        assert node["uses"] == len(own) + (node["slot"] != NOTHING)
+        if into >= 0:
+            merged += 1
+            assert into not in free
+            assert not own
+            assert 0.0 <= node["end_lm"] <= 1.0
+        shares, past = [], int(node["merged"]) if into < 0 else NOTHING
+        while past != NOTHING:
+            shares.append(float(nodes["end_lm"][past]))
+            past = int(nodes["merged"][past])
+        assert sum(shares) <= 1.0 - max(shares, default=0.0) + 1e-3
+    return merged
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=st.integers(0, 1000), beam=st.sampled_from([3, 30]), horizon=st.sampled_from([0.3, 9.0])
+)
+def test_the_tree_stays_sound(seed: int, beam: int, horizon: float, tiny_lm: NGram) -> None:
+    stream = decoder(tiny_lm, beam=beam, horizon=horizon).stream(FRAME_SHIFT)
+    merged = 0
+    for piece in np.array_split(noise(seed, 90), 6):
+        stream.feed(piece)
+        merged = max(merged, check_tree(stream))
+    assert merged > 0 or beam == 3
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 1000), cuts=st.lists(st.integers(0, 60), max_size=8))
+def test_any_pieces_give_the_same_result_and_what_is_stable_stays(
+    seed: int, cuts: list[int], tiny_lm: NGram
+) -> None:
+    log_probs = noise(seed, 60)
+    search = decoder(tiny_lm, beam=12, horizon=0.5)
+    stream = search.stream(FRAME_SHIFT)
+    promised = [""]
+    for piece in np.split(log_probs, sorted(cuts)):
+        stream.feed(piece)
+        promised.append(stream.partial().stable)
+    found = stream.finish(nbest=5)
+    assert all(later.startswith(earlier) for earlier, later in pairwise(promised))
+    assert all(hypothesis.text.startswith(promised[-1]) for hypothesis in found)
+    assert found == search.decode(log_probs, FRAME_SHIFT, nbest=5)
+
+
+def test_an_hour_in_constant_memory(monkeypatch: pytest.MonkeyPatch, tiny_lm: NGram) -> None:
+    rng = np.random.default_rng(1)
+    once = synthetic_log_probs("x y z z x", PHONES, rng, error=0.2)
+    search = decoder(tiny_lm, beam=12, horizon=1.0, beam_threshold=12.0, token_threshold=8.0)
+    whole = search.decode(np.tile(once, (100, 1)), FRAME_SHIFT)[0]
+    monkeypatch.setattr("asr.decode.beam._LATTICE", 256)
+    stream = search.stream(FRAME_SHIFT)
+    for _ in range(100):
+        stream.feed(once)
+    assert len(stream._beam.nodes) <= 4096
+    assert stream._limit == 256
+    found = stream.finish()[0]
+    assert found.text == whole.text
+    assert [word.start for word in found.words] == [word.start for word in whole.words]
+    assert found.score == pytest.approx(whole.score, rel=1e-3)
+    assert found.lm_score == pytest.approx(whole.lm_score, abs=1e-2)
