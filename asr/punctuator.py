@@ -24,11 +24,13 @@ from asr.types import Segment, Word
 FORMAT = "asr-punctuation-1"
 _WINDOW = 128  # words that are looked at together, beside
 _AROUND = 32  # words before and after them
-# What a silence between two words says for or against a mark: natural logarithms of how much
-# likelier it is there than between the words of a phrase, for silences from so many seconds on.
-_SILENCES = (0.0, 0.2, 0.5, 1.0)
-_FOR_COMMA = (-0.4, 0.5, 1.0, 1.0)
-_FOR_END = (-1.0, 0.0, 1.5, 3.0)
+# What a silence from so many seconds on says for a mark. Half the logarithm of how much likelier it
+# is at a comma than between the words of a phrase, in 310 aligned recordings of people who read (LJ
+# Speech, Common Voice); half, since who speaks freely pauses anywhere. For ends it was too rarely
+# heard: there it is set a little lower for short ones, and higher for long ones.
+_SILENCES = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
+_FOR_COMMA = (-0.7, -0.3, 0.7, 1.4, 1.7, 1.7)
+_FOR_END = (-0.7, -0.3, 0.5, 1.2, 2.0, 3.0)
 Floats = NDArray[np.float32]
 
 
@@ -93,7 +95,7 @@ class Punctuator:
                 before,
                 [word.word for word in words[:n_ready]],
                 [word.word for word in words[n_ready:]],
-                _silences(words),
+                silences(words),
                 begins=begins,
                 ends=segment is None,
             )
@@ -171,7 +173,8 @@ def _and_end(segments: Iterable[Segment]) -> Iterator[Segment | None]:
     yield None
 
 
-def _silences(words: Sequence[Word]) -> list[float]:
+def silences(words: Sequence[Word]) -> list[float]:
+    """Seconds between each word and the next."""
     return [max(0.0, b.start - a.end) for a, b in itertools.pairwise(words)]
 
 

@@ -10,8 +10,11 @@ from asr.models.punctuation import Tagger, TaggerConfig
 from asr.text.written import MARKS, rows_of
 
 
-def tagger_for(marks: Mapping[str, str]) -> Tagger:
-    """Puts `marks` behind their words, nothing behind all others, and finds no names."""
+def tagger_for(marks: Mapping[str, str], certainty: float = 4.0) -> Tagger:
+    """Puts `marks` behind their words, nothing behind all others, and finds no names.
+
+    `certainty`: the logit of nothing; that of a mark behind another word is 0.
+    """
     size = len(MARKS)
     model = Tagger(TaggerConfig(rows=512, embedding=size, cell="gru", hidden_size=size, layers=1))
     with torch.no_grad():
@@ -20,8 +23,9 @@ def tagger_for(marks: Mapping[str, str]) -> Tagger:
         for word, mark in marks.items():
             model.table.weight[rows_of(word, 512)[0], MARKS.index(mark)] = 100.0
         cell = next(model.layers[0].children())
-        cell.weight_ih_l0[2 * size :] = torch.eye(size)  # the new state; gates are half open
+        cell.weight_ih_l0[2 * size :] = torch.eye(size)
+        cell.bias_ih_l0[size : 2 * size] = -20.0  # nothing of the state before
         model.output.weight[:size, :size] = 10 * torch.eye(size)
-        model.output.bias[0] = 4.0
+        model.output.bias[0] = certainty
         model.output.bias[size] = 4.0
     return model.eval()

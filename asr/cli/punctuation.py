@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from asr.cli import complain
 from asr.cli._training import needs_training_extra
 
 if TYPE_CHECKING:
@@ -59,23 +60,41 @@ def restore(texts: tuple[Path, ...], model: Path | None) -> None:
     "--join", type=click.IntRange(1), default=1, show_default=True, help="Lines that are one text."
 )
 @click.option("--language", default="en", show_default=True, help="Whose rules spell out numbers.")
-def score(texts: tuple[Path, ...], model: Path | None, join: int, language: str) -> None:
+@click.option(
+    "--listen",
+    is_flag=True,
+    help="Manifests: tell the model the silences in the recordings, too, as it has them in use.",
+)
+def score(
+    texts: tuple[Path, ...], model: Path | None, join: int, language: str, listen: bool
+) -> None:
     """Take case and punctuation from the written TEXTS, restore them, and count what is right.
 
     F1 of each mark and of capitals within sentences, and the share of words that are written right.
     Beside it stands what a capital at the beginning and a full stop at the end would give. Lines
     without a capital at the beginning or a mark at the end are left out.
+
+    \b
+      asr punctuation score held-out.txt --join 3
+      asr punctuation score dev.jsonl --listen
     """
     from asr.lm.text import read_written
     from asr.metrics import WrittenCounts
 
+    if listen and join > 1:
+        raise click.UsageError("the silence between two recordings is not known: leave --join out")
     punctuator = _load(model)
     for text in texts:
         restored, baseline = WrittenCounts(), WrittenCounts()
         n_lines = 0
-        for labelled in _joined(read_written([text], language), join):
+        given: Iterable[tuple[Labelled, Sequence[float]]]
+        if listen:
+            given = _aligned(text, model, language)
+        else:
+            given = ((line, ()) for line in _joined(read_written([text], language), join))
+        for labelled, silences in given:
             n_lines += 1
-            restored.add(labelled, punctuator(labelled.words))
+            restored.add(labelled, punctuator(labelled.words, silences))
             baseline.add(labelled, _plainly(labelled.words))
         click.echo(f"{text}: {n_lines} texts, {restored.written[1]} words")
         for name, sign in _SIGNS.items():
@@ -120,6 +139,34 @@ def _load(model: Path | None) -> Punctuator:
     if model is not None and model.suffix == ".onnx":
         return Punctuator(model)
     return punctuator_of(Bundle.load(model or bundled()))
+
+
+def _aligned(
+    manifest: Path, model: Path | None, language: str
+) -> Iterator[tuple[Labelled, list[float]]]:
+    """The usable lines of a manifest, and the silence behind each word but the last."""
+    from asr.aligner import Aligner
+    from asr.bundle import Bundle, bundled
+    from asr.data.manifest import read_manifest
+    from asr.errors import ASRError
+    from asr.punctuator import silences
+    from asr.text.written import take_apart
+    from asr.vad import VadConfig
+
+    folder = model if model is not None and model.is_dir() else bundled(language)
+    whole = VadConfig(detector="none")
+    aligner = Aligner(Bundle.load(folder), skip_unknown=True, vad=whole)
+    for utterance in read_manifest(manifest):
+        labelled = take_apart(utterance.text, language)
+        if labelled is None:
+            continue
+        try:
+            words = aligner.align(utterance.audio_filepath, " ".join(labelled.words)).words
+        except ASRError as error:
+            complain(error)
+            continue
+        if len(words) == len(labelled.words):
+            yield labelled, silences(words)
 
 
 def _joined(lines: Iterable[Labelled | None], join: int) -> Iterable[Labelled]:

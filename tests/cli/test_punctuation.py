@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from tone_speech import tones
 
-from asr.bundle import Bundle
+from asr.bundle import PUNCTUATION, Bundle
 from asr.cli import main
 from asr.cli._batch import Settings
 from asr.errors import BundleError
@@ -56,6 +57,27 @@ def test_scores(run: Run, writing_tone_bundle: Bundle, tmp_path: Path) -> None:
         ["75.0%", "75.0%"],
     ]
     assert run(*text, "--join", 2).splitlines()[0].endswith("text.txt: 1 texts, 4 words")
+
+
+def test_scores_with_silences(run: Run, tone_bundle: Bundle, tmp_path: Path) -> None:
+    """The model would put nothing behind `bad`; only the silence tells of the end there."""
+    pytest.importorskip("torch")
+    from tagging import tagger_for
+
+    from asr.export.punctuation import tagger_to_onnx
+
+    graph = tagger_to_onnx(tagger_for({}, certainty=2.5), {}).SerializeToString()
+    folder = shutil.copytree(tone_bundle.folder, tmp_path / "model")
+    Bundle.load(folder).with_file(PUNCTUATION, graph)
+    pause = np.zeros(32_000, np.float32)
+    soundfile.write(
+        tmp_path / "talk.wav", np.concatenate([tones("a bad"), pause, tones("fed a")]), 16_000
+    )
+    row = {"audio_filepath": "talk.wav", "duration": 4.0, "text": "A bad. Fed a."}
+    (tmp_path / "dev.jsonl").write_text(json.dumps(row) + "\n")
+    score = ["punctuation", "score", tmp_path / "dev.jsonl", "-m", folder]
+    assert "F1 full stop         66.7%" in run(*score)
+    assert "F1 full stop        100.0%" in run(*score, "--listen")
 
 
 def test_counts() -> None:
