@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import zlib
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from asr.bundle import CARD, CHECKSUMS, CONFIG, VOCABULARY, Bundle
-from asr.errors import BundleError, ConfigError
+from asr.bundle import Bundle
+from asr.errors import ConfigError
 from asr.models.compression import compress
-from asr.packaging import load_bundle, network_description, network_files, package_run
+from asr.packaging import load_bundle, package_bundle, package_run
 from asr.train.checkpoint import MODEL_FILE
-
-_WRITTEN = {CONFIG, VOCABULARY, CARD, CHECKSUMS}  # by whoever makes a bundle
 
 
 def compress_model(
@@ -53,34 +48,14 @@ def _compress_bundle(
 ) -> Bundle:
     if cells is None and rank is None and not zeros:
         raise ConfigError("nothing to take away", "--cells, --rank or --zeros")
-    config = bundle.config
-    model = compress(load_bundle(bundle), cells=cells, rank=rank, zeros=zeros)
-    second, int8 = _second(bundle), config.model["weights"] == "int8"
     asked = {"cells": cells, "rank": rank, "zeros": zeros}
-    copied = {name: bundle.folder / name for name in bundle.files if name not in _WRITTEN}
     told = ", ".join(f"{name} {value}" for name, value in asked.items() if value)
-    return Bundle.create(
+    about = f"## Compressed\n\n{bundle.config.name} with {told}, not trained on.\n"
+    return package_bundle(
+        bundle,
         output,
-        replace(
-            config,
-            name=output.name,
-            model=network_description(model, second, int8=int8),
-            training={**config.training, "compressed": asked},
-        ),
-        bundle.vocabulary,
-        {**copied, **network_files(model, second, int8=int8)},
-        f"{bundle.card.rstrip()}\n\n## Compressed\n\n{config.name} with {told}, not trained on.\n",
+        name=output.name,
+        model=compress(load_bundle(bundle), cells=cells, rank=rank, zeros=zeros),
+        training={**bundle.config.training, "compressed": asked},
+        card=f"{bundle.card.rstrip()}\n\n{about}",
     )
-
-
-def _second(bundle: Bundle) -> str | None:
-    """The name of the head that helps to rank, which bundles from before it was noted lack."""
-    vocabulary = bundle.second_vocabulary
-    if vocabulary is None:
-        return None
-    heads: Mapping[str, Any] = bundle.config.model["heads"]
-    fitting = [name for name, h in list(heads.items())[1:] if h["classes"] == len(vocabulary)]
-    noted = bundle.config.model.get("second")
-    if noted is None and len(fitting) != 1:
-        raise BundleError(f"{bundle.folder} does not tell its second head", "export it again")
-    return noted or fitting[0]

@@ -1,35 +1,46 @@
-"""A training run's folder made into a bundle: weights, ONNX graph, settings and model card."""
+"""A training run's folder made into a bundle: weights, ONNX graph, settings and model card.
+
+And a bundle made into another with another network, or into that network alone.
+"""
 
 from __future__ import annotations
 
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import onnx
 import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from asr.bundle import (
+    CARD,
+    CHECKSUMS,
+    CONFIG,
     LEXICON,
     LM,
     ONNX,
     PUNCTUATION,
     RESCORER,
     SECOND_VOCABULARY,
+    VOCABULARY,
     WEIGHTS,
     Bundle,
     BundleConfig,
 )
 from asr.config import build, to_dict
 from asr.decode.lexicon import Lexicon
-from asr.errors import ConfigError, TrainingError
-from asr.export import quantize, to_onnx
+from asr.errors import BundleError, ConfigError, TrainingError
+from asr.export import Precision, in_precision, to_onnx
+from asr.export.graph import halve
 from asr.export.heads import step_graphs
 from asr.features import FeatureConfig
+from asr.files import replacing
 from asr.lm.ngram import NGram
 from asr.lm.recurrent import RecurrentLM
 from asr.models.acoustic import AcousticModel, HeadConfig
@@ -40,6 +51,8 @@ from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
 from asr.train.checkpoint import BEST, LAST, MODEL_FILE
 
+_WRITTEN = {CONFIG, VOCABULARY, CARD, CHECKSUMS}  # by whoever makes a bundle
+
 
 def package_run(
     run: Path,
@@ -49,7 +62,7 @@ def package_run(
     language: str = "en",
     head: str | None = None,
     second: str | None = None,
-    int8: bool = True,
+    precision: Precision = "int8",
     lm: Path | None = None,
     lexicon: Path | None = None,
     rescorer: Path | None = None,
@@ -66,8 +79,8 @@ def package_run(
     `second` is the head that may help to rank what the first one found (`asr.decode.second`),
     `rescorer` a recurrent language model that may (`asr.decode.rescored`), by `asr lm export`;
     `punctuation` is what `asr punctuation export` wrote (`asr.punctuator`). `right_context` (rows
-    of features) is for networks in chunks; "all" hears whole utterances. The weights are kept in
-    float16, which halves them; the graph is made from the exact ones.
+    of features) is for networks in chunks; "all" hears whole utterances. The weights to train on
+    from are kept in float16; the graph is made from the exact ones, in its own `precision`.
 
     Raises TrainingError if the folder holds no run.
     """
@@ -87,7 +100,7 @@ def package_run(
         decoder = {"beam": 8, **(decoder or {})}  # each step runs a network
     if second is not None:
         _check_second(model, description, second)
-    files: dict[str, Path | bytes] = {**network_files(model, second, int8=int8)}
+    files: dict[str, Path | bytes] = {**_network_files(model, second, precision)}
     if second is not None:
         files[SECOND_VOCABULARY] = _vocabulary(description, second).to_json().encode()
     if lm is not None:
@@ -107,33 +120,102 @@ def package_run(
         language=language,
         features=features,
         frame_shift=features.frame_shift * model.encoder.config.rate(layer),
-        model=network_description(model, second, int8=int8),
+        model=_network_description(model, second, precision),
         decoder=dict(decoder or {}),
         training={**facts, "settings": description["training"]},
     )
     return Bundle.create(output, config, vocabulary, files, card or _card(config))
 
 
-def network_files(model: AcousticModel, second: str | None, *, int8: bool) -> dict[str, bytes]:
+def package_bundle(
+    source: Bundle,
+    output: Path,
+    *,
+    name: str,
+    precision: Precision | None = None,
+    model: AcousticModel | None = None,
+    training: Mapping[str, Any] | None = None,
+    card: str | None = None,
+) -> Bundle:
+    """Write `source` into the new folder `output`, with a graph of another `precision`.
+
+    That is made of the weights in the bundle, which are float16 (so fp16 loses nothing more), or of
+    another `model` that takes and gives the same; `training` and `card` can tell about it.
+
+    Raises ConfigError for a bundle without weights.
+    """
+    model = model or load_bundle(source)
+    second, config = _second(source), source.config
+    precision = precision or precision_of(source)
+    return Bundle.create(
+        output,
+        replace(
+            config,
+            name=name,
+            model=_network_description(model, second, precision),
+            training=config.training if training is None else training,
+        ),
+        source.vocabulary,
+        {
+            **{name: source.folder / name for name in source.files if name not in _WRITTEN},
+            **_network_files(model, second, precision),
+        },
+        source.card if card is None else card,
+    )
+
+
+def precision_of(bundle: Bundle) -> Precision:
+    """How the network of a bundle keeps its weights."""
+    weights = bundle.config.model["weights"]
+    return "fp32" if weights == "float32" else weights  # as it was called at first
+
+
+def save_network(bundle: Bundle, output: Path) -> None:
+    """Write the network of a bundle as an ONNX file that tells by itself what it takes and gives.
+
+    Its metadata are the settings of the `features`, the `symbols` of the outputs and perhaps
+    `second_symbols` (all JSON), `frame_shift` (s), and `precision`; see also `asr.export.to_onnx`.
+
+    Raises BundleError for a head that is not CTC: it is several graphs.
+    """
+    bundle.check_ctc("a single graph")
+    model = onnx.load(bundle.model_path)
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    facts["features"] = json.dumps(to_dict(bundle.config.features))
+    facts["symbols"] = json.dumps(bundle.vocabulary.symbols)
+    if second := bundle.second_vocabulary:
+        facts["second_symbols"] = json.dumps(second.symbols)
+    facts["frame_shift"] = str(bundle.config.frame_shift)
+    facts["precision"] = precision_of(bundle)
+    onnx.helper.set_model_props(model, facts)
+    with replacing(output) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+
+
+def _network_files(
+    model: AcousticModel, second: str | None, precision: Precision
+) -> dict[str, bytes]:
     """What a bundle holds of a network: its graphs, and its weights for training on."""
-    graph = to_onnx(model, second)
+    graphs = {ONNX: in_precision(to_onnx(model, second), precision)}
+    for name, step in step_graphs(model.head(), small=precision == "int8").items():
+        graphs[name] = halve(step) if precision == "fp16" else step
     weights = {k: v.half().contiguous() for k, v in model.state_dict().items()}
-    steps = step_graphs(model.head(), small=int8)
     return {
-        ONNX: (quantize(graph) if int8 else graph).SerializeToString(),
+        **{name: graph.SerializeToString() for name, graph in graphs.items()},
         WEIGHTS: save_tensors(weights),
-        **{name: step.SerializeToString() for name, step in steps.items()},
     }
 
 
-def network_description(model: AcousticModel, second: str | None, *, int8: bool) -> dict[str, Any]:
+def _network_description(
+    model: AcousticModel, second: str | None, precision: Precision
+) -> dict[str, Any]:
     """What `BundleConfig.model` says of a network."""
     return {
         "encoder": to_dict(model.encoder.config),
         "heads": {n: to_dict(h) for n, h in model.head_configs.items()},
         "second": second,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "weights": "int8" if int8 else "float32",
+        "weights": precision,
     }
 
 
@@ -174,6 +256,19 @@ def load_run(
 def run_features(run: Path) -> FeatureConfig:
     """What the network of a run reads, with the statistics of its training set."""
     return build(FeatureConfig, read_description(run)["features"])
+
+
+def _second(bundle: Bundle) -> str | None:
+    """The name of the head that helps to rank, which bundles from before it was noted lack."""
+    vocabulary = bundle.second_vocabulary
+    if vocabulary is None:
+        return None
+    heads: Mapping[str, Any] = bundle.config.model["heads"]
+    fitting = [name for name, h in list(heads.items())[1:] if h["classes"] == len(vocabulary)]
+    noted = bundle.config.model.get("second")
+    if noted is None and len(fitting) != 1:
+        raise BundleError(f"{bundle.folder} does not tell its second head", "export it again")
+    return noted or fitting[0]
 
 
 def _check_second(model: AcousticModel, description: Mapping[str, Any], second: str) -> None:

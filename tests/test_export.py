@@ -73,6 +73,31 @@ def test_eight_bits_are_close_and_a_quarter_of_the_size():
     assert np.abs(whole - quantised)[0].mean() < 0.05
 
 
+@pytest.mark.parametrize(
+    "name", ["bidirectional lstm", "bidirectional ligru", "conformer", "convolutional"]
+)
+def test_sixteen_bits_are_closer(name):
+    """Among them a cell whose weights are used inside a loop."""
+    torch.manual_seed(0)
+    config = CONFIGS[name]
+    model = AcousticModel(12, config, {"characters": HeadConfig(7, config.layers)}).eval()
+    randomize(model)
+    features, lengths = torch.randn(2, 30, 12), torch.tensor([30, 12])
+    graph = export.to_onnx(model)
+    before = graph.SerializeToString()
+    halved = run(export.in_precision(graph, "fp16"), features, lengths)[0]
+    assert graph.SerializeToString() == before
+    whole = run(export.in_precision(graph, "fp32"), features, lengths)[0]
+    assert 0 < np.abs(whole - halved)[0].max() < 0.01
+
+
+def test_sixteen_bits_are_half_of_the_size():
+    model = AcousticModel(64, EncoderConfig(128, 2), {"characters": HeadConfig(29, 2)}).eval()
+    graph = export.to_onnx(model)
+    halved = export.in_precision(graph, "fp16")
+    assert len(halved.SerializeToString()) < 0.51 * len(graph.SerializeToString())
+
+
 def test_the_second_head_is_an_output_of_its_own():
     torch.manual_seed(0)
     heads = {"phones": HeadConfig(5, 1), "characters": HeadConfig(7, 2)}

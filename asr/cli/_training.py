@@ -6,10 +6,32 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import click
+
 from asr.errors import MissingDependencyError
 
 TRAINING_PACKAGES = {"torch", "torchaudio", "hydra", "omegaconf", "jiwer", "safetensors", "onnx"}
 TRAINING_PACKAGES |= {"librosa", "tensorboard", "matplotlib", "optuna", "fsspec"}
+
+
+PRECISIONS = {
+    "int8": "Keep weights in 8 bits.  [default]",
+    "fp16": "Keep weights in 16 bits: half of the size; computed with in 32.",
+    "fp32": "Keep weights in 32 bits, as they were trained.",
+}
+
+
+def precision_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that choose `precision`: how an exported network keeps its weights."""
+
+    def choose(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+        return value or next(iter(PRECISIONS))
+
+    for name, explained in reversed(PRECISIONS.items()):
+        function = click.option(
+            f"--{name}", "precision", flag_value=name, help=explained, callback=choose
+        )(function)
+    return function
 
 
 def needs_training_extra(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,36 +1,52 @@
-"""`asr export`: a training run made into a bundle that transcribes."""
+"""`asr export`: a training run made into a bundle that transcribes, or into an ONNX file."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 
-from asr.cli._training import needs_training_extra
+from asr.cli._training import needs_training_extra, precision_options
+
+if TYPE_CHECKING:
+    from asr.bundle import Bundle
+
+_PATH = click.Path(path_type=Path)
+_EXAMPLES = """
+\b
+Examples:
+  asr export runs/default models/mine --lm lm.bin
+  asr export --onnx --fp16 runs/default mine.onnx
+  asr export --fp32 asr/bundled/en models/exact
+"""
+# What can be asked for if RUN is a bundle, and for a network alone.
+_OF_BUNDLE = {"run", "output", "onnx", "precision", "name"}
+_OF_NETWORK = {"run", "output", "onnx", "precision", "head", "second", "right_context"}
 
 
-@click.command(epilog="Example: asr export runs/default models/mine --lm lm.bin")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path))
+@click.command(epilog=_EXAMPLES)
+@click.argument("run", type=_PATH)
+@click.argument("output", type=_PATH)
+@click.option("--onnx", is_flag=True, help="Write the network alone, as a file for other programs.")
+@precision_options
 @click.option("--name", default=None, help="Name of the model [default: the folder's].")
 @click.option("--language", default="en", show_default=True, help="Language code.")
 @click.option("--head", default=None, help="The head that transcribes [default: the first].")
 @click.option("--second", default=None, help="A head that helps to rank what the first one found.")
-@click.option("--int8/--float32", default=True, show_default=True, help="Weights of the network.")
-@click.option("--lm", type=click.Path(path_type=Path), help="Word n-gram model of `asr lm`.")
-@click.option(
-    "--lexicon", type=click.Path(path_type=Path), help="Pronunciations, for a head of phones."
-)
+@click.option("--lm", type=_PATH, help="Word n-gram model of `asr lm`.")
+@click.option("--lexicon", type=_PATH, help="Pronunciations, for a head of phones.")
 @click.option(
     "--rescorer",
-    type=click.Path(path_type=Path),
+    type=_PATH,
     help="Recurrent language model (asr lm export) that helps to rank what was found.",
 )
 @click.option(
     "--punctuation",
-    type=click.Path(path_type=Path),
+    type=_PATH,
     help="What restores case and punctuation (asr punctuation export).",
 )
 @click.option(
@@ -42,46 +58,60 @@ from asr.cli._training import needs_training_extra
     show_default=True,
     help="Rows that a network in chunks hears behind each; 'all': whole utterances.",
 )
-@click.option("--card", type=click.Path(path_type=Path), help="The model card, in Markdown.")
+@click.option("--card", type=_PATH, help="The model card, in Markdown.")
+@click.pass_context
 @needs_training_extra
-def command(
-    run: Path,
-    output: Path,
-    name: str | None,
-    language: str,
-    head: str | None,
-    second: str | None,
-    int8: bool,
-    lm: Path | None,
-    lexicon: Path | None,
-    rescorer: Path | None,
-    punctuation: Path | None,
-    decoder: str,
-    right_context: str,
-    card: Path | None,
-) -> None:
-    """Make a bundle in the new folder OUTPUT from the training run in the folder RUN."""
-    from asr.packaging import package_run
+def command(context: click.Context, run: Path, output: Path, onnx: bool, **options: Any) -> None:
+    """Make a bundle in the new folder OUTPUT from the training run in the folder RUN.
 
-    bundle = package_run(
-        run,
-        output,
-        name=name or output.name,
-        language=language,
-        head=head,
-        second=second,
-        int8=int8,
-        lm=lm,
-        lexicon=lexicon,
-        rescorer=rescorer,
-        punctuation=punctuation,
-        decoder=json.loads(decoder),
-        right_context=_right_context(right_context),
-        card=card.read_text(encoding="utf-8") if card else "",
-    )
-    for file, size in bundle.files.items():
-        click.echo(f"{size / 1e6:8.2f} MB  {file}")
-    click.echo(f"{sum(bundle.files.values()) / 1e6:8.2f} MB  {bundle.folder}")
+    RUN may be a bundle too: OUTPUT is the same with a network of another precision, of which
+    --int8 is the fastest. With --onnx OUTPUT is an ONNX file whose metadata tell what the network
+    takes and gives.
+    """
+    from asr.bundle import CONFIG
+    from asr.packaging import save_network
+
+    is_bundle = (run / CONFIG).is_file()
+    _check_used(context, is_bundle, onnx)
+    options["name"] = options["name"] or output.name
+    if not onnx:
+        bundle = _make_bundle(run, output, is_bundle, options)
+        for file, size in bundle.files.items():
+            click.echo(f"{size / 1e6:8.2f} MB  {file}")
+        click.echo(f"{sum(bundle.files.values()) / 1e6:8.2f} MB  {bundle.folder}")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        save_network(_make_bundle(run, Path(folder), is_bundle, options), output)
+    click.echo(f"{output.stat().st_size / 1e6:8.2f} MB  {output}")
+
+
+def _check_used(context: click.Context, is_bundle: bool, onnx: bool) -> None:
+    """Refuse options that would say nothing."""
+    possible = set(context.params)
+    if is_bundle:
+        possible &= _OF_BUNDLE
+    if onnx:
+        possible &= _OF_NETWORK
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and name not in possible:
+            what = "a network alone" if onnx and name not in _OF_NETWORK else "a copy of a bundle"
+            raise click.UsageError(f"{parameter.opts[0]} says nothing about {what}")
+
+
+def _make_bundle(run: Path, output: Path, is_bundle: bool, options: dict[str, Any]) -> Bundle:
+    from asr.bundle import Bundle
+    from asr.packaging import package_bundle, package_run
+
+    if is_bundle:
+        name, precision = options["name"], options["precision"]
+        return package_bundle(Bundle.load(run), output, name=name, precision=precision)
+    options["decoder"] = json.loads(options["decoder"])
+    options["right_context"] = _right_context(options["right_context"])
+    card = options["card"]
+    options["card"] = card.read_text(encoding="utf-8") if card else ""
+    return package_run(run, output, **options)
 
 
 def _right_context(value: str) -> int | Literal["all", "trained"]:

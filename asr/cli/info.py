@@ -26,6 +26,8 @@ def command(model: str | None, as_json: bool) -> None:
     click.echo(f"{config.name}: {config.language}, in {bundle.folder}, intact")
     click.echo(f"hears    {config.features.sample_rate} Hz, {config.features.size} features")
     click.echo(f"writes   {len(vocabulary)} {vocabulary.kind} every {config.frame_shift:g} s")
+    if "weights" in config.model:
+        click.echo(f"weights  {config.model['weights']}")
     for title, settings in (("network", config.model), ("decoder", config.decoder)):
         click.echo(f"{title:8} {_one_line(settings)}")
     for name, size in bundle.files.items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from asr.cli._training import needs_training_extra
+from asr.cli._training import needs_training_extra, precision_options
 
 if TYPE_CHECKING:
     from asr.lm.backoff import BackoffModel
@@ -243,9 +243,9 @@ def info(model: Path) -> None:
 @command.command()
 @click.argument("run", type=_PATH)
 @click.argument("output", type=_PATH)
-@click.option("--int8/--float32", default=True, show_default=True, help="How weights are kept.")
+@precision_options
 @needs_training_extra
-def export(run: Path, output: Path, int8: bool) -> None:
+def export(run: Path, output: Path, precision: str) -> None:
     """Make one file (.onnx) of the recurrent model that was trained in the folder RUN.
 
     \b
@@ -253,6 +253,7 @@ def export(run: Path, output: Path, int8: bool) -> None:
       asr lm export runs/lm rnn.onnx
     """
     from asr.errors import LanguageModelError
+    from asr.export.graph import halve
     from asr.export.language import language_model_to_onnx
     from asr.files import replacing
     from asr.lm.recurrent import is_recurrent
@@ -260,7 +261,8 @@ def export(run: Path, output: Path, int8: bool) -> None:
 
     if not is_recurrent(output):
         raise LanguageModelError(f"{output}: its name does not tell its format", "name it *.onnx")
-    graph = language_model_to_onnx(*load_language_model(run), small=int8)
+    graph = language_model_to_onnx(*load_language_model(run), small=precision == "int8")
+    graph = halve(graph) if precision == "fp16" else graph
     with replacing(output) as temporary:
         temporary.write_bytes(graph.SerializeToString())
     click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB", err=True)

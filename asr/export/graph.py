@@ -152,3 +152,25 @@ def merge_constants(model: onnx.ModelProto) -> onnx.ModelProto:
                 node.input[i] = same.get(name, name)
             graphs += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
     return model
+
+
+def halve(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph with its matrices in float16, which is half of the size and no more.
+
+    ONNX Runtime casts them back once, as it loads the graph: arithmetic, speed and memory are those
+    of float32.
+    """
+    halved = onnx.ModelProto()
+    halved.CopyFrom(model)
+    casts = []
+    for tensor in halved.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if array.dtype == np.float32 and array.ndim > 1:
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}_half"))
+            casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *halved.graph.node]
+    del halved.graph.node[:]
+    halved.graph.node.extend(nodes)
+    onnx.checker.check_model(halved)
+    return halved

@@ -89,9 +89,9 @@ def test_a_network_of_other_size_is_refused_with_what_to_set(run, base, tmp_path
         make_trainer(build(TrainingConfig, settings))
 
 
-@pytest.mark.parametrize("int8", [True, False])
-def test_all_but_the_network_is_copied_and_the_graph_equals_it(run, tones, tmp_path, int8):
-    whole = package_run(run, tmp_path / "whole", name="whole", second="copy", int8=int8)
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_all_but_the_network_is_copied_and_the_graph_equals_it(run, tones, tmp_path, precision):
+    whole = package_run(run, tmp_path / "whole", name="whole", second="copy", precision=precision)
     note(whole.folder, "lm.bin", b"not read here")
     bundle = compress_model(whole.folder, tmp_path / "light", cells=20, rank=12)
     assert bundle.files.keys() == {*whole.files, "lm.bin"}
@@ -108,7 +108,7 @@ def test_all_but_the_network_is_copied_and_the_graph_equals_it(run, tones, tmp_p
         )
     for got, name in zip(heads, ("characters", "copy"), strict=True):
         difference = np.abs(got - expected[name][0][0].numpy())
-        assert difference.mean() < (0.1 if int8 else 1e-2)  # stored in float16
+        assert difference.mean() < (0.1 if precision == "int8" else 1e-2)  # stored in float16
 
 
 def note(folder: Path, name: str, content: bytes) -> None:

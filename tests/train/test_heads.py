@@ -49,7 +49,9 @@ def test_from_training_to_transcribing_without_torch(heads, second, make, settin
     assert all(np.isfinite(losses))
     assert not any("blank_ratio" in record for record in log)
     decoder = {"second_weight": 0.3} if second else {}
-    bundle = package_run(run, run / "model", name="m", int8=False, second=second, decoder=decoder)
+    bundle = package_run(
+        run, run / "model", name="m", precision="fp32", second=second, decoder=decoder
+    )
     model, vocabulary, _ = load_run(run)
     greedy, beam = Recognizer(bundle, decoder="greedy"), Recognizer(bundle)
     waveform = audio.read(read_manifest(tones)[0].audio_filepath)

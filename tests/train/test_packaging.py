@@ -1,5 +1,7 @@
 """A run becomes a bundle that hears what the network hears."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,18 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from asr import audio  # noqa: E402
+from asr.cli import main  # noqa: E402
 from asr.data.manifest import read_manifest  # noqa: E402
 from asr.decode.greedy import GreedyDecoder  # noqa: E402
 from asr.engine import Chunks, OnnxEngine  # noqa: E402
 from asr.errors import BundleError, ConfigError, TrainingError  # noqa: E402
 from asr.features import Features  # noqa: E402
-from asr.packaging import load_run, package_run  # noqa: E402
+from asr.packaging import (  # noqa: E402
+    load_bundle,
+    load_run,
+    package_bundle,
+    package_run,
+)
 from asr.plots import learning_curves, save, spikes  # noqa: E402
 from asr.recognizer import Recognizer  # noqa: E402
 
@@ -45,7 +53,7 @@ def heard(bundle, waveform: np.ndarray) -> np.ndarray:
 
 
 def test_the_bundle_equals_the_network_and_reads_its_tones(run, tones, tmp_path):
-    bundle = package_run(run, tmp_path / "model", name="tones", int8=False)
+    bundle = package_run(run, tmp_path / "model", name="tones", precision="fp32")
     model, vocabulary, facts = load_run(run)
     assert bundle.vocabulary == vocabulary
     assert facts["epochs"] == 30
@@ -64,7 +72,7 @@ def test_the_bundle_equals_the_network_and_reads_its_tones(run, tones, tmp_path)
 
 
 def test_another_head_can_transcribe(run, tmp_path):
-    bundle = package_run(run, tmp_path / "model", name="low", head="copy", int8=True)
+    bundle = package_run(run, tmp_path / "model", name="low", head="copy")
     assert bundle.config.model["weights"] == "int8"
     with pytest.raises(TrainingError, match="no head 'phones'"):
         package_run(run, tmp_path / "other", name="x", head="phones")
@@ -77,6 +85,78 @@ def test_punctuation_comes_along(run, writing_tone_bundle, tmp_path):
     with pytest.raises(BundleError, match="no model of punctuation"):
         package_run(run, tmp_path / "other", name="x", punctuation=bundle.model_path)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_bundle_gives_one_of_another_precision(run, tones, tmp_path):
+    waveform = audio.read(read_manifest(tones)[0].audio_filepath)
+    source = package_run(run, tmp_path / "int8", name="tones", head="copy", second="characters")
+    for precision, most in (("fp16", 0.01), ("fp32", 0.01), ("int8", 0.5)):
+        bundle = package_bundle(source, tmp_path / f"to-{precision}", name="n", precision=precision)
+        direct = package_run(
+            run,
+            tmp_path / f"run-{precision}",
+            name="n",
+            head="copy",
+            second="characters",
+            precision=precision,
+        )
+        assert bundle.config.model["weights"] == direct.config.model["weights"] == precision
+        assert bundle.second_vocabulary == direct.second_vocabulary
+        assert bundle.files.keys() == direct.files.keys()
+        features = [Features(bundle.config.features)(waveform)]
+        engines = (OnnxEngine(path.model_path) for path in (bundle, direct))
+        (got,), (expected,) = (engine.all_log_probs(features) for engine in engines)
+        assert len(got) == 2
+        for one, other in zip(got, expected, strict=True):
+            np.testing.assert_allclose(one, other, atol=most)
+
+
+def test_an_older_bundle_tells_its_second_head_by_its_size(run, tmp_path):
+    bundle = package_run(run, tmp_path / "model", name="tones", second="copy")
+    described = {name: value for name, value in bundle.config.model.items() if name != "second"}
+    older = replace(
+        bundle, config=replace(bundle.config, model={**described, "weights": "float32"})
+    )
+    newer = package_bundle(older, tmp_path / "newer", name="tones")
+    assert newer.config.model == {**bundle.config.model, "weights": "fp32"}
+    heads = {**described["heads"], "third": described["heads"]["copy"]}
+    older = replace(bundle, config=replace(bundle.config, model={**described, "heads": heads}))
+    with pytest.raises(BundleError, match="does not tell its second head"):
+        package_bundle(older, tmp_path / "other", name="tones", model=load_bundle(bundle))
+
+
+def test_the_network_alone_tells_what_it_takes_and_gives(run, tmp_path, capsys):
+    onnx = pytest.importorskip("onnx")
+    sizes = {}
+    for precision in ("fp32", "fp16", "int8"):
+        file = tmp_path / f"{precision}.onnx"
+        asr(capsys, "export", "--onnx", f"--{precision}", "--second", "copy", run, file)
+        told = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+        assert told["precision"] == precision
+        assert json.loads(told["features"])["n_mels"] == 20
+        assert json.loads(told["symbols"]) == json.loads(told["second_symbols"])
+        assert float(told["frame_shift"]) == pytest.approx(0.03)
+        assert len(OnnxEngine(file).all_log_probs([np.zeros((5, 60), np.float32)])[0]) == 2
+        sizes[precision] = file.stat().st_size
+    assert sizes["int8"] < sizes["fp16"] < sizes["fp32"]
+
+
+def test_what_says_nothing_about_the_output_is_refused(run, tmp_path, capsys):
+    _, status = asr(capsys, "export", "--onnx", "--lm", "lm.bin", run, tmp_path / "a.onnx")
+    assert status == 2
+    asr(capsys, "export", "--fp16", run, tmp_path / "bundle")
+    out, _ = asr(capsys, "info", tmp_path / "bundle")
+    assert "weights  fp16\n" in out
+    _, status = asr(capsys, "export", "--head", "copy", tmp_path / "bundle", tmp_path / "b")
+    assert status == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
+
+
+def asr(capsys, *arguments) -> tuple[str, int]:
+    """What `asr ARGUMENTS` prints, and its exit status."""
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    return capsys.readouterr().out, int(end.value.code or 0)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
@@ -92,7 +172,7 @@ def test_pictures_are_drawn(run, tones, tmp_path):
     ]
     assert all(len(axes.lines[0].get_xdata()) >= 30 for axes in figure.axes)
     save(figure, tmp_path / "curves.png")
-    bundle = package_run(run, tmp_path / "model", name="tones", int8=False)
+    bundle = package_run(run, tmp_path / "model", name="tones", precision="fp32")
     waveform = audio.read(read_manifest(tones)[0].audio_filepath)
     picture = spikes(
         waveform,

@@ -51,7 +51,7 @@ def test_a_row_trains_sequence_by_sequence_and_becomes_a_bundle(row, sample):
     losses = [record["loss"] for record in log if record["kind"] == "train"]
     assert len(losses) == 16
     assert sum(losses[-4:]) < 0.95 * sum(losses[:4])
-    bundle = package_run(run, run / "bundle", name=row, int8=False)
+    bundle = package_run(run, run / "bundle", name=row, precision="fp32")
     assert set(Bundle.load(bundle.folder).vocabulary.symbols[1:]) == set(TIMIT_61)
 
 

@@ -52,7 +52,7 @@ def test_new_letters_cost_nothing_of_the_old_ones(make, run, tmp_path, capsys):
 
 def test_a_bundle_is_as_good(make, run, tmp_path):
     pytest.importorskip("onnx")
-    bundle = package_run(run, tmp_path / "bundle", name="tiny", int8=False)
+    bundle = package_run(run, tmp_path / "bundle", name="tiny", precision="fp32")
     trainer = start(make, tmp_path / "second", bundle.folder, "abcde")
     known = checkpoint.load_weights(run / "best.safetensors")
     for name, tensor in trainer.model.state_dict().items():
