@@ -89,6 +89,12 @@ class FeatureConfig:
         """Seconds from one output row to the next."""
         return self.hop * self.stride
 
+    def n_samples(self, rows: int) -> int:
+        """Samples that a stream must have been fed for so many output rows."""
+        window, hop = _window_and_hop(self)
+        frames = (rows - 1) * self.stride + self.stack + _DeltaStage.REACH * self.deltas
+        return window + (frames - 1) * hop
+
     def n_rows(self, duration: float) -> int:
         """Output rows for `duration` seconds of audio."""
         samples = round(duration * self.sample_rate)

@@ -19,34 +19,39 @@ Or with the network's work taken together over many streams, as a server does:
     jobs = stream.push(block)
     outputs = recognizer.run_batch(jobs)     # of any number of streams; no stream sees another
     events = stream.accept(outputs)
+
+`pushing` and `accepting` are the same in smaller steps: the work of the detector of speech can be
+taken together, too, and a long search can wait for what is more urgent.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from asr import audio
 from asr.audio import Resampler, Waveform
 from asr.decode.words import Partial
-from asr.engine import ChunkedUtterance, Chunks, Engine, Heads, Job
+from asr.engine import Engine, Heads, Job
 from asr.errors import AudioError, ConfigError
 from asr.features import Features
+from asr.hearing import Heard, InChunks, InStretches
 from asr.punctuator import Punctuator
 from asr.recognizer import Decoder, DecoderStream, to_segment
 from asr.types import Segment, StreamEvent
-from asr.vad import Segmenter, Speech, VadConfig
+from asr.vad import Array, Detector, Segmenter, Speech, VadConfig
 
 LOUDEST = 64.0  # a sample beyond is no float in [-1, 1], but most likely a 16-bit integer
 _PIECE_SECONDS = 1.0  # a larger block is taken in piece by piece
-# A network of whole utterances hears each stretch of speech with its surroundings for a draft.
-_DRAFT_SECONDS, _BEFORE_SECONDS, _AFTER_SECONDS = 0.48, 1.44, 0.48
 _DRAFT_BEAM = 100  # prefixes: drafts are searched with less care than finals
+_SEARCH_FRAMES = 16  # of a final, at a time: some milliseconds
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -75,14 +80,6 @@ class EndpointConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """More of the segment that goes on: of a job's output the rows from `skip` on, `take` many."""
-
-    skip: int = 0
-    take: int | None = None  # all
-
-
-@dataclass(frozen=True, slots=True)
 class _Closed:
     """A segment is complete. A job's output, if it `has_job`, is that of its rest if it `goes_on`
     what was heard before, else that of the whole.
@@ -102,7 +99,7 @@ class _Moment:
     speaking: int | None
 
 
-_Step: TypeAlias = _Heard | _Closed | _Moment
+_Step: TypeAlias = Heard | _Closed | _Moment
 
 
 class Stream:
@@ -113,7 +110,7 @@ class Stream:
     before.
     """
 
-    _open: _Windows | _Chunks | None  # the segment that goes on, once it is certainly one
+    _open: InStretches | InChunks | None  # the segment that goes on, once it is certainly one
     _steps: list[_Step]  # what was pushed and is not yet accepted
     _search: DecoderStream | None  # in the segment that goes on,
     _n_heard: int  # of so many frames of which it has heard,
@@ -210,10 +207,28 @@ class Stream:
         Then `accept` the outputs of all these jobs before the next `push`. Raises AudioError, and
         takes in nothing, for what are no samples.
         """
+        steps = self.pushing(block)
+        answer = None
+        while True:
+            try:
+                detector, windows = steps.send(answer)
+            except StopIteration as end:
+                return end.value
+            answer = detector(windows)
+
+    def pushing(
+        self, block: np.ndarray
+    ) -> Generator[tuple[Detector, Array], Array | None, list[Job]]:
+        """`push` in steps: each yields a detector of speech and what it shall judge, and is to be
+        sent its answer (`asr.vad.detect_together`).
+        """
         jobs: list[Job] = []
         for piece in self._pieces(block):
             self._fed += len(piece)
-            self._hear(self._resampler.feed(piece), jobs)
+            windows = self._segmenter.take(self._resampler.feed(piece))
+            probabilities = yield self._segmenter.detector, windows
+            assert probabilities is not None
+            self._hear(probabilities, jobs)
         self._waiting = True
         return jobs
 
@@ -221,7 +236,8 @@ class Stream:
         """First third of `flush`; see `push`."""
         self._check_ready()
         jobs: list[Job] = []
-        self._hear(self._resampler.finish(), jobs)
+        windows = self._segmenter.take(self._resampler.finish())
+        self._hear(self._segmenter.detector(windows), jobs)
         for speech in self._segmenter.finish():
             self._close_segment(speech, jobs)
         self._waiting = self._ending = True
@@ -232,19 +248,23 @@ class Stream:
 
         `outputs`: of each job, in order, what `Recognizer.run_batch` gave.
         """
+        return _run_through(self.accepting(outputs))
+
+    def accepting(self, outputs: Sequence[Heads]) -> Generator[None, None, list[StreamEvent]]:
+        """`accept` in steps of some milliseconds, where it takes longer."""
         if not self._waiting:
             raise AudioError("the stream: nothing was pushed that could be accepted")
-        self._waiting = False
         heads = iter(outputs)
         events: list[StreamEvent] = []
         steps, self._steps = self._steps, []
         for step in steps:
-            if isinstance(step, _Heard):
+            if isinstance(step, Heard):
                 self._hear_more(step, next(heads))
             elif isinstance(step, _Closed):
-                self._add(step, next(heads) if step.has_job else None)
+                yield from self._add(step, next(heads) if step.has_job else None)
             else:
                 events += self._check_rules(step)
+        self._waiting = False
         if self._ending:
             if self._said:
                 events.append(self._final(0))
@@ -281,9 +301,9 @@ class Stream:
 
     # What is heard, and what the network shall do about it.
 
-    def _hear(self, samples: Waveform, jobs: list[Job]) -> None:
+    def _hear(self, probabilities: Array, jobs: list[Job]) -> None:
         segmenter = self._segmenter
-        for speech in segmenter.steps(samples):
+        for speech in segmenter.steps(probabilities):
             if speech is not None:
                 self._close_segment(speech, jobs)
             self._steps.append(
@@ -298,28 +318,28 @@ class Stream:
             jobs.append(job)
             self._steps.append(step)
 
-    def _open_segment(self, start: int) -> _Windows | _Chunks:
+    def _open_segment(self, start: int) -> InStretches | InChunks:
         if self._engine.chunks is not None:
-            return _Chunks(self._features, self._engine.utterance(), self._engine.chunks, start)
-        return _Windows(
-            self._features, round(self._frame_shift / self._features.frame_shift), start
-        )
+            return InChunks(self._features, self._engine.utterance(), self._engine.chunks, start)
+        rate = round(self._frame_shift / self._features.frame_shift)
+        return InStretches(self._features, rate, start)
 
     def _close_segment(self, speech: Speech, jobs: list[Job]) -> None:
         opened, self._open = self._open, None
+        goes_on = False
         # What was cut for its length may be shorter than what was heard of it.
-        goes_on = isinstance(opened, _Chunks) and speech.end >= opened.end
-        if isinstance(opened, _Chunks) and goes_on:
-            job = opened.rest(speech)
-        else:
+        if opened is None or speech.end < opened.end:
             job = Job(self._features(speech.waveform))
+        else:
+            goes_on = isinstance(opened, InChunks)
+            job = opened.rest(speech)
         has_job = goes_on or len(job.features) > 0
         jobs += [job] if has_job else []
         self._steps.append(_Closed(speech, has_job, goes_on))
 
     # What the network has said, and what follows from it.
 
-    def _hear_more(self, step: _Heard, heads: Heads) -> None:
+    def _hear_more(self, step: Heard, heads: Heads) -> None:
         """Search on in the segment that goes on."""
         if self._search is None:
             self._search = self._draft_decoder.stream(self._frame_shift)
@@ -335,14 +355,17 @@ class Stream:
                 stable = found.stable
         self._found = Partial(found.text, stable)
 
-    def _add(self, step: _Closed, heads: Heads | None) -> None:
-        """A segment is complete: search its words with all care."""
+    def _add(self, step: _Closed, heads: Heads | None) -> Iterator[None]:
+        """A segment is complete: search its words with all care, some frames at a time."""
         search = self._search if step.goes_on else None
         self._search, self._n_heard, self._found = None, 0, Partial("", "")
         if heads is None:
             return
         search = search or self._decoder.stream(self._frame_shift)
-        search.feed(*heads)
+        for first in range(0, len(heads[0]), _SEARCH_FRAMES):
+            yield
+            search.feed(*(head[first : first + _SEARCH_FRAMES] for head in heads))
+        yield
         hypothesis = search.finish()[0]
         if hypothesis.words:
             if not self._said:
@@ -396,63 +419,12 @@ class Stream:
         return (self._origin + sample) / audio.SAMPLE_RATE
 
 
-class _Windows:
-    """A segment that goes on, for a network of whole utterances: stretch by stretch, each with some
-    of what is before and after it. The cost of a draft does not depend on how long the segment is.
-
-    `rate`: rows of features for one of output.
-    """
-
-    def __init__(self, features: Features, rate: int, start: int):
-        self.start = self.end = start  # samples
-        self._features, self._rate = features.stream(), rate
-        self._stretch, self._before, self._after = (
-            round(seconds / features.frame_shift / rate) * rate
-            for seconds in (_DRAFT_SECONDS, _BEFORE_SECONDS, _AFTER_SECONDS)
-        )
-        self._rows = np.zeros((0, features.config.size), np.float32)  # from `_first` on
-        self._first = 0
-        self._done = 0  # rows that have been drafted
-
-    def feed(self, samples: Waveform) -> Iterator[tuple[Job, _Heard]]:
-        """Add samples `(n,)`; what the network shall do, and what is new in its output."""
-        self.end += len(samples)
-        self._rows = np.concatenate([self._rows, self._features.feed(samples)])
-        while self._done + self._stretch + self._after <= self._first + len(self._rows):
-            begin = self._done - self._first
-            rows = self._rows[: begin + self._stretch + self._after]
-            yield Job(rows), _Heard(begin // self._rate, self._stretch // self._rate)
-            self._done += self._stretch
-            dropped = max(0, self._done - self._before - self._first)
-            self._rows, self._first = self._rows[dropped:], self._first + dropped
-
-
-class _Chunks:
-    """A segment that goes on, for a network that hears it chunk by chunk, each row once."""
-
-    def __init__(self, features: Features, utterance: ChunkedUtterance, chunks: Chunks, start: int):
-        self.start = self.end = start  # samples
-        self._features, self._utterance = features.stream(), utterance
-        self._chunks = chunks
-        self._rows = np.zeros((0, features.config.size), np.float32)  # for the next job
-        self._before = 0  # rows that the network has but could not yet begin a chunk with
-
-    def feed(self, samples: Waveform) -> Iterator[tuple[Job, _Heard]]:
-        """Add samples `(n,)`; what the network shall do, and what is new in its output."""
-        self.end += len(samples)
-        self._rows = np.concatenate([self._rows, self._features.feed(samples)])
-        size = self._chunks.size
-        n_chunks = (self._before + len(self._rows) - self._chunks.right_context) // size
-        if n_chunks > 0:
-            yield Job(self._rows, self._utterance, last=False), _Heard()
-            self._before += len(self._rows) - n_chunks * size
-            self._rows = self._rows[:0]
-
-    def rest(self, speech: Speech) -> Job:
-        """What the network has not heard yet of the segment, which is complete."""
-        samples = speech.waveform[self.end - self.start :]
-        rows = [self._rows, self._features.feed(samples), self._features.finish()]
-        return Job(np.concatenate(rows), self._utterance)
+def _run_through(steps: Generator[None, None, _T]) -> _T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def _check_samples(block: np.ndarray, time: float, rate: int) -> None:

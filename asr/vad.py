@@ -7,7 +7,7 @@ padding make segments of them. Memory is bounded by the longest segment.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.errors import ConfigError, MissingDependencyError
-from asr.silero import WINDOW, SileroDetector
+from asr.silero import WINDOW, SileroDetector, detect
 
 SAMPLE_RATE = 16_000
 _QUIET_HOP = SAMPLE_RATE // 100  # samples: how finely the quietest point is looked for
@@ -66,6 +66,8 @@ class Speech:
 class Segmenter:
     """A stream of 16 kHz samples in, segments of speech out.
 
+    detector: what judges the windows; it remembers those before.
+
     >>> segmenter = Segmenter(VadConfig(detector="none"))
     >>> [speech] = segmenter.feed(np.zeros(16_000, np.float32)) + segmenter.finish()
     >>> speech.start, speech.end
@@ -74,7 +76,7 @@ class Segmenter:
 
     def __init__(self, config: VadConfig | None = None):
         self._config = config = config or VadConfig()
-        self._detector = _detector(config)
+        self.detector = _detector(config)
         self._padding = round(config.padding * SAMPLE_RATE)
         self._max_length = round(config.max_length * SAMPLE_RATE)
         self._samples = np.zeros(0, np.float32)  # the last of what was fed, from `_origin` on
@@ -111,15 +113,22 @@ class Segmenter:
 
     def feed(self, waveform: Array) -> list[Speech]:
         """Add samples `(n,)`; return the segments that are complete by now."""
-        return [speech for speech in self.steps(waveform) if speech is not None]
+        probabilities = self.detector(self.take(waveform))
+        return [speech for speech in self.steps(probabilities) if speech is not None]
 
-    def steps(self, waveform: Array) -> Iterator[Speech | None]:
-        """As `feed`, one window after the other: the segment that each completes, or None."""
+    def take(self, waveform: Array) -> Array:
+        """First part of `feed`: add samples `(n,)`; the windows `(m, WINDOW)` to be judged next.
+
+        `detector`, or `detect_together`, tells their probabilities; `steps` wants them.
+        """
         self._samples = np.concatenate([self._samples, waveform])
         judged = self._judged - self._origin
         n_windows = (len(self._samples) - judged) // WINDOW
-        windows = self._samples[judged : judged + n_windows * WINDOW].reshape(n_windows, WINDOW)
-        yield from self._judge(windows)
+        return self._samples[judged : judged + n_windows * WINDOW].reshape(n_windows, WINDOW)
+
+    def steps(self, probabilities: Array) -> Iterator[Speech | None]:
+        """Last part of `feed`, one window after the other: the segment that each completes."""
+        yield from self._judge(probabilities)
         keep_from = self._judged - self._padding if self._start is None else self._start
         dropped = max(keep_from, self._last_end, self._origin) - self._origin
         self._samples, self._origin = self._samples[dropped:], self._origin + dropped
@@ -130,15 +139,15 @@ class Segmenter:
         end = self._judged + len(rest)
         found: list[Speech] = []
         if len(rest):
-            last = self._judge(np.pad(rest, (0, WINDOW - len(rest)))[None])
+            last = self._judge(self.detector(np.pad(rest, (0, WINDOW - len(rest)))[None]))
             found += [speech for speech in last if speech is not None]
             self._judged = end
         if self._start is not None and (speech := self._close(end)) is not None:
             found.append(speech)
         return found
 
-    def _judge(self, windows: Array) -> Iterator[Speech | None]:
-        for probability in self._detector(windows):
+    def _judge(self, probabilities: Array) -> Iterator[Speech | None]:
+        for probability in probabilities:
             begin, self._judged = self._judged, self._judged + WINDOW
             yield self._take_in(probability, begin)
 
@@ -188,6 +197,20 @@ def find_speech(blocks: Iterable[Array], config: VadConfig | None = None) -> Ite
     for block in blocks:
         yield from segmenter.feed(block)
     yield from segmenter.finish()
+
+
+def detect_together(requests: Sequence[tuple[Detector, Array]]) -> list[Array]:
+    """The probabilities `(n,)` of each detector for its windows `(n, WINDOW)`; Silero's at once."""
+    found: dict[int, Array] = {}
+    silero: dict[int, tuple[SileroDetector, Array]] = {}
+    for number, (detector, windows) in enumerate(requests):
+        if isinstance(detector, SileroDetector):
+            silero[number] = detector, windows
+        else:
+            found[number] = detector(windows)
+    if silero:
+        found.update(zip(silero, detect(*zip(*silero.values(), strict=True)), strict=True))
+    return [found[number] for number in range(len(requests))]
 
 
 class EnergyDetector:

@@ -1,7 +1,9 @@
 """The recogniser's work for many live streams, on one thread of its own.
 
-What streams hand in within a few milliseconds is computed together. Streams know nothing of each
-other: not when they are cut off, and not when one of them fails.
+What streams hand in within a few milliseconds is computed together. The search for a final takes
+longer than all else: it is done in slices, between which what has come in meanwhile goes first, so
+that nobody's partial waits for somebody else's final. Streams know nothing of each other: not when
+they are cut off, and not when one of them fails.
 """
 
 from __future__ import annotations
@@ -11,19 +13,22 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from asr.audio import Waveform
 from asr.engine import Heads, Job
 from asr.recognizer import Recognizer
 from asr.stream import Stream
 from asr.types import StreamEvent
+from asr.vad import Array, Detector, detect_together
 
 MOST_STREAMS = 64  # in one batch
 
 
-@dataclass
+@dataclass(eq=False)
 class _Task:
     """`block` is what a stream shall hear next; None: its utterance shall end."""
 
@@ -33,7 +38,10 @@ class _Task:
     done: asyncio.Future[list[StreamEvent]]
     jobs: list[Job] = field(default_factory=list)
     outputs: list[Heads] = field(default_factory=list)
-    events: list[StreamEvent] = field(default_factory=list)
+    # The steps of what is being done, and what the last one asked for.
+    pushing: Generator[tuple[Detector, Array], Array | None, list[Job]] | None = None
+    question: tuple[Detector, Array] | None = None
+    accepting: Generator[None, None, list[StreamEvent]] | None = None
     busy: float = 0.0  # seconds of computing
 
     def answer(self, result: list[StreamEvent] | Exception) -> None:
@@ -67,6 +75,7 @@ class Batcher:
         self._wait = wait
         self._on_batch = on_batch
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._long: deque[_Task] = deque()  # in the middle of a long search, in turn
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
 
@@ -95,33 +104,74 @@ class Batcher:
         return await task.done, task.busy
 
     def _run(self) -> None:
-        while (first := self._tasks.get()) is not None:
-            batch, more = self._gather(first)
-            self._on_batch(len(batch))
-            self._compute(batch)
-            if not more:
-                return
+        more = True
+        while more or self._long:
+            if more:
+                batch, more = self._gather()
+                if batch:
+                    self._on_batch(len(batch))
+                    self._compute(batch)
+            if self._long:
+                task = self._long.popleft()
+                if self._go_on(task):
+                    self._long.append(task)
 
-    def _gather(self, first: _Task) -> tuple[list[_Task], bool]:
-        """The tasks of a batch; False if they are the last."""
-        batch, deadline = [first], time.monotonic() + self._wait
+    def _gather(self) -> tuple[list[_Task], bool]:
+        """The tasks of a batch; False if they are the last.
+
+        Waits for the first unless there is other work, and then a little for more.
+        """
+        batch: list[_Task] = []
+        wait = 0.0 if self._long else None
+        deadline = 0.0
         while len(batch) < MOST_STREAMS:
             try:
-                task = self._tasks.get(timeout=max(0.0, deadline - time.monotonic()))
+                task = self._tasks.get(timeout=wait)
             except queue.Empty:
                 break
             if task is None:
                 return batch, False
             batch.append(task)
+            deadline = deadline or time.monotonic() + (0.0 if self._long else self._wait)
+            wait = max(0.0, deadline - time.monotonic())
         return batch, True
 
     def _compute(self, batch: Sequence[_Task]) -> None:
-        pushed = [task for task in batch if self._step(task, self._push)]
+        for task in batch:
+            self._finish_others(task.stream)
+        pushed = self._push(batch)
         # The shortest first: a partial does not wait for somebody's final.
         pushed.sort(key=lambda task: sum(len(job.features) for job in task.jobs))
         for task in self._network(pushed):
-            if self._step(task, self._accept):
-                task.answer(task.events)
+            if self._step(task, self._begin_accepting) and self._go_on(task):
+                self._long.append(task)
+
+    def _finish_others(self, stream: Stream) -> None:
+        """What a stream was asked before, and nobody may wait for any more, is done before."""
+        for task in [task for task in self._long if task.stream is stream]:
+            self._long.remove(task)
+            while self._go_on(task):
+                pass
+
+    def _push(self, batch: Sequence[_Task]) -> list[_Task]:
+        """Let the streams hear their blocks, and judge together where speech is."""
+        pushed = [task for task in batch if self._step(task, self._begin_pushing)]
+        while asking := [task for task in pushed if task.question is not None]:
+            begin = time.perf_counter()
+            answers: Sequence[Array | None] = [None] * len(asking)
+            # Where one stream's windows cannot be judged, each is judged alone: the others go on.
+            with contextlib.suppress(Exception):
+                answers = detect_together([task.question for task in asking if task.question])
+            shared = (time.perf_counter() - begin) / len(asking)
+            for task, answer in zip(asking, answers, strict=True):
+                task.busy += shared
+                if not self._step(task, partial(self._push_on, answer)):
+                    pushed.remove(task)
+        return pushed
+
+    def _go_on(self, task: _Task) -> bool:
+        """One slice of what a stream makes of its outputs; False if that was the last."""
+        return self._step(task, self._accept) and task.accepting is not None
 
     def _step(self, task: _Task, step: Callable[[_Task], None]) -> bool:
         """Take a step for one stream; whatever it raises is told to that stream alone."""
@@ -134,14 +184,34 @@ class Batcher:
         task.busy += time.perf_counter() - begin
         return True
 
-    def _push(self, task: _Task) -> None:
+    def _begin_pushing(self, task: _Task) -> None:
         if task.block is None:
             task.jobs = task.stream.push_end()
         else:
-            task.jobs = task.stream.push(task.block)
+            task.pushing = task.stream.pushing(task.block)
+            self._push_on(None, task)
+
+    def _push_on(self, answer: Array | None, task: _Task) -> None:
+        assert task.pushing is not None
+        if answer is None and task.question is not None:
+            detector, windows = task.question
+            answer = detector(windows)
+        task.question = None
+        try:
+            task.question = task.pushing.send(answer)
+        except StopIteration as end:
+            task.jobs = end.value
+
+    def _begin_accepting(self, task: _Task) -> None:
+        task.accepting = task.stream.accepting(task.outputs)
 
     def _accept(self, task: _Task) -> None:
-        task.events = task.stream.accept(task.outputs)
+        assert task.accepting is not None
+        try:
+            next(task.accepting)
+        except StopIteration as end:
+            task.accepting = None
+            task.answer(end.value)
 
     def _network(self, tasks: list[_Task]) -> list[_Task]:
         """Fill in the outputs; return the tasks for which that was possible."""

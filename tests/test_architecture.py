@@ -21,7 +21,7 @@ LAYERS = [
     {"features", "silero", "vad"},
     {"data", "models", "lm", "decode"},
     {"bundle", "engine", "metrics", "punctuator", "export"},
-    {"train", "recognizer", "stream", "tuning", "aligner"},
+    {"train", "recognizer", "hearing", "stream", "tuning", "aligner"},
     {"report", "plots", "packaging", "compression", "diagnostics", "uncertainty", "microphone"}
     | {"doctor"},
     {"cli", "__main__"},

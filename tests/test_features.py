@@ -32,6 +32,14 @@ def test_stream_equals_whole(config, n_samples, seed):
     np.testing.assert_array_equal(streamed, whole)
 
 
+@pytest.mark.parametrize("config", [FeatureConfig.modern(), FeatureConfig.graves()])
+@pytest.mark.parametrize("rows", [1, 7])
+def test_how_many_samples_rows_take(config, rows):
+    needed = config.n_samples(rows)
+    assert len(Features(config).stream().feed(np.zeros(needed, np.float32))) == rows
+    assert len(Features(config).stream().feed(np.zeros(needed - 1, np.float32))) == rows - 1
+
+
 def test_filter_bank_equals_kaldi():
     torch = pytest.importorskip("torch")
     kaldi = pytest.importorskip("torchaudio").compliance.kaldi

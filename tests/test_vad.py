@@ -175,3 +175,22 @@ def test_foreign_weights_are_refused() -> None:
 def test_contradictory_settings(settings: dict) -> None:
     with pytest.raises(ConfigError, match="vad: "):
         VadConfig(**settings)
+
+
+def test_streams_are_judged_together_as_alone() -> None:
+    rng = np.random.default_rng(0)
+    counts = [(3, 0, 2), (0, 4, 1), (5, 1, 0), (0, 0, 0)]  # windows of each stream, call by call
+    sound = 0.1 * rng.standard_normal((3, 8, silero.WINDOW)).astype(np.float32)
+    alone = [silero.SileroDetector()(own) for own in sound]
+    together: list[list[np.ndarray]] = [[], [], []]
+    detectors = [silero.SileroDetector() for _ in sound]
+    places = np.zeros(3, int)
+    for call in counts:
+        windows = [own[p : p + n] for own, p, n in zip(sound, places, call, strict=True)]
+        places += call
+        judged = vad.detect_together([*zip(detectors, windows, strict=True)])
+        assert [len(found) for found in judged] == [*call]
+        for found, own in zip(judged, together, strict=True):
+            own.append(found)
+    for own, expected, place in zip(together, alone, places, strict=True):
+        assert np.concatenate(own) == pytest.approx(expected[:place], abs=1e-5)

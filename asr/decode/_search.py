@@ -203,10 +203,11 @@ def _choose_tokens(row, rules, kinds, tried):
 def _extend(beam, grammar, lm, tokens, endings, best, bar):
     """Collect the new prefixes that reach `bar`, which rises as better ones are found."""
     nodes, slots, tried, candidates = beam.nodes, beam.slots, beam.tried, beam.candidates
-    rules = grammar.rules[0]
+    rules, tree, words = grammar.rules[0], grammar.tree, grammar.words
     found = 0
     for i in range(beam.state[0].size):
-        slot = slots[i]
+        slot, entered = slots[i], 0.0
+        origin = nodes[slot.node].place
         k = -1
         while k + 1 < tokens:
             k += 1
@@ -223,21 +224,25 @@ def _extend(beam, grammar, lm, tokens, endings, best, bar):
             first, last, may_go_on = 0, 0, True
             if rules.unmarked:  # words may end with any phone; others where their spelling says
                 unit = grammar.units[grammar.tokens[token].first]
-                place = child_of(grammar.tree, nodes[slot.node].place, unit, rules.few_units)
+                place = child_of(tree, origin, unit, rules.few_units)
                 if place == NOTHING:
                     continue
-                first, last = grammar.tree[place].word_first, grammar.tree[place + 1].word_first
-                may_go_on = grammar.tree[place].children != 0
+                first, last = tree[place].word_first, tree[place + 1].word_first
+                may_go_on = tree[place].children != 0
+                entered = mass * rules.most_hot * tree[place].enter
             for ending in range(first - may_go_on, last):
                 word = NOTHING
-                if ending >= first and rules.unmarked:
-                    word = ending
-                    if mass * slot.most_inside * grammar.words[word].most < bar:
+                if rules.unmarked:
+                    most = entered
+                    if ending >= first:
+                        word = ending
+                        most *= tree[place].leave * words[word].most
+                    if most < bar:
                         continue
                 if is_taken and _is_in_beam(nodes, slot.node, token, word):
                     continue
                 candidate = candidates[found]
-                walk(nodes[slot.node], token, word, grammar, lm, candidate)
+                walk(nodes[slot.node], token, word, grammar, lm, beam.memo, candidate)
                 candidate.slot = i
                 candidate.mass = mass * candidate.gain
                 if candidate.mass < bar or candidate.mass == 0.0:
@@ -347,7 +352,9 @@ def _occupy(nodes, at, slots, i, rules, tree, words):
     node.slot = i
     slot.node, slot.token, slot.parent, slot.gain = at, node.token, node.parent, node.gain
     slot.most_inside, slot.most_ending = rules.most_hot, rules.most_hot * rules.leave_unknown
-    leave = 1.0
+    if rules.unmarked:  # any token may end a word, and none leaves the lexicon
+        slot.most_inside *= tree[node.place].most
+        return
     if node.place >= 0:
         leave = tree[node.place].leave
         # Where the words below are rarer than an unknown one, to leave the lexicon is a gain.
@@ -358,8 +365,6 @@ def _occupy(nodes, at, slots, i, rules, tree, words):
         word = word_at(node.place, tree)
         slot.most_ending *= words[word].most if word >= 0 else rules.most_unknown
     slot.most_ending *= rules.most_bonus
-    if rules.unmarked:
-        slot.most_inside *= leave
 
 
 @inlined

@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from asr.compiled import inlined
-from asr.decode.tables import NOTHING, PROTECTED, UNKNOWN
+from asr.decode.tables import MEMO_BITS, NOTHING, PROTECTED, UNKNOWN
 from asr.lm.ngram import ngram_score
 
 
 @inlined
-def walk(origin, token, word, grammar, lm, to):
+def walk(origin, token, word, grammar, lm, memo, to):
     """Set `to` to where a token leads from the node `origin`; a gain of 0 is nowhere.
 
     `word`: what ends with the token where words have no mark, or NOTHING.
@@ -26,11 +26,11 @@ def walk(origin, token, word, grammar, lm, to):
         if unit != rules.boundary:
             _step(unit, grammar, rules, to)
         elif to.place != 0:
-            end_word(origin, word_at(to.place, grammar.tree), grammar, lm, to)
+            end_word(origin, word_at(to.place, grammar.tree), grammar, lm, memo, to)
         if to.gain == 0.0:
             return
     if word != NOTHING:
-        end_word(origin, word, grammar, lm, to)
+        end_word(origin, word, grammar, lm, memo, to)
 
 
 @inlined
@@ -93,7 +93,7 @@ def word_at(place, tree):
 
 
 @inlined
-def end_word(origin, word, grammar, lm, to):
+def end_word(origin, word, grammar, lm, memo, to):
     """Let the word at `to` end; `word` is its entry in the lexicon, or NOTHING if it lacks it.
 
     `origin` is the node where the walk to `to` began: it remembers what the model said.
@@ -121,9 +121,21 @@ def end_word(origin, word, grammar, lm, to):
         to.lm_state = origin.end_state
     else:
         lm_word = grammar.words[word].lm_word if word != NOTHING else rules.lm_unknown
-        log_prob, to.lm_state = ngram_score(lm, to.lm_state, lm_word)
+        log_prob, to.lm_state = _ask(lm, to.lm_state, lm_word, memo)
         if first_end:
             origin.end_lm = log_prob
             origin.end_state = to.lm_state
     to.gain *= math.exp(rules.lm_weight * log_prob)
     to.lm += log_prob
+
+
+@inlined
+def _ask(lm, state, word, memo):
+    """`ngram_score`, with a memory: frame after frame, many prefixes ask the same."""
+    mixed = np.uint64(state) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(word)
+    mixed *= np.uint64(0xD6E8FEB86659FD93)
+    known = memo[mixed >> np.uint64(64 - MEMO_BITS)]
+    if known.state != state or known.word != word:
+        known.log_prob, known.next_state = ngram_score(lm, state, word)
+        known.state, known.word = state, word
+    return known.log_prob, known.next_state

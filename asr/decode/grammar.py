@@ -16,6 +16,8 @@ from asr.lm.ngram import NGram
 from asr.lm.words import SPECIAL, UNKNOWN_ID
 from asr.text.vocabulary import WORD_START, Vocabulary
 
+_SLACK = 1 + 1e-6  # an upper bound stays one when it is rounded to 32 bits
+
 
 def build_grammar(
     vocabulary: Vocabulary,
@@ -75,7 +77,7 @@ def build_grammar(
         "lm_weight": config.lm_weight if lm else 0.0,
         "lm_unknown": UNKNOWN_ID,
         "lm_end": lm.end if lm else NOTHING,
-        "most_hot": float(automaton["gain"].max()) ** max(map(len, spellings)),
+        "most_hot": float(automaton["gain"].max()) ** (max(map(len, spellings)) + unmarked),
         "most_bonus": max(1.0, math.exp(config.word_bonus)),
         # Hot words may vouch for unknown ones.
         "most_unknown": 1.0 if hotwords else unknown,
@@ -145,7 +147,23 @@ def _tree(
     tree["enter"][1:-1] = np.exp(config.lm_weight * (ahead[1:] - ahead[parents]))
     tree["enter"][1 : lexicon.first[1]] *= math.exp(config.word_bonus)
     tree["leave"][:-1] = np.exp(-config.lm_weight * ahead)
+    tree["most"][:-1] = _most_onwards(tree, words, parents)
     return tree, words
+
+
+def _most_onwards(tree: np.ndarray, words: np.ndarray, parents: np.ndarray) -> np.ndarray:
+    """Upper bounds (nodes,) of the factor of a step from a node to any of its children, whether the
+    word goes on there or ends, where words have no mark.
+
+    `parents`: of all nodes but the first. Hot words are not counted.
+    """
+    nodes = len(parents) + 1
+    ending, most = np.zeros(nodes), np.zeros(nodes)
+    np.maximum.at(ending, np.repeat(np.arange(nodes), np.diff(tree["word_first"])), words["most"])
+    ending *= tree["leave"][:-1]
+    onwards = tree["enter"][:-1] * np.maximum(ending, tree["children"][:-1] != 0)
+    np.maximum.at(most, parents, onwards[1:])
+    return most * _SLACK
 
 
 def _unigrams(lm: NGram) -> np.ndarray:

@@ -93,6 +93,10 @@ ALIKE = np.dtype(  # entry of a hash table of the beam by place, model state, ho
         ("made", i4),  # candidate that becomes the node in this frame, or NOTHING
     ]
 )
+MEMO_BITS = 14
+MEMO = np.dtype(  # an answer of the language model
+    [("state", i4), ("word", i4), ("next_state", i4), ("log_prob", f4)]
+)
 TRIED = np.dtype([("token", i4), ("chance", f8)])
 FRAME = np.dtype([("number", i8), ("first", i4), ("last", i4), ("blank", f8)])
 RESULT = np.dtype(
@@ -156,6 +160,7 @@ TREE = np.dtype(  # see Lexicon
         ("word_first", i4),
         ("enter", f4),  # factor on entering this node
         ("leave", f4),  # undoes the look-ahead of the way to it
+        ("most", f4),  # upper bound of the factor of a token from here, if words have no mark
     ]
 )
 WORD = np.dtype(
@@ -179,6 +184,7 @@ class Beam(NamedTuple):
     row: np.ndarray  # (classes + 1,) scratch: chance of the tokens tried, 0 of all others
     tried: np.ndarray  # (MAX_TOKENS,) TRIED
     alike: np.ndarray  # (power of 2,) ALIKE
+    memo: np.ndarray  # (2 ** MEMO_BITS,) MEMO: by a hash, the last of those that share it
     lattice: np.ndarray  # (capacity,) FRAME: what was tried and when
     entries: np.ndarray  # (capacity,) TRIED
 
@@ -207,6 +213,7 @@ def new_beam(width: int, classes: int) -> Beam:
         row=np.zeros(classes + 1),
         tried=np.zeros(MAX_TOKENS, TRIED),
         alike=np.zeros(1 << (4 * width).bit_length(), ALIKE),
+        memo=np.full(1 << MEMO_BITS, NOTHING).astype(MEMO),
         lattice=np.zeros(_FRAMES, FRAME),
         entries=np.zeros(4 * _FRAMES, TRIED),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -53,6 +54,10 @@ def test_streams_do_not_see_each_other(recognizer, batcher, sizes):
     assert max(sizes) > 1
 
 
+def judge_nothing(windows):
+    return np.zeros(len(windows), np.float32)
+
+
 class Failing:
     """A stream that fails at one of its steps."""
 
@@ -65,7 +70,7 @@ class Failing:
         return getattr(self._stream, name)
 
 
-@pytest.mark.parametrize("step", ["push", "accept"])
+@pytest.mark.parametrize("step", ["pushing", "accepting", "push_end"])
 def test_a_stream_that_fails_fails_alone(recognizer, batcher, step):
     async def run():
         healthy = recognizer.stream(sample_rate=RATE)
@@ -81,13 +86,33 @@ def test_a_stream_that_fails_fails_alone(recognizer, batcher, step):
     assert isinstance(error, ZeroDivisionError)
 
 
+def test_what_cannot_be_judged_fails_alone(recognizer, batcher):
+    def refuse(windows):
+        raise ZeroDivisionError
+
+    class Strange(Slow):
+        def pushing(self, block):
+            yield refuse, np.zeros((0, 512), np.float32)
+            return []
+
+    async def run():
+        healthy = listen(batcher, recognizer.stream(sample_rate=RATE), TALK, 4000)
+        strange = [batcher.feed(Strange(), TALK[:100]) for _ in range(3)]
+        return await asyncio.gather(healthy, *strange, return_exceptions=True)
+
+    text, *errors = asyncio.run(run())
+    assert text == TEXT
+    assert [type(error) for error in errors] == [ZeroDivisionError] * 3
+
+
 def test_work_the_network_cannot_do_fails_alone(recognizer, batcher):
     class Poisonous:
         """Its jobs have rows of a wrong size."""
 
-        def push(self, block):
+        def pushing(self, block):
             from asr.engine import Job
 
+            yield judge_nothing, np.zeros((0, 512), np.float32)
             return [Job(np.zeros((10, 3), np.float32))]
 
     async def run():
@@ -102,6 +127,58 @@ def test_work_the_network_cannot_do_fails_alone(recognizer, batcher):
     assert text == TEXT
     assert len(errors) == 5
     assert all(isinstance(error, Exception) for error in errors)
+
+
+class Slow:
+    """A stream whose finals are searched until it is released."""
+
+    def __init__(self):
+        self.released = False
+        self.done = []
+
+    def pushing(self, block):
+        yield judge_nothing, np.zeros((0, 512), np.float32)
+        return []
+
+    def push_end(self):
+        self.done.append("push_end")
+        return []
+
+    def accepting(self, outputs):
+        while not self.released:
+            time.sleep(0.002)
+            yield
+        self.done.append("accepted")
+        return []
+
+
+def test_a_long_search_holds_nobody_up(recognizer, batcher):
+    async def run():
+        waiting = asyncio.create_task(batcher.feed(slow, TALK[:100]))
+        try:
+            stream = recognizer.stream(sample_rate=RATE)
+            text = await asyncio.wait_for(listen(batcher, stream, TALK, 4000), 20)
+            assert not waiting.done()
+        finally:
+            slow.released = True
+        assert (await waiting)[0] == []
+        return text
+
+    slow = Slow()
+    assert asyncio.run(run()) == TEXT
+
+
+def test_what_a_stream_was_asked_first_is_done_first(batcher):
+    async def run():
+        slow = Slow()
+        given_up = asyncio.create_task(batcher.feed(slow, TALK[:100]))
+        await asyncio.sleep(0.05)
+        given_up.cancel()
+        slow.released = True
+        await batcher.flush(slow)
+        return slow.done
+
+    assert asyncio.run(run()) == ["accepted", "push_end", "accepted"]
 
 
 def test_who_has_left_is_not_waited_for(recognizer, batcher):
