@@ -204,6 +204,11 @@ class Bundle:
         return self._path(PUNCTUATION)
 
     @property
+    def fingerprint(self) -> str:
+        """The same for no other model: a hash of all that it consists of."""
+        return _sha256(self.folder / CHECKSUMS)[:16]
+
+    @property
     def card(self) -> str:
         return (self.folder / CARD).read_text(encoding="utf-8")
 

@@ -300,6 +300,9 @@ def pseudo_label(
 
     Long recordings are cut at their pauses. The manifest names the model and its confidence. Mind
     that a model learns its own mistakes: never evaluate on such transcripts.
+
+    What was heard is written to transcripts.jsonl at once: the same command goes on after an
+    interruption, and another --confidence does not take the time again.
     """
     import asr
     from data_prep import pseudo_label as labels
@@ -307,11 +310,16 @@ def pseudo_label(
 
     skipped = Skipped()
     found = labels.recordings(recordings)
-    transcribe = asr.load(model).transcribe
+    recognizer = asr.load(model)
+    journal = labels.Journal(
+        to / "transcripts.jsonl", recognizer.bundle.fingerprint, recognizer.transcribe
+    )
     clips = labels.pseudo_label(
-        found, transcribe, confidence=confidence, min_words=min_words, skipped=skipped
+        found, journal, confidence=confidence, min_words=min_words, skipped=skipped
     )
     _write(to / "pseudo.jsonl", clips, skipped)
+    if journal.reused:
+        click.echo(f"{journal.reused} of {len(found)} recordings had been heard before")
 
 
 @cli.command()

@@ -6,9 +6,12 @@ what to leave out: what it heard little in, and what it doubts.
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from asr.config import build, to_dict
 from asr.errors import AudioError
 from asr.types import Transcript, Word
 from data_prep.clips import Skipped
@@ -27,6 +30,55 @@ def recordings(paths: Iterable[Path]) -> list[Path]:
     if not found:
         raise CorpusError("no recordings in there", f"endings that are known: {' '.join(AUDIO)}")
     return found
+
+
+class Journal:
+    """A `transcribe` that writes down what it has heard, and does not hear it again.
+
+    A line of JSON for each recording, in `path`: a run that is cut off goes on from there, and so
+    does one that keeps more or less of the same recordings. What `model` another one has heard, or
+    what has changed since, is heard anew; what cannot be read is tried again.
+    """
+
+    def __init__(self, path: Path, model: str, transcribe: Callable[[str], Transcript]):
+        self.reused = 0
+        self._path, self._model, self._transcribe = path, model, transcribe
+        self._begins: dict[str, int] = {}  # of the lines in the file, by what was heard
+        if path.exists():
+            self._look_through()
+
+    def __call__(self, recording: str) -> Transcript:
+        """See `Recognizer.transcribe`."""
+        path = Path(recording).resolve()
+        if not path.exists():
+            return self._transcribe(recording)  # which says what is wrong
+        status = path.stat()
+        heard = f"{self._model} {status.st_size} {status.st_mtime_ns} {path}"
+        if heard in self._begins:
+            self.reused += 1
+            return self._read(self._begins[heard])
+        transcript = self._transcribe(recording)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"heard": heard, **to_dict(transcript)}, ensure_ascii=False)
+        with self._path.open("ab") as file:
+            file.write(line.encode() + b"\n")
+        return transcript
+
+    def _look_through(self) -> None:
+        whole = 0
+        with self._path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    self._begins[json.loads(line)["heard"]] = whole
+                    whole += len(line)
+        os.truncate(self._path, whole)  # the last line, if it was cut off
+
+    def _read(self, begin: int) -> Transcript:
+        with self._path.open("rb") as file:
+            file.seek(begin)
+            found = json.loads(file.readline())
+        del found["heard"]
+        return build(Transcript, found, "transcript")
 
 
 def pseudo_label(

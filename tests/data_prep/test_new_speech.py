@@ -15,7 +15,7 @@ from asr.types import Segment, Transcript, Word
 from asr.vad import VadConfig
 from data_prep.clips import Skipped
 from data_prep.corpus import CorpusError
-from data_prep.pseudo_label import pseudo_label, recordings
+from data_prep.pseudo_label import Journal, pseudo_label, recordings
 from data_prep.synthesize import ENGINES, choose_engine, synthesize
 
 
@@ -55,6 +55,48 @@ def test_what_the_model_is_sure_of_is_kept(tmp_path):
     }  # fmt: skip
 
 
+def test_an_interrupted_run_goes_on(tmp_path):
+    """Killed at the third of four recordings, in the middle of a line."""
+    heard = []
+
+    def transcribe(path):
+        name = path.rpartition("/")[2]
+        heard.append(name)
+        if name == "c.wav" and heard.count(name) == 1:
+            raise KeyboardInterrupt
+        return Transcript((said(f"it is {name[0]}", 0.125, 0.9),), 5.0, "m")
+
+    def label(model="m1"):
+        journal = Journal(tmp_path / "out" / "transcripts.jsonl", model, transcribe)
+        clips = pseudo_label(
+            recordings([tmp_path]), journal, confidence=0.8, min_words=2, skipped=Skipped()
+        )
+        return [(c.id, c.text, c.extra["confidence"]) for c in clips], journal.reused
+
+    for name in "abcd":
+        (tmp_path / f"{name}.wav").touch()
+    with pytest.raises(KeyboardInterrupt):
+        label()
+    with (tmp_path / "out" / "transcripts.jsonl").open("a") as file:
+        file.write('{"heard": "cut off')
+    expected = [(name, f"it is {name}", 0.9) for name in "abcd"]
+    assert label() == (expected, 2)
+    assert heard == ["a.wav", "b.wav", "c.wav", "c.wav", "d.wav"]
+    assert label() == (expected, 4)
+    (tmp_path / "b.wav").write_bytes(b"another recording")
+    assert label() == (expected, 3)
+    assert label("m2") == (expected, 0)
+
+
+def test_what_is_remembered_is_the_whole_transcript(tmp_path):
+    transcript = Transcript((said("it is so", 0.125, 0.9), said("ähem", 3, 0.1)), 5.0, "m")
+    (tmp_path / "a.wav").touch()
+    for _ in range(2):
+        journal = Journal(tmp_path / "transcripts.jsonl", "m", lambda path: transcript)
+        assert journal(str(tmp_path / "a.wav")) == transcript
+    assert journal.reused == 1
+
+
 def test_where_there_are_no_recordings(tmp_path):
     with pytest.raises(CorpusError, match="no recordings"):
         recordings([tmp_path])
@@ -74,6 +116,11 @@ def test_a_bundle_labels_a_folder(run, tone_bundle, tmp_path, monkeypatch):
     (utterance,) = read_manifest(tmp_path / "out" / "pseudo.jsonl")
     assert utterance.text == "ab ba"
     assert utterance.extra["pseudo_label"] == "tones"
+    code, out, err = run("pseudo-label", tmp_path / "in", "--model", tone_bundle.folder,
+                         "--to", tmp_path / "out", "--min-words", "3")  # fmt: skip
+    assert code == 0, err
+    assert "1 of 1 recordings had been heard before" in out
+    assert read_manifest(tmp_path / "out" / "pseudo.jsonl") == []
 
 
 @pytest.fixture
