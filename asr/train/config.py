@@ -87,7 +87,10 @@ class OptimizerConfig:
     schedule: after the learning rate has risen over `warmup_steps`, `plateau` lets it stay, and
     fall linearly over the last `decay` share of all steps to `final` times its height; `one_cycle`
     lets it fall to there along a half cosine over all the other steps (Smith & Topin 2018); `noam`
-    lets it fall with the square root of the steps, without an end (Vaswani et al. 2017).
+    lets it fall with the square root of the steps, without an end (Vaswani et al. 2017);
+    `on_plateau` multiplies it by `reduce_by` whenever `reduce_after` looks at the dev set, one an
+    epoch, have not been better than the best before, by what the run is judged by, down to `final`
+    times its height.
     accumulate: so many batches make one update. Gradients are averaged over the target symbols or
     over the utterances of it, then each is clipped to +-`clip_value`, and all of them to the norm
     `clip`.
@@ -97,14 +100,23 @@ class OptimizerConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     momentum: float = 0.9
-    schedule: Literal["plateau", "one_cycle", "noam"] = "plateau"
+    schedule: Literal["plateau", "one_cycle", "noam", "on_plateau"] = "plateau"
     warmup_steps: int = 300
     decay: float = 0.3
     final: float = 0.02
+    reduce_by: float = 0.5
+    reduce_after: int = 2
     clip: float = 5.0
     clip_value: float | None = None
     accumulate: int = 1
     average_over: Literal["symbols", "utterances"] = "symbols"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.reduce_by < 1 or self.reduce_after < 1:
+            raise ConfigError(
+                f"optimizer.reduce_by is {self.reduce_by}, reduce_after {self.reduce_after}",
+                "between 0 and 1, and at least 1",
+            )
 
 
 @dataclass(frozen=True)

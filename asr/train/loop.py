@@ -177,7 +177,8 @@ class Trainer:
         while state.step_in_epoch < n_batches:
             with meter.waiting():
                 batches = list(itertools.islice(loader, together))
-            rate = learning_rate(state.step, total_steps, config.optimizer)
+            looks = [score for score, _ in state.scores]
+            rate = learning_rate(state.step, total_steps, config.optimizer, looks)
             for failure in (f for batch in batches for f in batch.failures):
                 self.log.say(f"left out: {failure}")
             meter.add(self._step(batches, rate), batches)

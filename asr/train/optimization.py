@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import nn
@@ -36,10 +36,13 @@ def make_optimizer(
     )
 
 
-def learning_rate(step: int, total_steps: int, config: OptimizerConfig) -> float:
+def learning_rate(
+    step: int, total_steps: int, config: OptimizerConfig, looks: Sequence[float] = ()
+) -> float:
     """The rate of `step` (from 0), by the schedule of `config`.
 
-    A function of the step alone, so that a resumed run needs no memory of it.
+    `looks`: what the looks at the dev set have shown so far, less being better; they matter to
+    `on_plateau` alone. A function of these, so that a resumed run needs no memory of it.
 
     >>> config = OptimizerConfig(learning_rate=1.0, warmup_steps=4, decay=0.5, final=0.0)
     >>> [learning_rate(step, 8, config) for step in range(8)]
@@ -47,6 +50,9 @@ def learning_rate(step: int, total_steps: int, config: OptimizerConfig) -> float
     """
     warmup = max(1, config.warmup_steps)
     rising = min(1.0, (step + 1) / warmup)
+    if config.schedule == "on_plateau":
+        reduced = config.reduce_by ** plateaus(looks, config.reduce_after)
+        return config.learning_rate * rising * max(config.final, reduced)
     if config.schedule == "noam":
         return config.learning_rate * min(rising, math.sqrt(warmup / (step + 1)))
     if config.schedule == "one_cycle":
@@ -55,3 +61,19 @@ def learning_rate(step: int, total_steps: int, config: OptimizerConfig) -> float
     else:
         left = min(1.0, (total_steps - step) / max(1.0, config.decay * total_steps))
     return config.learning_rate * rising * (config.final + (1 - config.final) * left)
+
+
+def plateaus(looks: Iterable[float], patience: int) -> int:
+    """How often `patience` looks in a row were no better than the best before.
+
+    >>> plateaus([5, 4, 4, 4, 4, 4, 3], patience=2)
+    2
+    """
+    best, waited, count = math.inf, 0, 0
+    for value in looks:
+        waited += 1
+        if value < best:
+            best, waited = value, 0
+        elif waited == patience:
+            waited, count = 0, count + 1
+    return count

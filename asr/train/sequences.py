@@ -238,7 +238,8 @@ class SequenceTrainer:
         if config.optimizer.clip_value is not None:
             torch.nn.utils.clip_grad_value_(parameters, config.optimizer.clip_value)
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip))
-        rate = learning_rate(state.step, config.trainer.steps, config.optimizer)
+        steps = config.trainer.steps
+        rate = learning_rate(state.step, steps, config.optimizer, state.losses)
         if math.isfinite(norm):
             for group in self.optimizer.param_groups:
                 group["lr"] = rate

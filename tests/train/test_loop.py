@@ -47,6 +47,16 @@ def test_two_epochs_and_two_more_equal_four_to_the_bit(make, tmp_path):
     two_and_two_equal_four(make, tmp_path)
 
 
+def test_the_rate_is_reduced_alike_where_a_run_was_interrupted(make, tmp_path):
+    reducing = {"schedule": "on_plateau", "warmup_steps": 1, "reduce_after": 1, "reduce_by": 0.1}
+    two_and_two_equal_four(make, tmp_path, optimizer=reducing, trainer={"log_steps": 1})
+    for folder in ("four", "halves"):
+        rates = [record["rate"] for record in log(tmp_path / folder, "train")]
+        scores = [record["cer"] for record in log(tmp_path / folder, "dev")]
+        stuck = sum(b >= min(scores[:i]) for i, b in enumerate(scores[:-1]) if i)
+        assert rates[-1] == pytest.approx(rates[0] * max(0.02, 0.1**stuck))
+
+
 def test_a_run_stopped_by_a_signal_in_mid_epoch_goes_on_exactly(make, tmp_path):
     make(run=str(tmp_path / "whole"), trainer={"epochs": 2}).fit()
     trainer = make(run=str(tmp_path / "cut"), trainer={"epochs": 2})

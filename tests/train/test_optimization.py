@@ -4,6 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from asr.errors import ConfigError  # noqa: E402
 from asr.train.config import OptimizerConfig  # noqa: E402
 from asr.train.optimization import learning_rate  # noqa: E402
 
@@ -33,3 +34,23 @@ def test_noam_falls_with_the_square_root():
     rates = [learning_rate(step, 64, config) for step in range(64)]
     assert rates[:4] == [0.5, 1.0, 1.5, 2.0]
     assert (rates[15], rates[63]) == (1.0, 0.5)
+
+
+def test_the_rate_is_reduced_where_nothing_gets_better():
+    config = OptimizerConfig(
+        learning_rate=1.0, schedule="on_plateau", warmup_steps=1, reduce_by=0.1, reduce_after=2,
+        final=0.02,
+    )  # fmt: skip
+
+    def rate(*looks):
+        return learning_rate(100, 1000, config, looks)
+
+    assert rate() == rate(9) == rate(9, 8, 8.5) == rate(9, 8, 8.5, 7, 7) == 1.0
+    assert rate(9, 8, 8.5, 8) == rate(9, 8, 8.5, 8, 7, 7) == 0.1
+    assert rate(9, 8, 8.5, 8, 8, 8) == 0.02
+
+
+@pytest.mark.parametrize("settings", [{"reduce_by": 1.0}, {"reduce_after": 0}])
+def test_a_plateau_that_makes_no_sense_is_refused(settings):
+    with pytest.raises(ConfigError, match="reduce_"):
+        OptimizerConfig(**settings)
