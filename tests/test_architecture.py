@@ -34,7 +34,7 @@ HEAVY = {
 CORE = {
     *("types", "errors", "arrays", "config", "files", "writers", "audio", "text", "features"),
     *("silero", "vad", "lm", "decode", "bundle", "engine", "metrics", "report", "recognizer"),
-    *("stream", "aligner", "punctuator", "compiled", "__init__", "__main__"),
+    *("hearing", "stream", "aligner", "punctuator", "compiled", "__init__", "__main__"),
 }
 
 
