@@ -9,6 +9,7 @@ more decoding (F. J. Och 2003, "Minimum Error Rate Training in Statistical Machi
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,8 +39,11 @@ Report = Callable[[str], object]
 NBEST = 50
 IMPOSSIBLE = -1e4  # in place of -inf, which has no differences
 ROUNDS = 4
+BEAM_THRESHOLDS = (8.0, 9.0, 10.0, 11.0, 12.0, 14.0)
+TOKEN_THRESHOLDS = (5.0, 6.0, 7.0, 8.0, 10.0)
+WIDE_TOKEN_THRESHOLD = 7.0  # while the beam's is sought
 BEAMS = (10, 20, 35, 50, 75, 100, 150, 250, 400, 700, 1200, 2000)
-# A beam is wide enough if a wider one has fewer errors by less than this share.
+# A search is wide enough if a wider one has fewer errors by less than this share.
 TOLERANCE = 0.005
 # Differences of a few errors are noise: what counts is the mean over neighbouring weights.
 LM_WEIGHTS = np.arange(0.0, 2.41, 0.05)
@@ -79,10 +83,17 @@ class _Lists:
     errors: list[int] = field(default_factory=list)
 
 
-def tune(dev: DevSet, make_decoder: MakeDecoder, config: DecoderConfig, report: Report) -> Tuned:
+def tune(
+    dev: DevSet,
+    make_decoder: MakeDecoder,
+    config: DecoderConfig,
+    report: Report,
+    tolerance: float = TOLERANCE,
+) -> Tuned:
     """Weights, beam and confidence with the fewest word errors on `dev`, starting from `config`.
 
     `make_decoder` gives a decoder for settings; `report` is told what is going on, line by line.
+    `tolerance`: share of errors that a narrower search may have more than a wider one.
     Raises ConfigError if there is nothing to tune on.
     """
     if not any(dev.references):
@@ -91,7 +102,7 @@ def tune(dev: DevSet, make_decoder: MakeDecoder, config: DecoderConfig, report: 
     report(f"before: WER {before:.2%} with beam {config.beam}")
     if _search(make_decoder(config)).lm is not None:
         config = _tune_weights(dev, make_decoder, config, report)
-    config, error_rate = _tune_beam(dev, make_decoder, config, report)
+    config, error_rate = _tune_width(dev, make_decoder, config, report, tolerance)
     config, calibration_error = _tune_confidence(dev, make_decoder, config, report)
     return Tuned(config, before, error_rate, calibration_error)
 
@@ -208,21 +219,38 @@ def _blurred(table: np.ndarray) -> np.ndarray:
     return (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9
 
 
-def _tune_beam(
-    dev: DevSet, make_decoder: MakeDecoder, config: DecoderConfig, report: Report
+def _tune_width(
+    dev: DevSet,
+    make_decoder: MakeDecoder,
+    config: DecoderConfig,
+    report: Report,
+    tolerance: float,
 ) -> tuple[DecoderConfig, float]:
-    """The narrowest beam that is as good as the wider ones, and its error rate."""
-    rates = []
-    for beam in BEAMS:
-        decoder = make_decoder(replace(config, beam=beam))
-        began = time.process_time()
-        rates.append(_error_rate(dev, _decode(dev, decoder)))
-        seconds = dev.frame_shift * sum(len(_first_head(heads)) for heads in dev.log_probs)
-        speed = seconds / max(1e-6, time.process_time() - began)
-        report(f"beam {beam}: WER {rates[-1]:.2%}, {speed:.0f}x real time")
-    wide_enough = min(rates) * (1 + TOLERANCE)
-    chosen = next(i for i, rate in enumerate(rates) if rate <= wide_enough)
-    return replace(config, beam=BEAMS[chosen]), rates[chosen]
+    """The narrowest search that is as good as the wider ones, and its error rate.
+
+    First with as wide a beam as there is the thresholds that empty it, then the beam that is left.
+    """
+    seconds = dev.frame_shift * sum(len(_first_head(heads)) for heads in dev.log_probs)
+    best, rate = math.inf, math.inf
+    config = replace(config, beam=BEAMS[-1], token_threshold=WIDE_TOKEN_THRESHOLD)
+    for name, values in (
+        ("beam_threshold", BEAM_THRESHOLDS),
+        ("token_threshold", TOKEN_THRESHOLDS),
+        ("beam", BEAMS),
+    ):
+        rates = {}
+        for value in values:
+            setting: dict[str, Any] = {name: value}
+            narrowed = replace(config, **setting)
+            decoder = make_decoder(narrowed)
+            began = time.process_time()
+            rates[narrowed] = _error_rate(dev, _decode(dev, decoder))
+            speed = seconds / max(1e-6, time.process_time() - began)
+            report(f"{name} {value:g}: WER {rates[narrowed]:.2%}, {speed:.0f}x real time")
+        best = min(best, *rates.values())
+        limit = max(best * (1 + tolerance), min(rates.values()))
+        config, rate = next((c, rate) for c, rate in rates.items() if rate <= limit)
+    return config, rate
 
 
 def _tune_confidence(

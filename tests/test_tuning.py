@@ -60,6 +60,9 @@ def test_finds_weights_beam_and_confidence(lm: NGram) -> None:
     assert found.calibration_error is not None
     assert found.calibration_error < 0.1
     assert lines[0].startswith("before: WER")
+    widths = [line.partition(":")[0] for line in lines]
+    assert f"token_threshold {found.config.token_threshold:g}" in widths
+    assert f"beam {found.config.beam}" in widths
     again = tune(dev, make_decoder, replace(found.config, beam=30), lines.append)
     assert again.error_rate <= found.error_rate_before
 
@@ -113,4 +116,6 @@ def test_command_writes_the_bundle(tone_bundle: Bundle, tmp_path: Path) -> None:
     assert "WER 0.00% -> 0.00%" in result.output
     assert "confidence stays as it is" in result.output
     config = build(DecoderConfig, Bundle.load(folder).config.decoder)
-    assert config.beam == 10  # all are as good: the narrowest
+    # All are as good: the narrowest.
+    narrowest = tuning.BEAMS[0], tuning.BEAM_THRESHOLDS[0], tuning.TOKEN_THRESHOLDS[0]
+    assert (config.beam, config.beam_threshold, config.token_threshold) == narrowest

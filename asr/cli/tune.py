@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 @click.command(context_settings={"show_default": True})
 @click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST…")
 @click.option("--model", "-m", required=True, metavar="FOLDER", help="Model to tune.")
+@click.option(
+    "--tolerance",
+    default=0.005,
+    type=click.FloatRange(0, 1),
+    help="Share of errors that a narrower, faster search may have more than a wider one.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what is found, and leave the model as it is.")
-def command(manifests: tuple[str, ...], model: str, dry_run: bool) -> None:
-    """Find language-model weight, word bonus, beam and calibrated confidences for a model.
+def command(manifests: tuple[str, ...], model: str, tolerance: float, dry_run: bool) -> None:
+    """Find language-model weight, word bonus, width of the search and confidences for a model.
 
     The recordings of all manifests count together, each utterance is taken as a whole. What is
     found is written into the model's config.json.
@@ -56,7 +62,7 @@ def command(manifests: tuple[str, ...], model: str, dry_run: bool) -> None:
         return RescoredDecoder(judged, rescorer) if rescorer else judged
 
     config = build(DecoderConfig, bundle.config.decoder, "decoder")
-    found = tune(dev, make_decoder, config, report=click.echo)
+    found = tune(dev, make_decoder, config, click.echo, tolerance)
     click.echo(f"WER {found.error_rate_before:.2%} -> {found.error_rate:.2%}")
     if not dry_run:
         bundle.with_decoder(to_dict(found.config))

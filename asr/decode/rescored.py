@@ -35,8 +35,9 @@ class RescoredDecoder(DecodesBatches):
 
     def decode(self, outputs: Any, frame_shift: float, nbest: int = 1) -> list[Hypothesis]:
         """`outputs`: what `search` decodes."""
-        found = self.search.decode(outputs, frame_shift, max(nbest, self.config.rescore_nbest))
-        return self.rank(found)[:nbest]
+        stream = self.stream(frame_shift)
+        stream.feed(*outputs) if isinstance(outputs, tuple) else stream.feed(outputs)
+        return stream.finish(nbest)
 
     def variant(
         self, *, beam: int | None = None, hotwords: Mapping[str, float] | Iterable[str] = ()
@@ -83,5 +84,5 @@ class RescoredStream:
 
     def finish(self, nbest: int = 1) -> list[Hypothesis]:
         """The best `nbest` texts of all that was fed, the best first; the stream is over then."""
-        found = self._search.finish(max(nbest, self._decoder.config.rescore_nbest))
-        return self._decoder.rank(found)[:nbest]
+        decoder = self._decoder
+        return self._search.finish(nbest, decoder.rank, decoder.config.rescore_nbest)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from asr.decode.batches import DecodesBatches
-from asr.decode.beam import BeamSearchDecoder
+from asr.decode.beam import BeamSearchDecoder, Judge
 from asr.decode.config import DecoderConfig
 from asr.decode.likelihood import CTCScorer
 from asr.decode.rescoring import rescore
@@ -78,17 +78,23 @@ class TwoHeadStream:
         """The likeliest text so far; none of it is stable."""
         return Partial(self._search.partial().text, "")
 
-    def finish(self, nbest: int = 1) -> list[Hypothesis]:
-        """The best `nbest` texts of all that was fed, the best first; the stream is over then."""
-        search = self._decoder.search
+    def finish(
+        self, nbest: int = 1, judge: Judge | None = None, judged: int = 1
+    ) -> list[Hypothesis]:
+        """The best `nbest` texts of all that was fed, the best first; the stream is over then.
+
+        `judge` may put the best `judged` of them into another order before.
+        """
         if not self._second:
-            return self._search.finish(nbest)
+            return self._search.finish(nbest, judge, judged)
+        config = self._decoder.search.config
         scorer = CTCScorer(np.concatenate(self._second), self._decoder.second_vocabulary)
 
-        def judge(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
-            return interpolate(hypotheses, scorer, search.config.second_weight)
+        def together(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+            ranked = interpolate(hypotheses, scorer, config.second_weight)
+            return judge(ranked[: max(nbest, judged)]) if judge else ranked
 
-        return self._search.finish(nbest, judge, search.config.second_nbest)
+        return self._search.finish(nbest, together, max(judged, config.second_nbest))
 
 
 def interpolate(
