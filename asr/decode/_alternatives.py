@@ -43,7 +43,7 @@ def choose(nodes, root, results, wanted, share, choices, order):
         while at != root:
             other = nodes[at].merged
             while other >= 0:
-                taken = below * nodes[other].end_lm
+                taken = below * nodes[other].share
                 if found < wanted or taken > choices[order[found - 1]].mass:
                     mass = taken * _share_above(nodes, root, nodes[other].parent, share)
                     used, found = _offer(

@@ -35,7 +35,7 @@ def finish(beam, grammar, lm, results):
         result.node, result.is_cut = at, False
         if node.place != 0:
             word = NOTHING if rules.unmarked else word_at(node.place, grammar.tree)
-            end_word(node, word, grammar, lm, beam.memo, to)
+            end_word(word, grammar, lm, beam.memo, to)
             if to.gain == 0.0:
                 result.is_cut = True
                 to.gain = grammar.tree[node.place].leave

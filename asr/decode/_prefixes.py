@@ -12,8 +12,6 @@ circles, though "no", "no no" and "no no no" are one to a language model that fo
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from asr.compiled import inlined, kernel
@@ -51,7 +49,7 @@ def make_node(state, nodes, parent, candidate):
     node.parent, node.child, node.sibling = parent, NOTHING, nodes[parent].child
     node.token, node.word, node.uses = candidate.token, candidate.word, 1
     node.place, node.lm_state, node.hot = candidate.place, candidate.lm_state, candidate.hot
-    node.gain, node.lm, node.end_lm = candidate.gain, candidate.lm, math.nan
+    node.gain, node.lm = candidate.gain, candidate.lm
     node.frame, node.merged, node.slot = state.frames, NOTHING, NOTHING
     nodes[parent].child = fresh
     nodes[parent].uses += 1
@@ -97,9 +95,9 @@ def merge(nodes, slots, fresh, into, mass, total):
     """Make the node `fresh` a past of `into`, whose mass is `total`, `mass` of it by `fresh`."""
     at = nodes[into].merged
     while at >= 0:
-        nodes[at].end_lm *= (total - mass) / total
+        nodes[at].share *= (total - mass) / total
         at = nodes[at].merged
-    nodes[fresh].slot, nodes[fresh].end_lm = -2 - into, mass / total
+    nodes[fresh].slot, nodes[fresh].share = -2 - into, mass / total
     nodes[fresh].merged = nodes[into].merged
     nodes[into].merged = fresh
     put_greatest_first(nodes, slots, into)
@@ -111,7 +109,7 @@ def first_share(nodes, at):
     share = 1.0
     at = np.int64(nodes[at].merged)
     while at >= 0:
-        share -= nodes[at].end_lm
+        share -= nodes[at].share
         at = np.int64(nodes[at].merged)
     return share
 
@@ -122,14 +120,14 @@ def put_greatest_first(nodes, slots, into):
     rest, most, greatest = first_share(nodes, into), 0.0, np.int64(into)
     at = np.int64(nodes[into].merged)
     while at >= 0:
-        if nodes[at].end_lm > most:
-            most, greatest = nodes[at].end_lm, at
+        if nodes[at].share > most:
+            most, greatest = nodes[at].share, at
         at = np.int64(nodes[at].merged)
     if most <= rest:
         return
     # Exchange what two ways to one future differ in.
     ours, theirs = nodes[into], nodes[greatest]
-    theirs.end_lm = rest
+    theirs.share = rest
     ours.word, theirs.word = theirs.word, ours.word
     ours.gain, theirs.gain = theirs.gain, ours.gain
     ours.lm, theirs.lm = theirs.lm, ours.lm

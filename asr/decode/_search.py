@@ -29,6 +29,7 @@ import math
 import numpy as np
 
 from asr.compiled import inlined, kernel
+from asr.decode._extend import choose_tokens, extend, extend_pronounced, nth_largest
 from asr.decode._prefixes import (
     child_like,
     enter,
@@ -40,7 +41,7 @@ from asr.decode._prefixes import (
     put_greatest_first,
     release,
 )
-from asr.decode._walk import child_of, walk, word_at
+from asr.decode._walk import word_at
 from asr.decode.tables import MAX_TOKENS, NOTHING, SMALL, SMALL_EXPONENT
 
 LEAST_BLANK = 1e-30  # a blank of probability 0 would end the search
@@ -64,7 +65,7 @@ def search(probabilities, begin, limit, beam, grammar, lm):
         ):
             return t
         size = state.size
-        tokens, endings = _choose_tokens(probabilities[t], rules, grammar.tokens, tried)
+        tokens, endings = choose_tokens(probabilities[t], rules, grammar.tokens, tried)
         blank_chance = max(float(probabilities[t, rules.blank]), LEAST_BLANK)
         state.frames += 1
         if tokens == 0:
@@ -121,7 +122,10 @@ def search(probabilities, begin, limit, beam, grammar, lm):
         bar = best * rules.least
         if size == rules.beam:
             bar = max(bar, worst)
-        found, best = _extend(beam, grammar, lm, tokens, endings, best, bar)
+        if rules.unmarked:
+            found, best = extend_pronounced(beam, grammar, lm, tokens, best, bar)
+        else:
+            found, best = extend(beam, grammar, lm, tokens, endings, best, bar)
         for k in range(tokens):
             row[tried[k].token] = 0.0
         best = _update(beam, grammar, found, best * rules.least)
@@ -160,120 +164,9 @@ def _pull_from_all(nodes, slots, i, k, chance):
     at = nodes[slot.node].merged
     while at >= 0:
         mass = nodes[at].gain * _pull(nodes, slots, nodes[at].parent, k, slot, chance)
-        nodes[at].end_lm = (nodes[at].end_lm * stays + mass) / (stays + brought)
+        nodes[at].share = (nodes[at].share * stays + mass) / (stays + brought)
         at = nodes[at].merged
     put_greatest_first(nodes, slots, slot.node)
-
-
-@inlined
-def _choose_tokens(row, rules, kinds, tried):
-    """Fill `tried` with the tokens worth trying in a frame, at most MAX_TOKENS.
-
-    First those that end a word, then those inside, the likeliest of each kind first. Returns the
-    number of all, and of the first kind.
-    """
-    if row[rules.blank] >= rules.blank_skip:
-        return 0, 0
-    best = np.float32(0.0)
-    for c in range(len(row)):
-        best = max(best, row[c])
-    least = max(best * rules.least_token, 1e-30)
-    found, endings = 0, 0
-    for c in range(len(row)):
-        chance = row[c]
-        if chance < least or c == rules.blank:
-            continue
-        first, k = endings, found
-        if kinds[c].ends:
-            first, k = 0, endings
-        while k > first and tried[k - 1].chance < chance:
-            k -= 1
-        if k == MAX_TOKENS:
-            continue
-        found = min(found + 1, MAX_TOKENS)
-        for later in range(found - 1, k, -1):
-            tried[later] = tried[later - 1]
-        tried[k].chance = chance
-        tried[k].token = c
-        endings += kinds[c].ends
-    return found, min(endings, found)
-
-
-@inlined
-def _extend(beam, grammar, lm, tokens, endings, best, bar):
-    """Collect the new prefixes that reach `bar`, which rises as better ones are found."""
-    nodes, slots, tried, candidates = beam.nodes, beam.slots, beam.tried, beam.candidates
-    rules, tree, words = grammar.rules[0], grammar.tree, grammar.words
-    found = 0
-    for i in range(beam.state[0].size):
-        slot, entered = slots[i], 0.0
-        origin = nodes[slot.node].place
-        k = -1
-        while k + 1 < tokens:
-            k += 1
-            token = tried[k].token
-            repeats = token == slot.token
-            mass = (slot.blank if repeats else slot.total) * tried[k].chance
-            if mass * (slot.most_ending if k < endings else slot.most_inside) < bar:
-                if not repeats:  # nor will less likely tokens do
-                    k = endings - 1 if k < endings else tokens
-                continue
-            is_taken = (slot.taken >> np.uint64(k)) & np.uint64(1) != 0
-            if (is_taken and not rules.unmarked) or (repeats and token == rules.space):
-                continue
-            first, last, may_go_on = 0, 0, True
-            if rules.unmarked:  # words may end with any phone; others where their spelling says
-                unit = grammar.units[grammar.tokens[token].first]
-                place = child_of(tree, origin, unit, rules.few_units)
-                if place == NOTHING:
-                    continue
-                first, last = tree[place].word_first, tree[place + 1].word_first
-                may_go_on = tree[place].children != 0
-                entered = mass * rules.most_hot * tree[place].enter
-            for ending in range(first - may_go_on, last):
-                word = NOTHING
-                if rules.unmarked:
-                    most = entered
-                    if ending >= first:
-                        word = ending
-                        most *= tree[place].leave * words[word].most
-                    if most < bar:
-                        continue
-                if is_taken and _is_in_beam(nodes, slot.node, token, word):
-                    continue
-                candidate = candidates[found]
-                walk(nodes[slot.node], token, word, grammar, lm, beam.memo, candidate)
-                candidate.slot = i
-                candidate.mass = mass * candidate.gain
-                if candidate.mass < bar or candidate.mass == 0.0:
-                    continue
-                found += 1
-                if candidate.mass > best:
-                    best = candidate.mass
-                    bar = max(bar, best * rules.least)
-                if found == len(candidates):
-                    found, bar = _keep_best(candidates, beam.ranked, found, rules.beam, bar)
-    return found, best
-
-
-@inlined
-def _is_in_beam(nodes, parent, token, word):
-    child = child_like(nodes, parent, token, word)
-    return child >= 0 and nodes[itself(nodes, child)].slot >= 0
-
-
-@kernel
-def _keep_best(candidates, ranked, found, wanted, bar):
-    """Drop all but the best `wanted` candidates; returns their number and the least of them."""
-    for j in range(found):
-        ranked[j] = candidates[j].mass
-    bar = max(bar, _nth_largest(ranked, found, wanted))
-    kept = 0
-    for j in range(found):
-        if candidates[j].mass >= bar and kept < wanted:
-            candidates[kept] = candidates[j]
-            kept += 1
-    return kept, bar
 
 
 @inlined
@@ -292,7 +185,7 @@ def _update(beam, grammar, found, bar):
         passing += ranked[passing] >= bar
     ties = passing  # how many of those equal to the bar may pass
     if passing > width:
-        bar = _nth_largest(ranked, passing, width)
+        bar = nth_largest(ranked, passing, width)
         ties = width
         for r in range(width):
             ties -= ranked[r] > bar
@@ -351,10 +244,10 @@ def _occupy(nodes, at, slots, i, rules, tree, words):
     node, slot = nodes[at], slots[i]
     node.slot = i
     slot.node, slot.token, slot.parent, slot.gain = at, node.token, node.parent, node.gain
-    slot.most_inside, slot.most_ending = rules.most_hot, rules.most_hot * rules.leave_unknown
-    if rules.unmarked:  # any token may end a word, and none leaves the lexicon
-        slot.most_inside *= tree[node.place].most
+    if rules.unmarked:  # these need no bounds
         return
+    slot.most_inside, slot.most_ending = rules.most_hot, rules.most_hot * rules.leave_unknown
+    leave = 1.0
     if node.place >= 0:
         leave = tree[node.place].leave
         # Where the words below are rarer than an unknown one, to leave the lexicon is a gain.
@@ -398,28 +291,3 @@ def _admit(beam, candidate, made, rules):
         nodes[at].uses += 1
     candidates[made].mass, candidates[made].slot = mass, at
     return made + 1, mass
-
-
-@inlined
-def _nth_largest(values, size, n):
-    """The n-th largest of values[:size], which are left with the n largest in front (Hoare)."""
-    low, high, n = 0, size - 1, n - 1
-    while low < high:
-        pivot = values[(low + high) >> 1]
-        i, j = low, high
-        while i <= j:
-            while values[i] > pivot:
-                i += 1
-            while values[j] < pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if n <= j:
-            high = j
-        elif n >= i:
-            low = i
-        else:
-            break
-    return values[n]

@@ -12,12 +12,9 @@ from asr.lm.ngram import ngram_score
 
 
 @inlined
-def walk(origin, token, word, grammar, lm, memo, to):
-    """Set `to` to where a token leads from the node `origin`; a gain of 0 is nowhere.
-
-    `word`: what ends with the token where words have no mark, or NOTHING.
-    """
-    to.token, to.word = token, word
+def walk(origin, token, grammar, lm, memo, to):
+    """Set `to` to where a token leads from the node `origin`; a gain of 0 is nowhere."""
+    to.token, to.word = token, NOTHING
     to.place, to.lm_state, to.hot = origin.place, origin.lm_state, origin.hot
     to.gain, to.lm = 1.0, 0.0
     rules = grammar.rules[0]
@@ -26,11 +23,9 @@ def walk(origin, token, word, grammar, lm, memo, to):
         if unit != rules.boundary:
             _step(unit, grammar, rules, to)
         elif to.place != 0:
-            end_word(origin, word_at(to.place, grammar.tree), grammar, lm, memo, to)
+            end_word(word_at(to.place, grammar.tree), grammar, lm, memo, to)
         if to.gain == 0.0:
             return
-    if word != NOTHING:
-        end_word(origin, word, grammar, lm, memo, to)
 
 
 @inlined
@@ -93,11 +88,8 @@ def word_at(place, tree):
 
 
 @inlined
-def end_word(origin, word, grammar, lm, memo, to):
-    """Let the word at `to` end; `word` is its entry in the lexicon, or NOTHING if it lacks it.
-
-    `origin` is the node where the walk to `to` began: it remembers what the model said.
-    """
+def end_word(word, grammar, lm, memo, to):
+    """Let the word at `to` end; `word` is its entry in the lexicon, or NOTHING if it lacks it."""
     rules = grammar.rules[0]
     arc = grammar.hot[to.hot, rules.boundary]
     place = to.place
@@ -115,27 +107,22 @@ def end_word(origin, word, grammar, lm, memo, to):
     to.place = 0
     if lm is None or to.gain == 0.0:
         return
-    first_end = place == origin.place and to.lm_state == origin.lm_state and not rules.unmarked
-    if first_end and not math.isnan(origin.end_lm):
-        log_prob = origin.end_lm
-        to.lm_state = origin.end_state
-    else:
-        lm_word = grammar.words[word].lm_word if word != NOTHING else rules.lm_unknown
-        log_prob, to.lm_state = _ask(lm, to.lm_state, lm_word, memo)
-        if first_end:
-            origin.end_lm = log_prob
-            origin.end_state = to.lm_state
-    to.gain *= math.exp(rules.lm_weight * log_prob)
-    to.lm += log_prob
+    lm_word = grammar.words[word].lm_word if word != NOTHING else rules.lm_unknown
+    answer = ask(lm, to.lm_state, lm_word, rules.lm_weight, memo)
+    to.lm_state = answer.next_state
+    to.gain *= answer.gain
+    to.lm += answer.log_prob
 
 
 @inlined
-def _ask(lm, state, word, memo):
-    """`ngram_score`, with a memory: frame after frame, many prefixes ask the same."""
+def ask(lm, state, word, weight, memo):
+    """The model's answer (MEMO), which is remembered: frame after frame, many prefixes ask the
+    same."""
     mixed = np.uint64(state) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(word)
     mixed *= np.uint64(0xD6E8FEB86659FD93)
     known = memo[mixed >> np.uint64(64 - MEMO_BITS)]
     if known.state != state or known.word != word:
         known.log_prob, known.next_state = ngram_score(lm, state, word)
         known.state, known.word = state, word
-    return known.log_prob, known.next_state
+        known.gain = math.exp(weight * known.log_prob)
+    return known

@@ -36,7 +36,7 @@ STATE = np.dtype(
         ("rests", np.bool_),  # no mass ends in a label: another blank changes nothing
     ]
 )
-NODE = np.dtype(  # a prefix, 64 bytes: one cache line
+NODE = np.dtype(  # a prefix, less than a cache line
     [
         ("parent", i4),
         ("token", i4),
@@ -48,12 +48,11 @@ NODE = np.dtype(  # a prefix, 64 bytes: one cache line
         ("lm_state", i4),
         ("hot", i4),  # state of the hot-word automaton
         ("word", i4),  # entry of the lexicon that ended with this token, if tokens do not tell
-        ("end_state", i4),  # cache: state and log-probability if the word ended here
-        ("end_lm", f4),  # NaN: not yet asked; of a merged node, its share of the mass
         ("gain", f4),  # factor of everything but acoustics on the arc to this node
         ("lm", f4),  # language-model log-probability of the word that ended on it
         ("frame", i4),  # when it came into the beam
         ("merged", i4),  # first of those merged into this one; in these, the next one
+        ("share", f4),  # of a merged node, in the mass of what it is merged into
     ]
 )
 SLOT = np.dtype(  # a prefix of the beam
@@ -94,8 +93,8 @@ ALIKE = np.dtype(  # entry of a hash table of the beam by place, model state, ho
     ]
 )
 MEMO_BITS = 14
-MEMO = np.dtype(  # an answer of the language model
-    [("state", i4), ("word", i4), ("next_state", i4), ("log_prob", f4)]
+MEMO = np.dtype(  # an answer of the language model, and the factor that it makes
+    [("state", i4), ("word", i4), ("next_state", i4), ("log_prob", f4), ("gain", f8)]
 )
 TRIED = np.dtype([("token", i4), ("chance", f8)])
 FRAME = np.dtype([("number", i8), ("first", i4), ("last", i4), ("blank", f8)])
@@ -250,7 +249,7 @@ def first_prefix(
     root["token"] = rules["space"] if rules["space"] >= 0 else classes
     root["uses"], root["lm_state"] = 1, lm_state
     root["hot"] = hot[0, rules["boundary"]]["next"]
-    root["end_lm"], root["gain"] = np.nan, 1.0
+    root["gain"] = 1.0
     slot["token"], slot["parent"] = root["token"], NOTHING
     slot["gain"] = slot["blank"] = 1.0
     slot["most_inside"] = slot["most_ending"] = rules["most_hot"] * rules["most_bonus"]

@@ -89,10 +89,10 @@ def check_tree(stream: BeamSearchStream) -> int:
             merged += 1
             assert into not in free
             assert not own
-            assert 0.0 <= node["end_lm"] <= 1.0
+            assert 0.0 <= node["share"] <= 1.0
         shares, past = [], int(node["merged"]) if into < 0 else NOTHING
         while past != NOTHING:
-            shares.append(float(nodes["end_lm"][past]))
+            shares.append(float(nodes["share"][past]))
             past = int(nodes["merged"][past])
         assert sum(shares) <= 1.0 - max(shares, default=0.0) + 1e-3
     return merged
