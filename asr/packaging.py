@@ -176,8 +176,11 @@ def save_network(bundle: Bundle, output: Path) -> None:
     Its metadata are the settings of the `features`, the `symbols` of the outputs and perhaps
     `second_symbols` (all JSON), `frame_shift` (s), and `precision`; see also `asr.export.to_onnx`.
 
-    Raises BundleError for a head that is not CTC: it is several graphs.
+    Raises BundleError for a head that is not CTC, which is several graphs, and ConfigError for a
+    file that is not called .onnx.
     """
+    if output.suffix != ".onnx":
+        raise ConfigError(f"{output}: its name does not tell its format", "name it *.onnx")
     bundle.check_ctc("a single graph")
     model = onnx.load(bundle.model_path)
     facts = {entry.key: entry.value for entry in model.metadata_props}
@@ -188,6 +191,7 @@ def save_network(bundle: Bundle, output: Path) -> None:
     facts["frame_shift"] = str(bundle.config.frame_shift)
     facts["precision"] = precision_of(bundle)
     onnx.helper.set_model_props(model, facts)
+    output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as temporary:
         temporary.write_bytes(model.SerializeToString())
 

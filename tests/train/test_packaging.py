@@ -129,7 +129,7 @@ def test_the_network_alone_tells_what_it_takes_and_gives(run, tmp_path, capsys):
     onnx = pytest.importorskip("onnx")
     sizes = {}
     for precision in ("fp32", "fp16", "int8"):
-        file = tmp_path / f"{precision}.onnx"
+        file = tmp_path / "new" / f"{precision}.onnx"
         asr(capsys, "export", "--onnx", f"--{precision}", "--second", "copy", run, file)
         told = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
         assert told["precision"] == precision
@@ -149,6 +149,8 @@ def test_what_says_nothing_about_the_output_is_refused(run, tmp_path, capsys):
     assert "weights  fp16\n" in out
     _, status = asr(capsys, "export", "--head", "copy", tmp_path / "bundle", tmp_path / "b")
     assert status == 2
+    _, status = asr(capsys, "export", "--onnx", tmp_path / "bundle", tmp_path / "folder")
+    assert status == 1
     assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
 
 
