@@ -1,11 +1,13 @@
 """What smaller networks cost: errors, size and speed for every way of `asr compress`.
 
-    python benchmarks/compress.py --manifest dev.jsonl --setting rank=96 --setting cells=192 \\
-      --setting zeros=0.5 --setting cells=192,rank=96 --trained models/light --picture curve.png
+    python benchmarks/compress.py --manifest dev.jsonl --listen train.jsonl --setting rank=96 \\
+      --setting cells=192 --setting cells=192,rank=96 --setting zeros=0.5 \\
+      --trained models/light --picture curve.png
 
 Each setting makes a model of --model that is not trained on; --trained adds models that were, or
-any others. All hear the same recordings as wholes, on one core. Network and all: CPU time (ms) for
-a second of audio. Compressed: the network's file in a wheel or a zip, where zeros cost little.
+any others. --listen is for cells, as in `asr compress`. All hear the same recordings as wholes, on
+one core. Network and all: CPU time (ms) for a second of audio. Compressed: the network's file in a
+wheel or a zip, where zeros cost little.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from asr.types import Utterance
 
 SETTINGS = (
     *("rank=192", "rank=128", "rank=96", "rank=64", "rank=48"),
-    *("cells=224", "cells=192", "zeros=0.5", "zeros=0.7", "cells=224,rank=96"),
+    *("zeros=0.5", "zeros=0.7", "cells=224", "cells=192", "cells=160", "cells=192,rank=96"),
 )
 HEADER = "| model | WER % | CER % | parameters, M | MB | compressed MB | network ms | all ms |"
 
@@ -80,17 +82,21 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="only the first recordings")
     parser.add_argument("--model", type=Path, help="a bundle; the bundled English one by default")
     parser.add_argument("--setting", action="append", type=parse, metavar="cells=N,rank=N,zeros=X")
+    parser.add_argument("--listen", type=Path, help="recordings that tell which cells can go")
     parser.add_argument("--trained", action="append", type=Path, default=[], metavar="BUNDLE")
     parser.add_argument("--beam", type=int, help="hypotheses of the search; the model's own")
     parser.add_argument("--picture", type=Path, help="PNG, SVG or PDF of errors over size and time")
     options = parser.parse_args()
     utterances = read_manifest(options.manifest)[: options.limit]
     settings = options.setting or [parse(text) for text in SETTINGS]
+    if not options.listen and any("cells" in setting for setting in settings):
+        parser.error("cells need --listen MANIFEST: which of them can go is learnt from recordings")
     model = options.model or bundled()
     points = []
     print(HEADER)
     print("| --- |" + " ---: |" * (HEADER.count("|") - 2))
-    for point in measured(model, settings, options.trained, utterances, options.beam):
+    made = measured(model, settings, options.listen, options.trained, utterances, options.beam)
+    for point in made:
         points.append(point)
         print(point.row(), flush=True)
     if options.picture:
@@ -113,6 +119,7 @@ def parse(text: str) -> dict[str, Any]:
 def measured(
     model: Path,
     settings: Sequence[dict[str, Any]],
+    listen: Path | None,
     trained: Sequence[Path],
     utterances: Sequence[Utterance],
     beam: int | None = None,
@@ -123,7 +130,8 @@ def measured(
     for setting in settings:
         name = ", ".join(f"{key} {value:g}" for key, value in setting.items())
         with tempfile.TemporaryDirectory() as folder:
-            bundle = compress_model(model, Path(folder, "model"), **setting)
+            heard = listen if "cells" in setting else None
+            bundle = compress_model(model, Path(folder, "model"), listen=heard, **setting)
             yield measure(bundle, name, utterances, waveforms, beam)
     for path in trained:
         point = measure(Bundle.load(path), path.name, utterances, waveforms, beam)

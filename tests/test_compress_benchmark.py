@@ -33,7 +33,7 @@ def utterances(tmp_path) -> list[Utterance]:
 
 
 def test_a_model_is_measured_by_its_words_its_file_and_its_time(tone_bundle, utterances, tmp_path):
-    (point,) = compress.measured(tone_bundle.folder, [], [], utterances, beam=20)
+    (point,) = compress.measured(tone_bundle.folder, [], None, [], utterances, beam=20)
     assert point.wer == pytest.approx(1 / 4)
     assert point.cer == pytest.approx(1 / 15)
     assert point.megabytes == tone_bundle.files["model.onnx"] / 1e6

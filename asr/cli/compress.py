@@ -12,7 +12,7 @@ from asr.cli._training import needs_training_extra
 @click.command(
     epilog="""\b
 A light model in three steps: make it smaller, train it on, export it.
-  asr compress models/mine models/start --rank 96
+  asr compress models/mine models/start --rank 96   (or --cells 192 --listen train.jsonl)
   asr train trainer.init=models/start model.rank=96 run=runs/light …
   asr export runs/light models/light --lm lm.bin
 … stands for the settings that models/mine was trained with (asr info --json models/mine), with
@@ -29,6 +29,12 @@ The errors, size and speed of many settings: python benchmarks/compress.py --hel
     help="Keep so many cells in each direction of each recurrent layer: smaller and faster.",
 )
 @click.option(
+    "--listen",
+    metavar="MANIFEST",
+    type=click.Path(path_type=Path),
+    help="For --cells: recordings, transcribed or not, that tell which of them can go.",
+)
+@click.option(
     "--rank",
     type=click.IntRange(1),
     help="Factorise the matrices that read the inputs of recurrent layers: smaller and faster.",
@@ -40,18 +46,25 @@ The errors, size and speed of many settings: python benchmarks/compress.py --hel
     help="Set this share of each matrix to zero: smaller once compressed, as in a wheel; as fast.",
 )
 @needs_training_extra
-def command(model: Path, output: Path, cells: int | None, rank: int | None, zeros: float) -> None:
+def command(
+    model: Path,
+    output: Path,
+    cells: int | None,
+    listen: Path | None,
+    rank: int | None,
+    zeros: float,
+) -> None:
     """Make MODEL, a bundle or the folder of a training run, smaller.
 
     OUTPUT is a new bundle with the same vocabulary, language model and decoder, and with the
-    smaller network. What goes is what is needed least: the cells to which the others listen least,
-    the smallest singular values, the smallest weights. It transcribes at once, with more errors;
-    training on, for which OUTPUT is the start, wins back what it can.
+    smaller network. What goes is what is needed least: the cells that follow best from the
+    others, the smallest singular values, the smallest weights. It transcribes at once, with more
+    errors; training on, for which OUTPUT is the start, wins back what it can.
     """
     from asr.bundle import ONNX
     from asr.compression import compress_model, deflated_size
 
-    bundle = compress_model(model, output, cells=cells, rank=rank, zeros=zeros)
+    bundle = compress_model(model, output, cells=cells, rank=rank, zeros=zeros, listen=listen)
     packed = deflated_size(bundle.model_path)
     click.echo(
         f"{bundle.config.model['parameters'] / 1e6:.2f} million parameters, {ONNX} "

@@ -1,9 +1,11 @@
 """Smaller networks out of trained ones: fewer cells, matrices of lower rank, more zeros.
 
-Each gives a network that errs more until it is trained on, which gives most of it back.
+Each gives a network that errs more, until it is trained on.
 
 Wen et al., "Learning intrinsic sparse structures within long short-term memory", ICLR 2018: cells
-go as a whole, with their rows in all gates, their recurrent columns and what reads them.
+go as a whole, with their rows in all gates, their recurrent columns and what reads them. Which ones
+can go is told by recordings: those that follow linearly from the others, whose weights then take in
+theirs. (The size of its weights does not tell: cells drawn at random do as little harm.)
 Xue, Li & Gong, "Restructuring of deep neural network acoustic models with singular value
 decomposition", Interspeech 2013: a matrix becomes the product of two thin ones.
 """
@@ -11,11 +13,12 @@ decomposition", Interspeech 2013: a matrix becomes the product of two thin ones.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from asr.errors import ConfigError
 from asr.models.acoustic import AcousticModel
@@ -26,6 +29,7 @@ from asr.models.layers import Recurrent
 from asr.models.transducer import TransducerHead
 
 INPUT_WEIGHTS = {"weight_ih_l0", "weight"}  # what a cell calls the matrix that reads its inputs
+RIDGE = 1e-5  # of the regression, over the mean variance
 
 
 def compress(
@@ -34,6 +38,7 @@ def compress(
     cells: int | None = None,
     rank: int | None = None,
     zeros: float = 0.0,
+    heard: Sequence[Tensor] = (),
 ) -> AcousticModel:
     """A smaller network that does nearly what `model` does; `model` stays as it is.
 
@@ -41,6 +46,7 @@ def compress(
         cells: how many stay in each direction of each recurrent layer.
         rank: of the matrices that read the inputs of recurrent layers (`EncoderConfig.rank`).
         zeros: share of each matrix that becomes zero. It costs as much time as before.
+        heard: features (rows, size) of recordings, for `cells`; a few thousand rows suffice.
 
     Raises ConfigError for what this network does not have or cannot lose.
     """
@@ -48,7 +54,7 @@ def compress(
         config = _encoder(model).config
         model = _whole(model)
         if cells is not None:
-            model = _with_fewer_cells(model, cells)
+            model = _with_fewer_cells(model, cells, heard)
         if rank := rank or config.rank:
             model = _factorised(model, rank)
     else:
@@ -73,77 +79,151 @@ def zero_smallest(weight: Tensor, share: float) -> None:
         weight.masked_fill_(sizes <= sizes.flatten().kthvalue(count).values, 0)
 
 
-def _with_fewer_cells(model: AcousticModel, cells: int) -> AcousticModel:
-    """The network without the cells to which each direction listens least.
-
-    That is the norm of their recurrent columns, or, where each cell hears only itself, of what the
-    next layer and the heads read. It changes outputs less than the norm of all weights of a cell.
-    """
+def _with_fewer_cells(model: AcousticModel, cells: int, heard: Sequence[Tensor]) -> AcousticModel:
+    """The network without the cells that follow best from the others, which take their part."""
     encoder = _encoder(model)
     config, before = encoder.config, encoder.config.hidden_size
-    if not 1 <= cells <= before:
-        raise ConfigError(f"{cells} cells cannot stay of {before}", f"keep 1 to {before}")
-    if config.attention_heads or (config.residual and config.projection is None):
-        raise ConfigError(
-            "attention and residual connections tie the cells of layers: none can go alone",
-            "lower the rank, or set weights to zero",
-        )
+    _check(config, cells, heard)
+    if cells == before:
+        return model
     state = model.state_dict()
-    for index, layer in enumerate(encoder.layers):
+    for index, (layer, rows) in enumerate(zip(encoder.layers, _outputs(model, heard), strict=True)):
         assert isinstance(layer, Recurrent)
-        readers, width = _readers(model, index), layer.output_size
-        read = torch.cat([_read(state[name], width) for name in readers])
         all_kept = []
         for number, (direction, cell) in enumerate(layer.named_children()):
-            path = f"encoder.layers.{index}.{direction}."
+            path, begin = f"encoder.layers.{index}.{direction}.", number * before
             own = {name: state[path + name] for name in cell.state_dict()}
-            begin = number * before
-            recurrent = [
-                own[name] for name, _ in weight_matrices(cell) if name not in INPUT_WEIGHTS
-            ]
-            heard = recurrent[0] if recurrent else read[:, begin : begin + before]
-            kept = heard.square().sum(0).topk(cells).indices.sort().values
-            for name, value in _rows_of(cell, own, kept, before).items():
-                state[path + name] = value
+            smaller, kept = _smaller(cell, own, rows[:, begin : begin + before], cells)
+            state |= {path + name: value for name, value in smaller.items()}
             all_kept.append(kept + begin)
         columns = torch.cat(all_kept)
-        for name in readers:
-            state[name] = state[name].unflatten(1, (-1, width))[:, :, columns].flatten(1)
-        if config.layer_norm and config.projection is None:
-            for name in (f"encoder.norms.{index}.weight", f"encoder.norms.{index}.bias"):
-                state[name] = state[name][columns]
+        norm, read, left = encoder.norms[index], rows, rows[:, columns]
+        if isinstance(norm, nn.LayerNorm) and config.projection is None:
+            names = [f"encoder.norms.{index}.{name}" for name in ("weight", "bias")]
+            weight, bias = (state[name].double() for name in names)
+            read = functional.layer_norm(rows, rows.shape[1:], weight, bias)
+            weight, bias = weight[columns], bias[columns]
+            left = functional.layer_norm(left, left.shape[1:], weight, bias)
+            state |= dict(zip(names, (weight.float(), bias.float()), strict=True))
+        product, constant = _regression(left, read)
+        for name, bias_name in _readers(model, index):
+            frames = state[name].unflatten(1, (-1, len(constant)))
+            state[name] = (frames @ product.T).flatten(1)
+            state[bias_name] = state[bias_name] + (frames @ constant).sum(1)
     return _made(model, replace(config, hidden_size=cells), state)
 
 
-def _rows_of(
-    cell: nn.Module, own: Mapping[str, Tensor], kept: Tensor, size: int
-) -> dict[str, Tensor]:
-    """Parameters of a layer's direction for the cells `kept` of `size`."""
+def _check(config: EncoderConfig, cells: int, heard: Sequence[Tensor]) -> None:
+    before = config.hidden_size
+    if not 1 <= cells <= before:
+        raise ConfigError(f"{cells} cells cannot stay of {before}", f"keep 1 to {before}")
+    tied = config.attention_heads or (config.residual and config.projection is None)
+    if tied or config.cell == "ligru":
+        raise ConfigError(
+            "attention, residual connections and the norm of a LiGRU tie cells: none can go alone",
+            "lower the rank, or set weights to zero",
+        )
+    if not heard:
+        raise ConfigError(
+            "which cells can go is learnt from recordings, and there are none",
+            "--listen FILE, a manifest, with or without transcripts",
+        )
+
+
+@torch.inference_mode()
+def _outputs(model: AcousticModel, heard: Sequence[Tensor]) -> list[Tensor]:
+    """What each recurrent layer gives over all rows of features: (frames, columns), float64."""
+    encoder = _encoder(model)
+    outputs: list[list[Tensor]] = [[] for _ in encoder.layers]
+    hooks = [
+        layer.register_forward_hook(lambda _layer, _inputs, output, to=to: to.append(output[:, 0]))
+        for layer, to in zip(encoder.layers, outputs, strict=True)
+    ]
+    was_training = model.training
+    try:
+        with encoder.looking_ahead(None):
+            for rows in heard:
+                list(encoder.eval()(rows[None], torch.tensor([len(rows)])))
+    finally:
+        encoder.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return [torch.cat(of_layer).double() for of_layer in outputs]
+
+
+def _smaller(
+    cell: nn.Module, own: Mapping[str, Tensor], rows: Tensor, cells: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Parameters of a layer's direction for some of its cells, and which these are.
+
+    rows: (frames, size), what it gave. Recurrent weights of the others move to those that stay.
+    """
+    size = rows.shape[1]
     matrices = dict(weight_matrices(cell))
+    recurrent = next((name for name in matrices if name not in INPUT_WEIGHTS), None)
+    listened = own[recurrent].norm(dim=0).double() if recurrent else rows.new_ones(size)
+    kept = _most_telling((rows * listened).T.cov(), cells)
     smaller = {}
     for name, value in own.items():
-        if name not in matrices:  # each cell has its own
+        if name in matrices:
+            smaller[name] = value.unflatten(0, (-1, size))[:, kept].flatten(0, 1)
+        else:  # each cell has its own
             smaller[name] = value.unflatten(-1, (-1, size))[..., kept].flatten(-2)
-            continue
-        rows = value.unflatten(0, (-1, size))[:, kept].flatten(0, 1)
-        smaller[name] = rows if name in INPUT_WEIGHTS else rows[:, kept]
-    return smaller
+    if recurrent:
+        product, constant = _regression(rows[:, kept], rows)
+        bias = "bias_hh_l0" if isinstance(cell, nn.RNNBase) else "bias"
+        smaller[bias] = smaller[bias] + smaller[recurrent] @ constant
+        smaller[recurrent] = smaller[recurrent] @ product.T
+    return smaller, kept
 
 
-def _readers(model: AcousticModel, index: int) -> list[str]:
-    """The matrices whose columns are the outputs of a layer, perhaps those of several frames."""
+def _most_telling(covariance: Tensor, count: int) -> Tensor:
+    """The indices from which, one after the other, most of all the others follows linearly."""
+    left, kept = covariance.clone(), list[int]()
+    floor = 1e-12 * float(covariance.diagonal().max()) + 1e-30
+    for _ in range(count):
+        variance = left.diagonal().clamp(min=floor)
+        explained = left.square().sum(0) / variance
+        explained[kept] = -1
+        best = int(explained.argmax())
+        kept.append(best)
+        left = left - torch.outer(left[:, best], left[best]) / variance[best]
+    return torch.tensor(sorted(kept))
+
+
+def _regression(known: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, a), (n, b) -> (a, b), (b,) with `wanted` nearly `known @ product + constant`."""
+    means = known.mean(0), wanted.mean(0)
+    known, wanted = known - means[0], wanted - means[1]
+    squares = known.T @ known
+    ridge = RIDGE * squares.diagonal().mean() + 1e-12
+    squares.diagonal().add_(ridge)
+    product = torch.linalg.solve(squares, known.T @ wanted)
+    return product.float(), (means[1] - means[0] @ product).float()
+
+
+def _readers(model: AcousticModel, index: int) -> list[tuple[str, str]]:
+    """The matrices that read a layer's outputs, perhaps those of several frames, and the biases
+    that are added to what they give."""
     encoder = _encoder(model)
     if encoder.config.projection is not None:
-        return [f"encoder.projections.{index}.weight"]
-    readers = []
-    for layer in list(encoder.layers)[index + 1 : index + 2]:
-        for name, _ in weight_matrices(layer):
-            if name.rpartition(".")[2] in INPUT_WEIGHTS:
-                readers.append(f"encoder.layers.{index + 1}.{name}")
-    for name, config in model.head_configs.items():
-        if config.layer == index + 1:
-            readers.append(f"heads.{name}.{_reader(model.head(name))}")
-    return readers
+        readers = [f"encoder.projections.{index}.weight"]
+    else:
+        readers = [
+            f"heads.{name}.{_reader(model.head(name))}"
+            for name, config in model.head_configs.items()
+            if config.layer == index + 1
+        ]
+        for layer in list(encoder.layers)[index + 1 : index + 2]:
+            readers += [
+                f"encoder.layers.{index + 1}.{name}"
+                for name, _ in weight_matrices(layer)
+                if name.rpartition(".")[2] in INPUT_WEIGHTS
+            ]
+    parts = [name.rpartition(".") for name in readers]
+    return [
+        (f"{path}.{name}", f"{path}.{name.replace('weight', 'bias')}") for path, _, name in parts
+    ]
 
 
 def _reader(head: Head) -> str:

@@ -54,7 +54,7 @@ def right(bundle: Bundle, tones: Path) -> int:
 
 def test_a_light_model_is_made_trained_on_and_exported(run, base, tones, tmp_path, capsys):
     start, light = tmp_path / "start", tmp_path / "light"
-    options = ["--cells", "16", "--rank", "10", "--zeros", "0.25"]
+    options = ["--cells", "16", "--listen", str(tones), "--rank", "10", "--zeros", "0.25"]
     with pytest.raises(SystemExit) as end:
         main(["compress", str(run), str(start), *options])
     assert not end.value.code
@@ -93,7 +93,7 @@ def test_a_network_of_other_size_is_refused_with_what_to_set(run, base, tmp_path
 def test_all_but_the_network_is_copied_and_the_graph_equals_it(run, tones, tmp_path, precision):
     whole = package_run(run, tmp_path / "whole", name="whole", second="copy", precision=precision)
     note(whole.folder, "lm.bin", b"not read here")
-    bundle = compress_model(whole.folder, tmp_path / "light", cells=20, rank=12)
+    bundle = compress_model(whole.folder, tmp_path / "light", cells=20, rank=12, listen=tones)
     assert bundle.files.keys() == {*whole.files, "lm.bin"}
     assert bundle.lm_path.read_bytes() == b"not read here"
     assert bundle.second_vocabulary == whole.second_vocabulary
@@ -128,7 +128,9 @@ def test_zeros_are_small_once_compressed(run, tmp_path):
     assert abs(sparse.files["model.onnx"] - whole.files["model.onnx"]) < 200
 
 
-def test_what_cannot_be_done_is_explained(run, tmp_path, tone_bundle):
+def test_what_cannot_be_done_is_explained(run, tones, tmp_path, tone_bundle):
+    with pytest.raises(ConfigError, match="nothing is to be learnt"):
+        compress_model(run, tmp_path / "out", rank=3, listen=tones)
     with pytest.raises(ConfigError, match="nothing to take away"):
         compress_model(run, tmp_path / "out")
     with pytest.raises(ConfigError, match="no weights to go on from"):
