@@ -23,7 +23,7 @@ class Broken:
     """A stream in which something fails."""
 
     def __init__(self, fail):
-        self.push = self.push_end = fail
+        self.pushing = self.push_end = fail
 
     def close(self):
         pass
@@ -249,13 +249,13 @@ def test_who_sends_too_fast_is_slowed_down(start, pcm, monkeypatch):
     """A bounded number of bytes waits in the server, however much is sent."""
     server = start()
     gate = threading.Event()
-    push = Stream.push
+    pushing = Stream.pushing
 
     def gated(self, block):
         gate.wait(20)
-        return push(self, block)
+        return pushing(self, block)
 
-    monkeypatch.setattr(Stream, "push", gated)
+    monkeypatch.setattr(Stream, "pushing", gated)
     with server.connect("/ws") as ws:
         sender = threading.Thread(target=_flood, args=(ws, bytes(100_000)))
         sender.start()
