@@ -127,10 +127,10 @@ def test_samples_with_the_bundled_model(bundled_model: Bundle) -> None:
 
 
 def test_more_pronunciations(bundled_model: Bundle) -> None:
-    text = "Today, the olde observatory is no longer used for research."
+    text = "Today, the oldde observatory is no longer used for research."
     path = SAMPLES / "the-old-observatory.opus"
-    with pytest.raises(VocabularyError, match="'olde'"):
+    with pytest.raises(VocabularyError, match="'oldde'"):
         Aligner(bundled_model, threads=1).align(path, text)
-    aligner = Aligner(bundled_model, pronunciations={"olde": [["OW", "L", "D"]]}, threads=1)
+    aligner = Aligner(bundled_model, pronunciations={"oldde": [["OW", "L", "D"]]}, threads=1)
     word = aligner.align(path, text).words[2]
     assert [unit.symbol for unit in word.units] == ["OW", "L", "D"]
