@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli import complain
-from asr.cli._training import needs_training_extra
+from asr.cli._training import needs_training_extra, precision_options
 
 if TYPE_CHECKING:
     from asr.punctuator import Punctuator
@@ -107,9 +107,9 @@ def score(
 @command.command()
 @click.argument("run", type=_PATH)
 @click.argument("output", type=_PATH)
-@click.option("--int8/--float32", default=True, show_default=True, help="How weights are kept.")
+@precision_options
 @needs_training_extra
-def export(run: Path, output: Path, int8: bool) -> None:
+def export(run: Path, output: Path, precision: str) -> None:
     """Make one file (.onnx) of what was trained in the folder RUN.
 
     `asr export --punctuation` takes it into a new model; if OUTPUT is the folder of a model, it is
@@ -117,11 +117,13 @@ def export(run: Path, output: Path, int8: bool) -> None:
     """
     from asr.bundle import PUNCTUATION, Bundle
     from asr.errors import BundleError
+    from asr.export.graph import halve
     from asr.export.punctuation import tagger_to_onnx
     from asr.files import replacing
     from asr.train.punctuation import load_tagger
 
-    graph = tagger_to_onnx(*load_tagger(run), small=int8).SerializeToString()
+    model = tagger_to_onnx(*load_tagger(run), small=precision == "int8")
+    graph = (halve(model) if precision == "fp16" else model).SerializeToString()
     if output.is_dir():
         Bundle.load(output).with_file(PUNCTUATION, graph)
     elif output.suffix == ".onnx":

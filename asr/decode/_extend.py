@@ -74,12 +74,7 @@ def extend(beam, grammar, lm, tokens, endings, best, bar):
             candidate.mass = mass * candidate.gain
             if candidate.mass < bar or candidate.mass == 0.0:
                 continue
-            found += 1
-            if candidate.mass > best:
-                best = candidate.mass
-                bar = max(bar, best * rules.least)
-            if found == len(candidates):
-                found, bar = _keep_best(candidates, beam.ranked, found, rules.beam, bar)
+            found, best, bar = _take_in(beam, rules, candidate.mass, found, best, bar)
     return found, best
 
 
@@ -137,13 +132,20 @@ def extend_pronounced(beam, grammar, lm, tokens, best, bar):
                 ):
                     continue
                 candidate.slot = i
-                found += 1
-                if candidate.mass > best:
-                    best = candidate.mass
-                    bar = max(bar, best * rules.least)
-                if found == len(candidates):
-                    found, bar = _keep_best(candidates, beam.ranked, found, rules.beam, bar)
+                found, best, bar = _take_in(beam, rules, candidate.mass, found, best, bar)
     return found, best
+
+
+@inlined
+def _take_in(beam, rules, mass, found, best, bar):
+    """Count one more candidate, in its place already; the number, the best and the bar now."""
+    found += 1
+    if mass > best:
+        best = mass
+        bar = max(bar, best * rules.least)
+    if found == len(beam.candidates):
+        found, bar = _keep_best(beam.candidates, beam.ranked, found, rules.beam, bar)
+    return found, best, bar
 
 
 @inlined

@@ -12,9 +12,8 @@ from torch import nn
 from asr.export.graph import Graph
 from asr.export.language import symbol_network
 from asr.export.layers import linear_layer
-from asr.export.recurrent import continued
+from asr.export.recurrent import continued_layers
 from asr.models.attention_decoder import AttentionHead
-from asr.models.cells import state_widths
 from asr.models.heads import CTCHead, Head
 from asr.models.transducer import TransducerHead
 
@@ -93,12 +92,7 @@ def decoder_to_onnx(head: AttentionHead, *, small: bool = False) -> onnx.ModelPr
     embedded = graph.add("Gather", [graph.weight(head.embedding.weight), symbols])
     hidden = graph.add("Concat", [embedded, seen], axis=1)
     hidden = graph.add("Unsqueeze", [hidden, graph.integers(0)])
-    after: list[str] = []
-    for cell in head.cells:
-        n_states = len(state_widths(cell))
-        hidden, last = continued(graph, cell, hidden, states[:n_states])
-        states = states[n_states:]
-        after += last
+    hidden, after = continued_layers(graph, head.cells, hidden, states)
     hidden = graph.add("Squeeze", [hidden, graph.integers(0)])
     attention = _attention(graph, head, keys, hidden)
     seen = graph.add("MatMul", [attention, values])

@@ -6,9 +6,8 @@ import onnx
 from torch import Tensor, nn
 
 from asr.export.graph import Graph
-from asr.export.recurrent import continued
+from asr.export.recurrent import continued_layers
 from asr.lm.recurrent import metadata
-from asr.models.cells import state_widths
 from asr.models.language import LanguageModel, SymbolNetwork
 from asr.text.vocabulary import Vocabulary
 
@@ -48,12 +47,7 @@ def symbol_network(
     hidden = graph.add("Gather", [_inputs(graph, network), steps])
     widths = network.state_widths
     states = graph.split("Split", [state, graph.integers(*widths)], len(widths), axis=1)
-    after: list[str] = []
-    for cell in network.cells:
-        n_states = len(state_widths(cell))
-        hidden, last = continued(graph, cell, hidden, states[:n_states])
-        states = states[n_states:]
-        after += last
+    hidden, after = continued_layers(graph, network.cells, hidden, states)
     if isinstance(network.projection, nn.Linear):
         product = graph.add("MatMul", [hidden, _transposed(graph, network.projection.weight)])
         hidden = graph.add("Add", [product, graph.constant(network.projection.bias)])

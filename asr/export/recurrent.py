@@ -7,7 +7,7 @@ direction reverses each sequence within its length, as `asr.models.layers.Recurr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -47,6 +47,18 @@ def continued(
     initial = [graph.add("Unsqueeze", [state, first]) for state in states]
     output, *last = _operator(graph, [cell], hidden, "", initial)
     return output, [graph.add("Squeeze", [state, first]) for state in last]
+
+
+def continued_layers(
+    graph: Graph, cells: Iterable[nn.Module], hidden: str, states: Sequence[str]
+) -> tuple[str, list[str]]:
+    """Cells upon each other, each `continued`; `states` and those after are of all in order."""
+    after: list[str] = []
+    for cell in cells:
+        before = states[len(after) : len(after) + len(state_widths(cell))]
+        hidden, last = continued(graph, cell, hidden, before)
+        after += last
+    return hidden, after
 
 
 def _operator(
