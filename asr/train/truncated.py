@@ -11,7 +11,6 @@ recording are its features, its log-probabilities and CTC's lattice (frames x sy
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -21,8 +20,7 @@ from asr.errors import ConfigError
 from asr.models.acoustic import AcousticModel
 from asr.models.encoder import EncoderState, detached
 from asr.train.config import LossConfig
-from asr.train.crf import UnitTrigram
-from asr.train.losses import loss_of
+from asr.train.losses import PLAIN, Criteria, loss_of
 
 Outputs = dict[str, tuple[Tensor, Tensor]]
 
@@ -33,7 +31,7 @@ def truncated_backward(
     weights: Mapping[str, float],
     config: LossConfig,
     window: int,
-    trigrams: Mapping[str, UnitTrigram] = MappingProxyType({}),
+    criteria: Criteria = PLAIN,
 ) -> tuple[Tensor, Tensor]:
     """The loss and the blank ratio of `training_loss`, after adding to the gradients.
 
@@ -53,7 +51,7 @@ def truncated_backward(
         heard = _joined(list(_windows(model, batch, window)))
     for log_probs, _ in heard.values():
         log_probs.requires_grad_()
-    loss, blanks = loss_of(heard, model, batch, weights, config, trigrams)
+    loss, blanks = loss_of(heard, model, batch, weights, config, criteria)
     by_output = torch.autograd.grad(loss, [log_probs for log_probs, _ in heard.values()])
     gradients = dict(zip(heard, by_output, strict=True))
     done = dict.fromkeys(heard, 0)
