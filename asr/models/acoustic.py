@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
 from asr.models.attention_decoder import AttentionConfig, AttentionHead
-from asr.models.encoder import Encoder, EncoderState
+from asr.models.encoder import Encoder
 from asr.models.encoders import AnyEncoderConfig, make_encoder
 from asr.models.heads import CTCHead, Head
+from asr.models.reversible import Reversible
 from asr.models.transducer import TransducerConfig, TransducerHead
 
 
@@ -75,7 +76,8 @@ class AcousticModel(nn.Module):
         wanted = self.head_configs if names is None else {n: self.head_configs[n] for n in names}
         last = max(head.layer for head in wanted.values())
         outputs = {}
-        for layer, (hidden, n_frames) in enumerate(self.encoder(features, lengths), start=1):
+        layers = self.encoder.layer_outputs(features, lengths)
+        for layer, (hidden, n_frames) in enumerate(layers, start=1):
             for name, head in wanted.items():
                 if head.layer == layer:
                     outputs[name] = (self.heads[name](hidden.transpose(0, 1)), n_frames)
@@ -86,12 +88,15 @@ class AcousticModel(nn.Module):
     def step(
         self,
         features: Tensor,
-        state: EncoderState | None = None,
+        state: Any = None,
         lengths: Tensor | None = None,
         *,
         last: bool = False,
-    ) -> tuple[dict[str, tuple[Tensor, Tensor]], EncoderState]:
-        """What `forward_heads` gives for the next frames of a causal encoder: `Encoder.step`."""
+    ) -> tuple[dict[str, tuple[Tensor, Tensor]], Any]:
+        """What `forward_heads` gives for the next frames of a causal encoder: `Encoder.step`.
+
+        The state is that encoder's own: tensors in tuples.
+        """
         encoder = self.causal_encoder()
         layers, state = encoder.step(features, state, lengths, last=last)
         outputs = {}
@@ -100,9 +105,9 @@ class AcousticModel(nn.Module):
             outputs[name] = (self.heads[name](hidden.transpose(0, 1)), n_frames)
         return outputs, state
 
-    def causal_encoder(self) -> Encoder:
+    def causal_encoder(self) -> Encoder | Reversible:
         """The encoder, if it can go step by step; ConfigError if it needs what comes later."""
-        if not isinstance(self.encoder, Encoder):
+        if not isinstance(self.encoder, Encoder | Reversible):
             raise ConfigError(
                 "this encoder reads whole utterances: it cannot go frame by frame",
                 "choose a recurrent one with model.bidirectional=false",

@@ -143,7 +143,7 @@ def _outputs(model: AcousticModel, heard: Sequence[Tensor]) -> list[Tensor]:
     try:
         with encoder.looking_ahead(None):
             for rows in heard:
-                list(encoder.eval()(rows[None], torch.tensor([len(rows)])))
+                encoder.eval()(rows[None], torch.tensor([len(rows)]))
     finally:
         encoder.train(was_training)
         for hook in hooks:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from asr.errors import ConfigError
 from asr.models.attention import FeedForward, SelfAttention
-from asr.models.layers import subsample
+from asr.models.layers import LayeredEncoder, subsample
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class ConformerLayer(nn.Module):
         return self.norm(hidden + self.second(hidden) / 2)
 
 
-class Conformer(nn.Module):
+class Conformer(LayeredEncoder):
     """Frames are joined and projected, then go through the layers."""
 
     def __init__(self, input_size: int, config: ConformerConfig):
@@ -104,8 +104,8 @@ class Conformer(nn.Module):
         self.project = nn.Linear(input_size * config.subsampling, config.size)
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.layers))
 
-    def forward(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features (B, T, input_size), lengths (B,) -> after each layer (T', B, C), (B,)."""
+    def layer_outputs(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `LayeredEncoder.layer_outputs`."""
         hidden, lengths = subsample(features.transpose(0, 1), lengths, self.config.subsampling)
         hidden = self.project(hidden)
         for layer in self.layers:

@@ -15,7 +15,14 @@ from asr.models import chunks
 from asr.models.attention import SelfAttention
 from asr.models.cells import CELLS, recurrent_weight
 from asr.models.convolution import Convolution
-from asr.models.layers import Recurrent, VariationalDropout, subsample
+from asr.models.layers import (
+    LayeredEncoder,
+    Recurrent,
+    VariationalDropout,
+    Waiting,
+    subsample,
+    subsample_step,
+)
 
 
 @dataclass(frozen=True)
@@ -120,13 +127,10 @@ class EncoderConfig:
 class LayerState(NamedTuple):
     """Where one layer of a causal encoder is in its sequences.
 
-    waiting (R, B, C): frames whose group is not full yet; n_waiting (B,): how many of them belong
-    to each sequence. cell: the state of the cell, None at first. masks: those of the dropout, which
-    a sequence keeps.
+    cell: the state of the cell, None at first. masks: those of the dropout, which a sequence keeps.
     """
 
-    waiting: Tensor
-    n_waiting: Tensor
+    waiting: Waiting
     cell: Any
     masks: tuple[Tensor | None, Tensor | None]
 
@@ -134,18 +138,7 @@ class LayerState(NamedTuple):
 EncoderState = tuple[LayerState, ...]  # one a layer
 
 
-def detached(state: EncoderState) -> EncoderState:
-    """The same state, through which nothing is back-propagated."""
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(map(cut, value))
-        return value if value is None else value.detach()
-
-    return tuple(LayerState(*cut(tuple(layer))) for layer in state)
-
-
-class Encoder(nn.Module):
+class Encoder(LayeredEncoder):
     """Stacked (bidirectional) recurrent layers.
 
     In front of each is the second factor of its input matrices, and it is followed by its
@@ -201,8 +194,8 @@ class Encoder(nn.Module):
             for parameter in (p for p in self.parameters() if p not in norms):
                 nn.init.uniform_(parameter, -config.init_range, config.init_range)
 
-    def forward(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features (B, T, input_size), lengths (B,) -> after each layer (T', B, C), (B,)."""
+    def layer_outputs(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `LayeredEncoder.layer_outputs`."""
         if self.config.chunk is not None:
             yield from self._forward_chunks(features, lengths)
             return
@@ -273,8 +266,8 @@ class Encoder(nn.Module):
             lengths: (B,), how many of the frames belong to each sequence; default: all of them.
             last: nothing follows, so that groups that are not full are filled with zeros.
 
-        Returns what `forward` gives, as far as it follows from the frames so far, and the state
-        after them: joined, the pieces equal `forward` over the whole. Raises ConfigError for an
+        Returns what `layer_outputs` gives, as far as it follows from the frames so far, and the
+        state after them: joined, the pieces equal that of the whole. Raises ConfigError for an
         encoder that needs what comes later.
         """
         self.check_causal()
@@ -287,22 +280,17 @@ class Encoder(nn.Module):
         ):
             assert isinstance(layer, Recurrent)
             before = state[index] if state else None
-            if before is not None:
-                hidden = torch.cat([before.waiting, hidden])
-                lengths = before.n_waiting + lengths
-            n_taken = len(hidden) if last else len(hidden) // factor * factor
-            waiting, n_waiting = hidden[n_taken:].clone(), (lengths - n_taken).clamp(min=0)
-            taken = torch.minimum(lengths, torch.tensor(n_taken))
-            hidden, lengths = subsample(hidden[:n_taken], taken, factor)
+            hidden, lengths, waiting = subsample_step(
+                hidden, lengths, factor, before and before.waiting, last
+            )
             if before is None:
                 like = hidden.new_empty(1, hidden.shape[1], self.output_size)
-                masks = layer.mask(hidden), self.dropout.mask(like)
-                before = LayerState(waiting, n_waiting, None, masks)
+                before = LayerState(waiting, None, (layer.mask(hidden), self.dropout.mask(like)))
             recurrent_mask, mask = before.masks
             output, cell = layer.step(self.factors[index](hidden), before.cell, recurrent_mask)
             hidden = self._finish(index, hidden, output, mask)
             outputs.append((hidden, lengths))
-            after.append(LayerState(waiting, n_waiting, cell, before.masks))
+            after.append(LayerState(waiting, cell, before.masks))
         return outputs, tuple(after)
 
     def check_causal(self) -> None:

@@ -1,8 +1,9 @@
 """All encoders behind one interface, each with its own settings, told apart by their `kind`.
 
-An encoder is made of the size of its inputs and its settings. Called with features
-(batch, frames, size) and lengths (batch,), it yields (hidden (frames', batch, columns), lengths')
-after each of its layers. Its settings give `layers`, `rate(layer)` and `init_range`.
+An encoder is made of the size of its inputs and its settings, which give `layers`, `rate(layer)`
+and `init_range`. Called with features (batch, frames, size) and lengths (batch,), it gives encoded
+(batch, frames', output_size) and lengths'; `layer_outputs` gives what comes out of each layer
+(`asr.models.layers.LayeredEncoder`). Causal ones have `step(features, state)` too.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,27 @@ from torch.func import functional_call
 
 from asr.models.cells import CELLS, recurrent_weight
 from asr.models.chunks import side_by_side
+
+
+class LayeredEncoder(nn.Module):
+    """What all encoders are from outside. `output_size` columns come out of every layer."""
+
+    output_size: int
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, T, input_size), lengths (B,) -> encoded (B, T', output_size), lengths (B,).
+
+        Rows beyond an utterance's length mean nothing.
+        """
+        *_, (hidden, lengths) = self.layer_outputs(features, lengths)
+        return hidden.transpose(0, 1), lengths
+
+    def layer_outputs(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features (B, T, input_size), lengths (B,) -> after each layer (T', B, C), (B,).
+
+        Heads of lower layers read them; what is not asked for is not computed.
+        """
+        raise NotImplementedError
 
 
 def reverse(sequences: Tensor, lengths: Tensor) -> Tensor:
@@ -134,3 +156,34 @@ def subsample(sequences: Tensor, lengths: Tensor, factor: int) -> tuple[Tensor, 
     sequences = nn.functional.pad(sequences, (0, 0, 0, 0, 0, -n_frames % factor))
     grouped = sequences.view(-1, factor, batch, channels).transpose(1, 2)
     return grouped.reshape(-1, batch, factor * channels), (lengths + factor - 1) // factor
+
+
+class Waiting(NamedTuple):
+    """Frames (R, B, C) whose group is not full yet, and how many belong to each sequence (B,)."""
+
+    frames: Tensor
+    n_frames: Tensor
+
+
+def subsample_step(
+    sequences: Tensor, lengths: Tensor, factor: int, waiting: Waiting | None, last: bool
+) -> tuple[Tensor, Tensor, Waiting]:
+    """`subsample` of the next frames of sequences, and what waits for those that follow.
+
+    Nothing follows the `last` ones.
+    """
+    if waiting is not None:
+        sequences = torch.cat([waiting.frames, sequences])
+        lengths = waiting.n_frames + lengths
+    n_taken = len(sequences) if last else len(sequences) // factor * factor
+    left = Waiting(sequences[n_taken:].clone(), (lengths - n_taken).clamp(min=0))
+    grouped, n_grouped = subsample(sequences[:n_taken], lengths.clamp(max=n_taken), factor)
+    return grouped, n_grouped, left
+
+
+def detached(state: Any) -> Any:
+    """The state of an encoder, tensors in tuples, through which nothing is back-propagated."""
+    if isinstance(state, tuple):
+        parts = map(detached, state)
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return state.detach() if isinstance(state, Tensor) else state

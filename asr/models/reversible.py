@@ -4,13 +4,16 @@ MacKay et al., "Reversible recurrent neural networks", NeurIPS 2018, with the co
 al., "The reversible residual network", NIPS 2017: a block maps (a, b) to (a', b') with
 a' = a + F(b), b' = b + G(a'), and is undone by b = b' - G(a'), a = a' - F(b). F and G are recurrent
 layers. Only the last block's output is kept; the backward pass finds what came before from it.
+
+That frees memory from the depth. A causal one also goes window by window (`asr.train.truncated`),
+which frees it from the length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +21,14 @@ from torch.autograd.function import once_differentiable
 
 from asr.errors import ConfigError
 from asr.models.cells import CELLS
-from asr.models.layers import Recurrent, VariationalDropout, subsample
+from asr.models.layers import (
+    LayeredEncoder,
+    Recurrent,
+    VariationalDropout,
+    Waiting,
+    subsample,
+    subsample_step,
+)
 
 
 @dataclass(frozen=True)
@@ -70,8 +80,25 @@ class Change(nn.Module):
         """(T, B, size), (B,) -> (T, B, size)."""
         return self.project(self.recurrent(self.norm(half), lengths))
 
+    def step(self, half: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Go on with a layer that has no backward direction: (T, B, size), and the next state."""
+        hidden, state = self.recurrent.step(self.norm(half), state, None)
+        return self.project(hidden), state
 
-class Reversible(nn.Module):
+
+class ReversibleState(NamedTuple):
+    """Where a causal encoder is: frames that wait, the state of every change, dropout's mask."""
+
+    waiting: Waiting
+    cells: tuple[Any, ...]
+    mask: Tensor | None
+
+
+# A change, the half that it looks at, its state -> what it adds, the state after.
+Add = Callable[..., tuple[Tensor, Any]]
+
+
+class Reversible(LayeredEncoder):
     """Frames are joined and projected to both halves, which then go through the blocks."""
 
     def __init__(self, input_size: int, config: ReversibleConfig):
@@ -83,14 +110,60 @@ class Reversible(nn.Module):
         self.norm = nn.LayerNorm(2 * config.size)
         self.dropout = VariationalDropout(config.dropout)
 
-    def forward(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features (B, T, input_size), lengths (B,) -> once (T', B, C), (B,)."""
+    def layer_outputs(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `LayeredEncoder.layer_outputs`; there is one, after all blocks."""
         hidden, lengths = subsample(features.transpose(0, 1), lengths, self.config.subsampling)
+
+        def add(change: Change, half: Tensor, state: None) -> tuple[Tensor, None]:
+            return change(half, lengths), None
+
+        hidden, _ = self._couple(hidden, add, (None,) * len(self.changes))
+        yield self.dropout(hidden), lengths
+
+    def step(
+        self,
+        features: Tensor,
+        state: ReversibleState | None = None,
+        lengths: Tensor | None = None,
+        *,
+        last: bool = False,
+    ) -> tuple[list[tuple[Tensor, Tensor]], ReversibleState]:
+        """As `asr.models.encoder.Encoder.step`, but no gradient flows through the state."""
+        self.check_causal()
+        if lengths is None:
+            lengths = torch.full((len(features),), features.shape[1])
+        hidden, lengths, waiting = subsample_step(
+            features.transpose(0, 1),
+            lengths,
+            self.config.subsampling,
+            state and state.waiting,
+            last,
+        )
+        if state is None:
+            like = hidden.new_empty(1, hidden.shape[1], self.output_size)
+            state = ReversibleState(waiting, (None,) * len(self.changes), self.dropout.mask(like))
+        hidden, cells = self._couple(hidden, Change.step, state.cells)
+        output = self.dropout(hidden, state.mask)
+        return [(output, lengths)], ReversibleState(waiting, cells, state.mask)
+
+    def check_causal(self) -> None:
+        """Raise ConfigError if an output of this encoder depends on later frames."""
+        if self.config.bidirectional:
+            raise ConfigError(
+                "this encoder reads whole utterances: it cannot go frame by frame",
+                "set model.bidirectional=false",
+            )
+
+    def _couple(
+        self, hidden: Tensor, add: Add, states: tuple[Any, ...]
+    ) -> tuple[Tensor, tuple[Any, ...]]:
+        """All blocks over joined frames (T, B, C), and the states after them."""
         halves = self.project(hidden).to(self.norm.weight.dtype).chunk(2, dim=-1)
         changes: list[nn.Module] = list(self.changes)
         weights = [p for change in changes for p in change.parameters()]
-        halves = _Coupled.apply(changes, lengths, *halves, *weights)
-        yield self.dropout(self.norm(torch.cat(halves, dim=-1))), lengths
+        after: list[Any] = []
+        halves = _Coupled.apply(changes, add, states, after, *halves, *weights)
+        return self.norm(torch.cat(halves, dim=-1)), tuple(after)
 
 
 def on_grid(values: Tensor) -> Tensor:
@@ -106,21 +179,29 @@ def on_grid(values: Tensor) -> Tensor:
 
 
 class _Coupled(torch.autograd.Function):
-    """All blocks at once, keeping the last two halves alone."""
+    """All blocks at once, keeping the last two halves alone, and the states before.
+
+    The states after are put into `after`: they carry no gradient.
+    """
 
     @staticmethod
     def forward(
         context: Any,
         changes: list[nn.Module],
-        lengths: Tensor,
+        add: Add,
+        states: tuple[Any, ...],
+        after: list[Any],
         first: Tensor,
         second: Tensor,
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor]:
         first, second = on_grid(first), on_grid(second)
-        for change in changes:  # the half that was changed is looked at next
-            first, second = second, first + on_grid(change(second, lengths).to(first.dtype))
-        context.changes, context.lengths = changes, lengths
+        for change, state in zip(changes, states, strict=True):
+            added, state = add(change, second, state)
+            after.append(state)
+            # The half that was changed is looked at next.
+            first, second = second, first + on_grid(added.to(first.dtype))
+        context.changes, context.add, context.states = changes, add, states
         kind = first.device.type
         context.autocast = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
         context.save_for_backward(first, second)
@@ -132,14 +213,14 @@ class _Coupled(torch.autograd.Function):
         first, second = context.saved_tensors
         enabled, dtype = context.autocast
         by_change = []
-        for change in reversed(context.changes):
+        for change, state in zip(reversed(context.changes), reversed(context.states), strict=True):
             weights = list(change.parameters())
             with torch.enable_grad(), torch.autocast(first.device.type, dtype, enabled=enabled):
                 seen = first.detach().requires_grad_()
-                added = change(seen, context.lengths).to(first.dtype)
+                added = context.add(change, seen, state)[0].to(first.dtype)
             d_seen, *d_weights = torch.autograd.grad(added, [seen, *weights], d_second)
             first, second = second - on_grid(added.detach()), first
             d_first, d_second = d_second, d_first + d_seen
             by_change.append(d_weights)
         d_all = [d for d_weights in reversed(by_change) for d in d_weights]
-        return None, None, d_first, d_second, *d_all
+        return None, None, None, None, d_first, d_second, *d_all

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from asr.errors import ConfigError
 from asr.models.attention import FeedForward, SelfAttention
-from asr.models.layers import subsample
+from asr.models.layers import LayeredEncoder, subsample
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TransformerLayer(nn.Module):
         return hidden + self.feed_forward(hidden)
 
 
-class Transformer(nn.Module):
+class Transformer(LayeredEncoder):
     """Frames are joined and projected, then go through the layers; positions by rotation."""
 
     def __init__(self, input_size: int, config: TransformerConfig):
@@ -71,8 +71,8 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.size)
 
-    def forward(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features (B, T, input_size), lengths (B,) -> after each layer (T', B, C), (B,)."""
+    def layer_outputs(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `LayeredEncoder.layer_outputs`."""
         hidden, lengths = subsample(features.transpose(0, 1), lengths, self.config.subsampling)
         hidden = self.project(hidden)
         for layer in self.layers:

@@ -18,7 +18,7 @@ from torch import Tensor
 from asr.data.dataset import Batch
 from asr.errors import ConfigError
 from asr.models.acoustic import AcousticModel
-from asr.models.encoder import EncoderState, detached
+from asr.models.layers import detached
 from asr.train.config import LossConfig
 from asr.train.losses import PLAIN, Criteria, loss_of
 
@@ -67,7 +67,7 @@ def truncated_backward(
 
 
 def _windows(model: AcousticModel, batch: Batch, window: int) -> Iterator[Outputs]:
-    state: EncoderState | None = None
+    state = None
     n_frames = batch.features.shape[1]
     for start in range(0, n_frames, window):
         outputs, state = model.step(

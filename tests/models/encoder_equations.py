@@ -132,9 +132,39 @@ def reversible(features, w, config):
     return norm(np.concatenate([a, b], axis=1), under(w, "norm."))
 
 
+def convolution(x, w, stride):
+    """Amodei et al. 2016, section 3.5: every output by itself, from the window that it sees."""
+    maps = x[None]  # channels, frames, bands
+    for number in range(len({name.split(".")[1] for name in w})):
+        layer = under(w, f"layers.{number}.")
+        kernel = layer["weight"]
+        n_frames, n_bands = maps.shape[1:]
+        reach = [n // 2 for n in kernel.shape[2:]]
+        padded = np.pad(maps, ((0, 0), (reach[0], reach[0]), (reach[1], reach[1])))
+        times = range(0, n_frames, stride if number == 0 else 1)
+        result = np.empty((len(kernel), len(times), -(-n_bands // 2)))
+        for row, t in enumerate(times):
+            for column, band in enumerate(range(0, n_bands, 2)):
+                window = padded[:, t : t + kernel.shape[2], band : band + kernel.shape[3]]
+                result[:, row, column] = [np.sum(window * k) for k in kernel] + layer["bias"]
+        maps = np.clip(result, 0, 20)
+    return np.concatenate(list(maps), axis=1)
+
+
 def recurrent(features, w, config):
-    """One bidirectional layer, normalised, with self-attention over its states."""
-    x = both_directions(features, under(w, "layers.0."), config.cell)
-    x = norm(x, under(w, "norms.0."))
-    seen = self_attention(x, under(w, "attention."), config.attention_heads, rotary=False)
-    return norm(x + seen, under(w, "attention_norm."))
+    """Bidirectional layers with all that may stand before, between and behind them."""
+    x = features
+    if config.convolutions:
+        x = convolution(x, under(w, "convolution."), config.convolution_stride)
+    for i in range(config.layers):
+        x = joined(x, config.subsampling[i])
+        read = x @ w[f"factors.{i}.weight"].T if f"factors.{i}.weight" in w else x
+        states = both_directions(read, under(w, f"layers.{i}."), config.cell)
+        if config.projection:
+            states = linear(states, under(w, f"projections.{i}."))
+        states = norm(states, under(w, f"norms.{i}."))
+        x = x + states if config.residual and x.shape == states.shape else states
+    if config.attention_heads:
+        seen = self_attention(x, under(w, "attention."), config.attention_heads, rotary=False)
+        x = norm(x + seen, under(w, "attention_norm."))
+    return x

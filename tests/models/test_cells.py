@@ -113,27 +113,6 @@ def test_an_utterance_does_not_depend_on_its_batch(name):
         torch.testing.assert_close(batched[i, :n], alone[0], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_a_small_batch_is_learnt_by_heart(name):
-    """Three random sequences with their labels, to less than 0.1 nats each within 150 updates."""
-    torch.manual_seed(0)
-    model = AcousticModel(8, EncoderConfig(24, 1, cell=name), {"characters": HeadConfig(5, 1)})
-    features, lengths = torch.randn(3, 16, 8), torch.tensor([16, 14, 12])
-    targets = torch.randint(1, 5, (3, 5))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(150):
-        log_probs, _ = model(features, lengths)
-        loss = torch.nn.functional.ctc_loss(
-            log_probs.transpose(0, 1), targets, lengths, torch.full((3,), 5), reduction="sum"
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if loss < 0.3:
-            return
-    pytest.fail(f"the loss is still {float(loss):.2f}")
-
-
 def test_unknown_cells_are_refused():
     with pytest.raises(ConfigError, match=r"'lstn'.*one of lstm, peephole_lstm"):
         EncoderConfig(cell="lstn")

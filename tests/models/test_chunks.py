@@ -112,10 +112,10 @@ def test_dropout_has_one_mask_for_all_chunks_of_an_utterance():
     model = make(EncoderConfig(5, 1, layer_norm=False, dropout=0.5, chunk=3, right_context=1))
     model.train()
     features, lengths = torch.randn(2, 12, 4), torch.tensor([12, 12])
-    [(hidden, _)] = model.encoder(features, lengths)
-    dropped = hidden == 0
+    encoded, _ = model.encoder(features, lengths)
+    dropped = encoded == 0
     assert dropped.any()
-    assert torch.equal(dropped, dropped[:1].expand_as(dropped))
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
 
 
 @pytest.mark.parametrize(

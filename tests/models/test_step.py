@@ -7,6 +7,7 @@ from asr.errors import ConfigError
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.cells import CELLS
 from asr.models.encoder import EncoderConfig
+from asr.models.encoders import ReversibleConfig
 
 
 def make(**settings) -> AcousticModel:
@@ -16,8 +17,9 @@ def make(**settings) -> AcousticModel:
 
 
 def in_pieces(model, features, lengths, sizes):
-    """Outputs of both heads, joined over the pieces."""
-    state, parts, start = None, {"high": [], "low": []}, 0
+    """Outputs of all heads, joined over the pieces."""
+    state, start = None, 0
+    parts: dict[str, list] = {name: [] for name in model.head_configs}
     for number, size in enumerate(sizes):
         piece = features[:, start : start + size]
         inside = (lengths - start).clamp(0, size)
@@ -59,8 +61,30 @@ def test_a_sequence_keeps_its_dropout_masks_over_all_pieces():
     assert not torch.allclose(other["high"][0], expected["high"][0])
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("sizes", [[1] * 20, [7, 7, 6], [3, 0, 17]])
+def test_a_reversible_encoder_goes_in_pieces_too(cell, sizes):
+    torch.manual_seed(0)
+    settings = {"blocks": 2, "size": 6, "hidden_size": 5, "subsampling": 2, "dropout": 0.3}
+    config = ReversibleConfig(cell=cell, bidirectional=False, **settings)
+    model = AcousticModel(4, config, {"only": HeadConfig(3, 1)})
+    features, lengths = torch.randn(3, 20, 4), torch.tensor([20, 13, 2])
+    torch.manual_seed(1)  # the mask of the dropout
+    log_probs, n_frames = model(features, lengths)
+    torch.manual_seed(1)
+    joined, joined_lengths = in_pieces(model, features, lengths, sizes)["only"]
+    assert joined_lengths.tolist() == n_frames.tolist() == [10, 7, 1]
+    for i, n in enumerate(n_frames):
+        torch.testing.assert_close(joined[i, :n], log_probs[i, :n])
+
+
 @pytest.mark.parametrize(
-    "config", [EncoderConfig(4, 1), EncoderConfig(4, 1, bidirectional=False, convolutions=(2,))]
+    "config",
+    [
+        EncoderConfig(4, 1),
+        EncoderConfig(4, 1, bidirectional=False, convolutions=(2,)),
+        ReversibleConfig(blocks=1, size=4, hidden_size=4),
+    ],
 )
 def test_encoders_that_look_ahead_are_refused(config):
     model = AcousticModel(4, config, {"only": HeadConfig(3, 1)})
