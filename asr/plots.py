@@ -21,15 +21,15 @@ INK, BLUE, RED, GREY = "#222222", "#1f6fb4", "#c8442c", "#999999"
 
 
 def learning_curves(*runs: Path) -> Figure:
-    """Training loss, gradient norm, blank ratio and dev error rates over the steps of runs.
+    """Losses, gradient norm, blank ratio and dev error rates over the steps of runs.
 
-    Several runs are drawn over each other, a colour each, with their dev character error alone.
+    The loss of the dev set, of its first head alone, is dashed. Several runs are drawn over each other, a colour each, with their dev character error alone.
     Raises TrainingError if a folder holds no log.
     """
     figure = Figure(figsize=(10, 6), layout="constrained")
     loss, errors, norm, blanks = figure.subplots(2, 2).flat
     panels = (
-        (loss, "loss", "training loss (nats a symbol)"),
+        (loss, "loss", "loss (nats a symbol): training, dev dashed"),
         (norm, "gradient_norm", "gradient norm before clipping"),
         (blanks, "blank_ratio", "share of blank frames"),
     )
@@ -45,6 +45,8 @@ def learning_curves(*runs: Path) -> Figure:
             steps = [r["step"] for r in train]
             axes.plot(steps, [r.get(key, np.nan) for r in train], color=colour, linewidth=0.8)
             axes.set(title=title, xlabel="step")
+        losses = [r.get("loss", np.nan) for r in dev]
+        loss.plot([r["step"] for r in dev], losses, "--", color=colour, linewidth=1.2)
         drawn = (
             {run.name: ("cer", colour)}
             if len(runs) > 1

@@ -206,7 +206,7 @@ class Trainer:
         torch.manual_seed(hash((config.trainer.seed, state.step, self.processes.rank)))
         self.optimizer.zero_grad(set_to_none=True)
         loss, blanks = 0.0, []
-        count, n_heard = 0, 0.0  # what the gradient is averaged over, and utterances
+        count, n_symbols, n_heard = 0, 0, 0.0  # the first is what the gradient is averaged over
         with self._noise(), self._look_ahead():
             for batch in batches:
                 if not batch.texts:
@@ -216,10 +216,12 @@ class Trainer:
                 loss += float(part.detach())
                 blanks.append(float(blank_ratio))
                 count += batch.size(config.optimizer.average_over, self.model.primary)
+                n_symbols += batch.size("symbols", self.model.primary)
                 n_heard += len(batch.texts) / batch.views
-        extra = torch.tensor([loss, count, n_heard, float(self._stop)])
+        extra = torch.tensor([loss, count, n_symbols, n_heard, float(self._stop)])
         parameters = self.parameters
-        loss, total, n_heard, stop = self.processes.sum_gradients(parameters, extra).tolist()
+        summed = self.processes.sum_gradients(parameters, extra)
+        loss, total, n_symbols, n_heard, stop = summed.tolist()
         self._stop = stop > 0
         self.scaler.unscale_(self.optimizer)
         length = None
@@ -246,7 +248,7 @@ class Trainer:
             self.pruning.prune(state.step, self._total_steps(), self._ema)
         state.seconds += time.monotonic() - started
         return {
-            "loss": loss / max(total, 1.0),
+            "loss": loss / max(n_symbols, 1.0),
             "gradient_norm": norm,
             "blank_ratio": sum(blanks) / max(len(blanks), 1),
             **({} if length is None else {"description_length": length}),
