@@ -23,7 +23,8 @@ INK, BLUE, RED, GREY = "#222222", "#1f6fb4", "#c8442c", "#999999"
 def learning_curves(*runs: Path) -> Figure:
     """Losses, gradient norm, blank ratio and dev error rates over the steps of runs.
 
-    The loss of the dev set, of its first head alone, is dashed. Several runs are drawn over each other, a colour each, with their dev character error alone.
+    The loss of the dev set, of its first head alone, is dashed. Several runs are drawn over each
+    other, a colour each, with their dev character error alone.
     Raises TrainingError if a folder holds no log.
     """
     figure = Figure(figsize=(10, 6), layout="constrained")

@@ -18,14 +18,18 @@ import torch
 from torch import Tensor, nn
 
 
-def split(sequences: Tensor, lengths: Tensor, chunk: int, right: int) -> tuple[Tensor, Tensor]:
+def split(
+    sequences: Tensor, lengths: Tensor, chunk: int, right: int, n_chunks: int | None = None
+) -> tuple[Tensor, Tensor]:
     """(T, B, C), (B,) -> chunks and what follows them (chunk + right, K * B, C), (K * B,).
 
-    The lengths are those within a chunk, 0 for chunks behind the end of their utterance.
+    The lengths are those within a chunk, 0 for chunks behind the end of their utterance. There are
+    so many chunks that every frame is in one, or the first `n_chunks`.
     """
-    n_frames = len(sequences)
-    n_chunks = max(1, -(-n_frames // chunk))
-    missing = n_chunks * chunk + right - n_frames
+    if n_chunks is None:
+        n_chunks = max(1, -(-len(sequences) // chunk))
+    sequences = sequences[: n_chunks * chunk + right]
+    missing = n_chunks * chunk + right - len(sequences)
     padded = nn.functional.pad(sequences, (0, 0, 0, 0, 0, missing))
     chunks = padded.unfold(0, chunk + right, chunk)  # (K, B, C, chunk + right)
     begins = chunk * torch.arange(n_chunks, device=lengths.device)[:, None]

@@ -135,7 +135,24 @@ class LayerState(NamedTuple):
     masks: tuple[Tensor | None, Tensor | None]
 
 
-EncoderState = tuple[LayerState, ...]  # one a layer
+class LayerChunks(NamedTuple):
+    """The forward state of a layer after a chunk, None at first, and masks that utterances keep.
+
+    Those are of the forward and of the backward direction, and of what comes out of both.
+    """
+
+    cell: Any
+    masks: tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+class ChunksState(NamedTuple):
+    """Where an encoder in chunks is: frames that no chunk has begun with, and its layers."""
+
+    waiting: Waiting
+    layers: tuple[LayerChunks, ...]
+
+
+EncoderState = tuple[LayerState, ...] | ChunksState
 
 
 class Encoder(LayeredEncoder):
@@ -197,7 +214,10 @@ class Encoder(LayeredEncoder):
     def layer_outputs(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """See `LayeredEncoder.layer_outputs`."""
         if self.config.chunk is not None:
-            yield from self._forward_chunks(features, lengths)
+            n_chunks = max(1, -(-features.shape[1] // self.config.chunk))
+            hidden = features.transpose(0, 1)
+            for output, _ in self._chunks(hidden, lengths, n_chunks, self._first_chunks(hidden)):
+                yield output
             return
         hidden = features.transpose(0, 1)
         if self.convolution is not None:
@@ -230,35 +250,71 @@ class Encoder(LayeredEncoder):
         finally:
             self.config = config
 
-    def _forward_chunks(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        batch, n_frames = features.shape[:2]
-        n_own = self.config.chunk or n_frames
-        hidden, within = chunks.split(
-            features.transpose(0, 1), lengths, n_own, self.config.right_context
-        )
-        for index, (layer, factor) in enumerate(
-            zip(self.layers, self.config.subsampling, strict=True)
+    def _chunks(
+        self, hidden: Tensor, lengths: Tensor, n_chunks: int, before: tuple[LayerChunks, ...]
+    ) -> Iterator[tuple[tuple[Tensor, Tensor], LayerChunks]]:
+        """The first chunks of (T, B, C): the output of each layer, and where it is after them."""
+        assert self.config.chunk is not None
+        n_own, batch = self.config.chunk, hidden.shape[1]
+        n_frames = min(len(hidden), n_chunks * n_own)
+        hidden, within = chunks.split(hidden, lengths, n_own, self.config.right_context, n_chunks)
+        lengths = lengths.clamp(max=n_frames)
+        for index, (layer, factor, (cell, masks)) in enumerate(
+            zip(self.layers, self.config.subsampling, before, strict=True)
         ):
             assert isinstance(layer, Recurrent)
             hidden, within = subsample(hidden, within, factor)
             n_own, n_frames = n_own // factor, -(-n_frames // factor)
             lengths = (lengths + factor - 1) // factor
-            mask = self.dropout.mask(hidden.new_empty(1, batch, self.output_size))
-            if mask is not None:  # an utterance has one for all its chunks
-                mask = mask.repeat(1, hidden.shape[1] // batch, 1)
-            output = layer.forward_chunks(self.factors[index](hidden), within, n_own, batch)
-            hidden = self._finish(index, hidden, output, mask)
-            yield chunks.join(hidden[:n_own], batch)[:n_frames], lengths
+            *recurrent_masks, mask = masks
+            output, cell = layer.forward_chunks(
+                self.factors[index](hidden), within, n_own, batch, cell, recurrent_masks
+            )
+            repeated = None if mask is None else mask.repeat(1, n_chunks, 1)
+            hidden = self._finish(index, hidden, output, repeated)
+            joined = chunks.join(hidden[:n_own], batch)[:n_frames]
+            yield (joined, lengths), LayerChunks(cell, masks)
+
+    def _first_chunks(self, inputs: Tensor) -> tuple[LayerChunks, ...]:
+        """All layers before the first chunk of (T, B, C)."""
+        like = inputs.new_empty(1, inputs.shape[1], self.output_size)
+        recurrent = (layer for layer in self.layers if isinstance(layer, Recurrent))
+        return tuple(
+            LayerChunks(None, (layer.mask(like), layer.mask(like), self.dropout.mask(like)))
+            for layer in recurrent
+        )
+
+    def _step_chunks(
+        self, hidden: Tensor, lengths: Tensor, state: ChunksState | None, last: bool
+    ) -> tuple[list[tuple[Tensor, Tensor]], ChunksState]:
+        assert self.config.chunk is not None
+        chunk = self.config.chunk
+        layers = state.layers if state else self._first_chunks(hidden)
+        if state is not None:
+            hidden = torch.cat([state.waiting.frames, hidden])
+            lengths = state.waiting.n_frames + lengths
+        known = len(hidden) + (chunk - 1 if last else -self.config.right_context)
+        n_chunks = max(0, known // chunk)
+        left = Waiting(
+            hidden[n_chunks * chunk :].clone(), (lengths - n_chunks * chunk).clamp(min=0)
+        )
+        if not n_chunks:
+            nothing = hidden.new_zeros(0, hidden.shape[1], self.output_size)
+            return [(nothing, torch.zeros_like(lengths))] * len(layers), ChunksState(left, layers)
+        outputs, after = zip(*self._chunks(hidden, lengths, n_chunks, layers), strict=True)
+        return list(outputs), ChunksState(left, after)
 
     def step(
         self,
         features: Tensor,
-        state: EncoderState | None = None,
+        state: Any = None,
         lengths: Tensor | None = None,
         *,
         last: bool = False,
     ) -> tuple[list[tuple[Tensor, Tensor]], EncoderState]:
         """Go on with sequences whose first frames were given before.
+
+        Of a bidirectional encoder in chunks, a chunk comes as soon as its right context is there.
 
         Args:
             features: (B, T, input_size), the next frames of every sequence, of any number.
@@ -274,6 +330,13 @@ class Encoder(LayeredEncoder):
         hidden = features.transpose(0, 1)
         if lengths is None:
             lengths = torch.full((len(features),), features.shape[1])
+        if self.config.bidirectional:
+            return self._step_chunks(hidden, lengths, state, last)
+        return self._step_frames(hidden, lengths, state, last)
+
+    def _step_frames(
+        self, hidden: Tensor, lengths: Tensor, state: tuple[LayerState, ...] | None, last: bool
+    ) -> tuple[list[tuple[Tensor, Tensor]], tuple[LayerState, ...]]:
         outputs, after = [], []
         for index, (layer, factor) in enumerate(
             zip(self.layers, self.config.subsampling, strict=True)
@@ -294,12 +357,14 @@ class Encoder(LayeredEncoder):
         return outputs, tuple(after)
 
     def check_causal(self) -> None:
-        """Raise ConfigError if an output of this encoder depends on later frames."""
+        """Raise ConfigError if an output of this encoder depends on more than its right context."""
         config = self.config
-        if config.bidirectional or config.convolutions or config.attention_heads:
+        whole = config.bidirectional and config.chunk is None
+        if whole or config.convolutions or config.attention_heads:
             raise ConfigError(
                 "this encoder reads whole utterances: it cannot go frame by frame",
-                "set model.bidirectional=false model.convolutions=[] model.attention_heads=0",
+                "set model.bidirectional=false, or model.chunk, and model.convolutions=[] "
+                "model.attention_heads=0",
             )
 
     def _finish(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -78,13 +78,23 @@ class Recurrent(nn.Module):
         backward, _ = _run(backward_cell[0], reverse(inputs, lengths), None, self.mask(inputs))
         return torch.cat([forward, reverse(backward, lengths)], dim=-1)
 
-    def forward_chunks(self, inputs: Tensor, lengths: Tensor, n_own: int, batch: int) -> Tensor:
+    def forward_chunks(
+        self,
+        inputs: Tensor,
+        lengths: Tensor,
+        n_own: int,
+        batch: int,
+        state: Any,
+        masks: Sequence[Tensor | None],
+    ) -> tuple[Tensor, Any]:
         """Chunks of `n_own` frames and what follows each, as `asr.models.chunks` lays them.
 
-        (F, K * batch, input_size), (K * batch,) -> (F, K * batch, output_size).
+        (F, K * batch, input_size), (K * batch,) -> (F, K * batch, output_size), and the forward
+        state after the last chunk. `state` is that before the first one; `masks` are those of the
+        two directions.
         """
         forward_cell, *backward_cell = self.children()
-        mask, state = self.mask(inputs), None
+        mask, backward_mask = masks
         outputs, states = [], []
         for own in inputs[:n_own].split(batch, dim=1):
             output, state = _run(forward_cell, own, state, mask)
@@ -95,9 +105,9 @@ class Recurrent(nn.Module):
             ahead, _ = _run(forward_cell, inputs[n_own:], side_by_side(states), mask)
             forward = torch.cat([forward, ahead])
         if not backward_cell:
-            return forward
-        backward, _ = _run(backward_cell[0], reverse(inputs, lengths), None, self.mask(inputs))
-        return torch.cat([forward, reverse(backward, lengths)], dim=-1)
+            return forward, state
+        backward, _ = _run(backward_cell[0], reverse(inputs, lengths), None, backward_mask)
+        return torch.cat([forward, reverse(backward, lengths)], dim=-1), state
 
     def step(self, inputs: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
         """Go on with a layer that has no backward direction: more outputs, and the next state."""

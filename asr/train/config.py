@@ -232,7 +232,7 @@ class TrainerConfig:
     fastest with 1, and several cores are used best by as many processes (`torchrun`).
     preflight: try the largest batch first, to see whether the memory suffices (not with truncate).
     truncate: feature rows after which back-propagation is cut (`asr.train.truncated`), so that
-    memory does not grow with the recordings; for causal encoders. null: never.
+    memory does not grow with the recordings; for encoders that are causal, or in chunks. null: no.
     right_contexts: of a network in chunks (model.chunk): each update draws one of these, so that
     one network serves every latency; null hears whole utterances; what is there twice is drawn
     twice as often. () leaves it at model.right_context, with which dev is heard.

@@ -92,8 +92,9 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     if config.trainer.truncate is not None:
         model.causal_encoder()
     for right_context in config.trainer.right_contexts:
-        with model.chunked_encoder().looking_ahead(right_context):
-            pass  # raises for what it cannot hear
+        with model.chunked_encoder().looking_ahead(right_context):  # raises for what it cannot hear
+            if config.trainer.truncate is not None:
+                model.causal_encoder()
     primary = vocabularies[model.primary]
     if chosen:
         anew = ", ".join(start_from(chosen, model, vocabularies))

@@ -64,6 +64,35 @@ def test_a_batch_equals_the_stream_of_each_utterance(config):
         torch.testing.assert_close(log_probs[i, : len(expected)], expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("sizes", [[1] * 40, [7, 0, 20, 13], [40], [40, 0]], ids=str)
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_pieces_of_any_size_equal_the_whole(config, sizes):
+    model = make(config)
+    features, lengths = torch.randn(6, 40, 4), torch.tensor([40, 39, 24, 13, 12, 1])
+    expected, n_expected = model(features, lengths)
+    state, start, parts, n_rows = None, 0, [], torch.zeros_like(lengths)
+    for number, size in enumerate(sizes):
+        piece, inside = features[:, start : start + size], (lengths - start).clamp(0, size)
+        outputs, state = model.step(piece, state, inside, last=number == len(sizes) - 1)
+        parts.append(outputs["characters"][0])
+        n_rows += outputs["characters"][1]
+        start += size
+    assert torch.equal(n_rows, n_expected)
+    joined = torch.cat(parts, dim=1)
+    for i, n in enumerate(n_rows):
+        torch.testing.assert_close(joined[i, :n], expected[i, :n])
+
+
+def test_a_chunk_comes_as_soon_as_its_right_context_is_there():
+    model = make(EncoderConfig(5, 2, chunk=6, right_context=4))
+    outputs, state = model.step(torch.randn(1, 9, 4))
+    assert outputs["characters"][0].shape[1] == 0
+    outputs, state = model.step(torch.randn(1, 1, 4), state)
+    assert outputs["characters"][0].shape[1] == 6
+    outputs, _ = model.step(torch.randn(1, 0, 4), state, last=True)
+    assert outputs["characters"][0].shape[1] == 4
+
+
 def test_nothing_after_the_look_ahead_counts():
     config = EncoderConfig(5, 3, chunk=8, right_context=3)
     model = make(config)
