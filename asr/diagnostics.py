@@ -139,16 +139,25 @@ def attention_weights(network: Network, features: NDArray[np.float32]) -> NDArra
     return torch.stack(weights).numpy()
 
 
+@torch.inference_mode()
 def decoder_attention(
-    network: Network, features: NDArray[np.float32], beam: int = 5
+    network: Network, features: NDArray[np.float32], text: str | None = None, beam: int = 5
 ) -> tuple[list[str], NDArray[np.float32]]:
     """What an attention decoder spells, and where it looks for each symbol: (symbols, T').
 
-    Raises ConfigError for a network whose first head is none.
+    It spells what it hears best, or the `text` that it is given. Raises ConfigError for a network
+    whose first head is none, VocabularyError for a text with other symbols than its own.
     """
     head = network.model.head()
     if not isinstance(head, AttentionHead):
         raise ConfigError("this network has no attention decoder", "train a head of kind=attention")
     rows = network.log_probs(features)
-    (found,) = beam_search(TorchAttention(head), rows, beam=beam)
-    return [network.vocabulary.symbols[s] for s in found.symbols], found.attention
+    if text is None:
+        (found,) = beam_search(TorchAttention(head), rows, beam=beam)
+        symbols, attention = list(found.symbols), found.attention
+    else:
+        symbols = network.vocabulary.encode(text)
+        encoded, n_frames = torch.from_numpy(rows)[None], torch.tensor([len(rows)])
+        _, looked = head.spell(encoded, n_frames, torch.tensor([symbols]))
+        attention = looked[0, : len(symbols)].numpy()
+    return [network.vocabulary.symbols[s] for s in symbols], attention

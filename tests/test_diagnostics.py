@@ -84,6 +84,11 @@ def test_attention_of_a_decoder(features, monkeypatch):
     assert len(symbols) == 4
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
     assert plots.spelling(symbols, weights, 0.01).axes
+    again, same = decoder_attention(
+        Network(model, network.vocabulary, network.features), features, "".join(symbols)
+    )
+    assert again == symbols
+    np.testing.assert_allclose(same, weights, atol=1e-5)
 
 
 def test_attention_of_every_layer_and_head(features):

@@ -132,11 +132,13 @@ def sensitivity(
 @command.command(epilog="Example: asr plot attention recording.wav -m runs/transformer")
 @click.argument("recording", type=click.Path(path_type=Path))
 @click.option("--model", "-m", type=click.Path(path_type=Path), required=True, help=MODEL_HELP)
+@click.option("--text", help="Let an attention decoder spell this.  [default: what it hears]")
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("attention.png"))
 @needs_training_extra
-def attention(recording: Path, model: Path, output: Path) -> None:
+def attention(recording: Path, model: Path, text: str | None, output: Path) -> None:
     """Where an attention decoder looks as it spells, or each self-attention head, by frame."""
     from asr import audio, diagnostics, plots
+    from asr.errors import ConfigError
     from asr.features import Features
 
     network = diagnostics.load_network(model)
@@ -144,8 +146,12 @@ def attention(recording: Path, model: Path, output: Path) -> None:
     features = Features(network.features)(waveform)
     seconds = len(waveform) / network.features.sample_rate
     if network.model.head_configs[network.model.primary].kind == "attention":
-        symbols, looked = diagnostics.decoder_attention(network, features)
+        symbols, looked = diagnostics.decoder_attention(network, features, text)
+        if not symbols:
+            raise ConfigError(f"{recording}: this network hears nothing in it", "give --text")
         figure = plots.spelling(symbols, looked, seconds / looked.shape[-1], recording.name)
+    elif text is not None:
+        raise ConfigError("self-attention spells nothing", "leave --text out")
     else:
         weights = diagnostics.attention_weights(network, features)
         figure = plots.attention(weights, seconds / weights.shape[-1], recording.name)

@@ -34,6 +34,12 @@ def test_every_picture_of_a_run(run, tones, tmp_path):
         output.unlink()
 
 
+def test_self_attention_spells_nothing(run, tones):
+    recording = read_manifest(tones)[0].audio_filepath
+    result = CliRunner().invoke(cli, ["plot", "attention", recording, "-m", run, "--text", "a"])
+    assert "leave --text out" in str(result.exception)
+
+
 def test_symbols_that_it_cannot_write_are_refused(run, tones):
     recording = read_manifest(tones)[0].audio_filepath
     result = CliRunner().invoke(cli, ["plot", "sensitivity", recording, "-m", run, "--symbol", "z"])

@@ -95,7 +95,8 @@ def test_encoders_that_look_ahead_are_refused(batch):
         truncated_backward(model, batch, {"high": 1.0}, LossConfig(), 5)
 
 
-def test_a_run_can_be_truncated(make, settings):
-    make(model={"bidirectional": False}, trainer={"truncate": 7, "epochs": 2}).fit()
+@pytest.mark.parametrize("model", [{"bidirectional": False}, {"chunk": 6, "right_context": 3}])
+def test_a_run_can_be_truncated(model, make, settings):
+    make(model=model, trainer={"truncate": 7, "epochs": 2}).fit()
     with pytest.raises(ConfigError, match="reads whole utterances"):
         make(run=settings["run"] + "-both", trainer={"truncate": 7})
