@@ -28,6 +28,7 @@ def learning_curves(*runs: Path) -> Figure:
     Raises TrainingError if a folder holds no log.
     """
     figure = Figure(figsize=(10, 6), layout="constrained")
+    highest = 0.0
     loss, errors, norm, blanks = figure.subplots(2, 2).flat
     panels = (
         (loss, "loss", "loss (nats a symbol): training, dev dashed"),
@@ -48,6 +49,10 @@ def learning_curves(*runs: Path) -> Figure:
             axes.set(title=title, xlabel="step")
         losses = [r.get("loss", np.nan) for r in dev]
         loss.plot([r["step"] for r in dev], losses, "--", color=colour, linewidth=1.2)
+        # Of the first tenth of a run, where losses are many times as high, only the end is shown.
+        everything = [(r["step"], r.get("loss", np.nan)) for r in train + dev]
+        begin = max((step for step, _ in everything), default=0) / 10
+        highest = max([highest, *(x for s, x in everything if s > begin and np.isfinite(x))])
         drawn = (
             {run.name: ("cer", colour)}
             if len(runs) > 1
@@ -58,6 +63,8 @@ def learning_curves(*runs: Path) -> Figure:
             errors.plot(
                 [r["step"] for r in dev], values, "o-", markersize=3, color=shade, label=label
             )
+    if highest > 0:
+        loss.set_ylim(0, 1.1 * highest)
     norm.set_yscale("log")
     title = "dev error rate, greedy (%)" if len(runs) == 1 else "dev CER, greedy (%)"
     errors.set(title=title, xlabel="step", ylim=(0, 105))
