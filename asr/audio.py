@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-import av
 import numpy as np
 import soundfile
 import soxr
@@ -223,6 +222,8 @@ class _AvDecoder:
     name = "PyAV"
 
     def __init__(self, handle: BinaryIO):
+        import av  # 18 MB, and only now: libsndfile reads most recordings
+
         # Playlists and the like name other files and addresses: no recording opens those.
         self._container = av.open(handle, mode="r", options={"protocol_whitelist": "none"})
         if not self._container.streams.audio:
@@ -252,6 +253,8 @@ class _AvDecoder:
 
         So a word keeps the time at which a player shows it.
         """
+        import av
+
         to_float = av.AudioResampler(format="fltp", rate=self.sample_rate)
         origin = (self._container.start_time or 0) / 1e6
         position = 0
@@ -286,7 +289,13 @@ class _AvDecoder:
 
 
 _Decoder: TypeAlias = _SoundFileDecoder | _AvDecoder
-_DECODER_ERRORS = (soundfile.SoundFileError, av.FFmpegError, OSError, ValueError)
+
+
+def _decoder_errors() -> tuple[type[Exception], ...]:
+    """What the decoders raise where there is no intact recording."""
+    import av
+
+    return soundfile.SoundFileError, av.FFmpegError, OSError, ValueError
 
 
 @contextlib.contextmanager
@@ -302,7 +311,7 @@ def _open(source: AudioSource) -> Iterator[tuple[_Decoder, str]]:
             handle.seek(origin)
             try:
                 decoder: _Decoder = decoder_type(handle)
-            except _DECODER_ERRORS as error:
+            except _decoder_errors() as error:
                 attempts.append(f"{decoder_type.name}: {_reason(error)}")
                 continue
             stack.callback(decoder.close)
@@ -359,7 +368,7 @@ def _gather(
             if n_gathered >= block_size:
                 yield np.concatenate(parts)
                 parts, n_gathered = [], 0
-    except _DECODER_ERRORS as error:
+    except _decoder_errors() as error:
         reached = (first + n_decoded) / decoder.sample_rate
         raise AudioError(
             f"{name}: damaged after {reached:.2f} s; {decoder.name}: {_reason(error)}",

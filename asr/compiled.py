@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from numba import njit
+from numba.extending import register_jitable
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -23,12 +24,16 @@ def kernel(function: Callable[..., Any]) -> Any:
     Without counting the references to every array that it touches, it compiles and runs in half
     the time.
     """
-    return _compile(function, _nrt=False)
+    return _compile(function, _nrt=False, no_cfunc_wrapper=True)
 
 
-def inlined(function: Callable[..., Any]) -> Any:
-    """A kernel that becomes part of its callers: less is passed around."""
-    return _compile(function, _nrt=False, forceinline=True)
+def inner(function: Callable[..., Any]) -> Any:
+    """Make a function part of the kernels that call it, and of their cache; no kernel by itself.
+
+    Every set of argument types makes another copy, which takes time and memory: where one caller
+    has an int32 of a record and another an int64, cast it.
+    """
+    return register_jitable(nogil=True, _nrt=False, no_cfunc_wrapper=True)(function)
 
 
 def _compile(function: Callable[..., Any], **options: Any) -> Any:

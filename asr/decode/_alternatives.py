@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from asr.compiled import inlined, kernel
+from asr.compiled import inner, kernel
 from asr.decode._prefixes import first_share
 from asr.decode.tables import NOTHING
 
@@ -21,7 +21,7 @@ def choose(nodes, root, results, wanted, share, choices, order):
     `results`: RESULT; `choices` (capacity,) CHOICE and `order` (wanted,) are filled; `share`:
     (nodes,) zeros, scratch. The masses are good estimates: exact ones need a pass over all frames.
     """
-    used, found = 0, 0
+    used, found = np.int64(0), np.int64(0)
     for r in range(len(results)):
         if results[r].mass > 0.0:
             mass = results[r].mass * _share_above(nodes, root, results[r].node, share)
@@ -34,14 +34,14 @@ def choose(nodes, root, results, wanted, share, choices, order):
             place += 1
         if place == found:
             return found
-        c = order[place]
+        c = np.int64(order[place])
         choices[c].is_expanded = True
         below = choices[c].below
         at = np.int64(results[choices[c].result].node)
         if choices[c].turn >= 0:
             at = np.int64(nodes[choices[c].turn].parent)
         while at != root:
-            other = nodes[at].merged
+            other = np.int64(nodes[at].merged)
             while other >= 0:
                 taken = below * nodes[other].share
                 if found < wanted or taken > choices[order[found - 1]].mass:
@@ -54,17 +54,17 @@ def choose(nodes, root, results, wanted, share, choices, order):
                         wanted,
                         mass,
                         taken,
-                        choices[c].result,
+                        np.int64(choices[c].result),
                         c,
                         other,
                     )
-                other = nodes[other].merged
+                other = np.int64(nodes[other].merged)
             if nodes[at].merged >= 0:
                 below *= first_share(nodes, at)
             at = np.int64(nodes[at].parent)
 
 
-@inlined
+@inner
 def _offer(choices, used, order, found, wanted, mass, below, result, like, turn):
     """Take a choice in if it is among the best; returns how many are used and found now."""
     if used == len(choices) or not mass > 0.0:
@@ -84,7 +84,7 @@ def _offer(choices, used, order, found, wanted, mass, below, result, like, turn)
     return used + 1, found + 1
 
 
-@inlined
+@inner
 def _share_above(nodes, root, at, share):
     """The share of the mass of `at` that came by first ways all along."""
     total, above = 1.0, np.int64(at)

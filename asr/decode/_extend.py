@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from asr.compiled import inlined, kernel
+from asr.compiled import inner
 from asr.decode._prefixes import child_like, itself
 from asr.decode._walk import ask, child_of, walk
 from asr.decode.tables import MAX_TOKENS, NOTHING
 
 
-@inlined
+@inner
 def choose_tokens(row, rules, kinds, tried):
     """Fill `tried` with the tokens worth trying in a frame, at most MAX_TOKENS.
 
@@ -44,7 +44,7 @@ def choose_tokens(row, rules, kinds, tried):
     return found, min(endings, found)
 
 
-@inlined
+@inner
 def extend(beam, grammar, lm, tokens, endings, best, bar):
     """Collect the new prefixes that reach `bar`, which rises as better ones are found.
 
@@ -52,7 +52,7 @@ def extend(beam, grammar, lm, tokens, endings, best, bar):
     """
     nodes, slots, tried, candidates = beam.nodes, beam.slots, beam.tried, beam.candidates
     rules = grammar.rules[0]
-    found = 0
+    found = np.int64(0)
     for i in range(beam.state[0].size):
         slot = slots[i]
         k = -1
@@ -78,12 +78,12 @@ def extend(beam, grammar, lm, tokens, endings, best, bar):
     return found, best
 
 
-@inlined
+@inner
 def extend_pronounced(beam, grammar, lm, tokens, best, bar):
     """`extend` where a token is a phone, with which a word may go on, or end, or both."""
     nodes, slots, tried, candidates = beam.nodes, beam.slots, beam.tried, beam.candidates
     rules, tree, words = grammar.rules[0], grammar.tree, grammar.words
-    found = 0
+    found = np.int64(0)
     for i in range(beam.state[0].size):
         slot = slots[i]
         node = nodes[slot.node]
@@ -120,7 +120,7 @@ def extend_pronounced(beam, grammar, lm, tokens, best, bar):
                         continue
                     candidate.place, candidate.hot, candidate.word = 0, end.next, word
                     if lm is not None:
-                        lm_word = words[word].lm_word
+                        lm_word = np.int64(words[word].lm_word)
                         answer = ask(lm, node.lm_state, lm_word, rules.lm_weight, beam.memo)
                         candidate.lm_state, candidate.lm = answer.next_state, answer.log_prob
                         candidate.mass *= answer.gain
@@ -136,7 +136,7 @@ def extend_pronounced(beam, grammar, lm, tokens, best, bar):
     return found, best
 
 
-@inlined
+@inner
 def _take_in(beam, rules, mass, found, best, bar):
     """Count one more candidate, in its place already; the number, the best and the bar now."""
     found += 1
@@ -148,13 +148,13 @@ def _take_in(beam, rules, mass, found, best, bar):
     return found, best, bar
 
 
-@inlined
+@inner
 def _is_in_beam(nodes, parent, token, word):
     child = child_like(nodes, parent, token, word)
     return child >= 0 and nodes[itself(nodes, child)].slot >= 0
 
 
-@kernel
+@inner
 def _keep_best(candidates, ranked, found, wanted, bar):
     """Drop all but the best `wanted` candidates; returns their number and the least of them."""
     for j in range(found):
@@ -168,7 +168,7 @@ def _keep_best(candidates, ranked, found, wanted, bar):
     return kept, bar
 
 
-@inlined
+@inner
 def nth_largest(values, size, n):
     """The n-th largest of values[:size], which are left with the n largest in front (Hoare)."""
     low, high, n = 0, size - 1, n - 1

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from asr.compiled import kernel
+from asr.compiled import inner, kernel
 from asr.decode._walk import end_word, word_at
 from asr.decode.tables import NOTHING
 from asr.lm.ngram import ngram_score
@@ -62,7 +62,7 @@ def finish(beam, grammar, lm, results):
     return kept
 
 
-@kernel
+@inner
 def _mass_of_spaced(nodes, slots, at, space):
     """Mass of the prefix that is one space longer, if it is in the beam."""
     child = nodes[at].child
@@ -225,7 +225,7 @@ def _windows(lattice, entries, tokens, bound, direction):
     return True
 
 
-@kernel
+@inner
 def _chance(lattice, entries, f, token):
     for e in range(lattice[f].first, lattice[f].last):
         if entries[e].token == token:

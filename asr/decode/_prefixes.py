@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from asr.compiled import inlined, kernel
+from asr.compiled import inner
 from asr.decode.tables import NOTHING
 
 
-@inlined
+@inner
 def child_like(nodes, parent, token, word):
     """The node of a prefix that is one token longer, or NOTHING."""
     child = nodes[parent].child
@@ -29,14 +29,14 @@ def child_like(nodes, parent, token, word):
     return np.int64(NOTHING)
 
 
-@inlined
+@inner
 def itself(nodes, at):
     """The node that stands for a prefix: itself, or what it is merged into."""
     slot = np.int64(nodes[at].slot)
     return -2 - slot if slot < NOTHING else np.int64(at)
 
 
-@inlined
+@inner
 def make_node(state, nodes, parent, candidate):
     """A fresh node with one use."""
     fresh = state.free
@@ -56,7 +56,7 @@ def make_node(state, nodes, parent, candidate):
     return fresh
 
 
-@inlined
+@inner
 def find_alike(beam, place, lm_state, hot, token, after, same):
     """The entry of a prefix of this future that came later than frame `after`, or of the node
     `same` alone if that is one; if there is none, -1 - the place for it."""
@@ -80,7 +80,7 @@ def find_alike(beam, place, lm_state, hot, token, after, same):
     return -1 - h
 
 
-@inlined
+@inner
 def enter(beam, at, made):
     """Let those that come later find a prefix of the beam by its future."""
     node = beam.nodes[at]
@@ -90,7 +90,7 @@ def enter(beam, at, made):
     entry.frame, entry.node, entry.made = beam.state[0].frames, at, made
 
 
-@inlined
+@inner
 def merge(nodes, slots, fresh, into, mass, total):
     """Make the node `fresh` a past of `into`, whose mass is `total`, `mass` of it by `fresh`."""
     at = nodes[into].merged
@@ -103,7 +103,7 @@ def merge(nodes, slots, fresh, into, mass, total):
     put_greatest_first(nodes, slots, into)
 
 
-@inlined
+@inner
 def first_share(nodes, at):
     """The share of the mass of a prefix that is not by those merged into it."""
     share = 1.0
@@ -114,7 +114,7 @@ def first_share(nodes, at):
     return share
 
 
-@kernel
+@inner
 def put_greatest_first(nodes, slots, into):
     """Let the past with the greatest share be the one that `into` itself has."""
     rest, most, greatest = first_share(nodes, into), 0.0, np.int64(into)
@@ -140,7 +140,7 @@ def put_greatest_first(nodes, slots, into):
         slots[ours.slot].parent, slots[ours.slot].gain = ours.parent, ours.gain
 
 
-@inlined
+@inner
 def _replace_child(nodes, parent, old, new):
     if nodes[parent].child == old:
         nodes[parent].child = new
@@ -151,7 +151,7 @@ def _replace_child(nodes, parent, old, new):
     nodes[before].sibling = new
 
 
-@kernel
+@inner
 def release(state, nodes, at):
     """One use less; a node without uses is freed, and its parent has one use less in turn."""
     doomed = np.int64(NOTHING)  # merged into what is freed
@@ -159,7 +159,7 @@ def release(state, nodes, at):
     while True:
         while nodes[at].uses == 0 and nodes[at].parent != NOTHING:
             parent = nodes[at].parent
-            _replace_child(nodes, parent, at, nodes[at].sibling)
+            _replace_child(nodes, parent, at, np.int64(nodes[at].sibling))
             merged = np.int64(nodes[at].merged)
             if merged >= 0:
                 last = merged
@@ -179,7 +179,7 @@ def release(state, nodes, at):
         nodes[at].merged, nodes[at].uses = NOTHING, 0
 
 
-@kernel
+@inner
 def give_up_old_alternatives(state, nodes, slots):
     """Drop the prefixes that part from the best one before the horizon.
 
@@ -196,11 +196,11 @@ def give_up_old_alternatives(state, nodes, slots):
         kept = np.int64(nodes[kept].parent)
     i = 0
     while i < state.size:
-        if _descends(nodes, slots[i].node, kept):
+        if _descends(nodes, np.int64(slots[i].node), kept):
             i += 1
             continue
         nodes[slots[i].node].slot = NOTHING
-        release(state, nodes, slots[i].node)
+        release(state, nodes, np.int64(slots[i].node))
         state.size -= 1
         if i != state.size:
             slots[i] = slots[state.size]
@@ -215,7 +215,7 @@ def give_up_old_alternatives(state, nodes, slots):
             release(state, nodes, at)
 
 
-@inlined
+@inner
 def _descends(nodes, at, kept):
     at = np.int64(at)
     while at != kept and nodes[at].parent != NOTHING:

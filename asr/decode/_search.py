@@ -28,7 +28,7 @@ import math
 
 import numpy as np
 
-from asr.compiled import inlined, kernel
+from asr.compiled import inner, kernel
 from asr.decode._extend import choose_tokens, extend, extend_pronounced, nth_largest
 from asr.decode._prefixes import (
     child_like,
@@ -49,96 +49,134 @@ LEAST_BLANK = 1e-30  # a blank of probability 0 would end the search
 
 @kernel
 def search(probabilities, begin, limit, beam, grammar, lm):
-    """Take in rows of `probabilities` (frames, classes) float32 from `begin` on.
+    """Take in rows of `probabilities` (frames, classes) float32 from `begin` on; words are spelled.
 
     `beam`, `grammar`: see `asr.decode.tables`; `lm`: tables of an n-gram model, or None. Returns
     the row reached. That is before the end where the nodes run out or the lattice holds `limit`
     frames: the caller makes room and calls again.
     """
-    state, nodes, slots, row, tried = beam.state[0], beam.nodes, beam.slots, beam.row, beam.tried
-    rules = grammar.rules[0]
     for t in range(begin, len(probabilities)):
-        if state.lattice >= limit or (
-            state.used + rules.beam > len(nodes)
-            or state.lattice >= len(beam.lattice)
-            or state.entries + MAX_TOKENS > len(beam.entries)
-        ):
+        if _is_full(beam, grammar, limit):
             return t
-        size = state.size
-        tokens, endings = choose_tokens(probabilities[t], rules, grammar.tokens, tried)
-        blank_chance = max(float(probabilities[t, rules.blank]), LEAST_BLANK)
-        state.frames += 1
-        if tokens == 0:
-            if not state.rests:
-                for i in range(size):
-                    slots[i].blank += slots[i].label
-                    slots[i].label = 0.0
-                state.rests = True
-            state.passed += math.log(blank_chance)
-            state.scale *= blank_chance
-            if state.scale < SMALL:
-                state.scale /= SMALL
-                state.exponent += SMALL_EXPONENT
-            continue
-        state.rests = False
-
-        # Remember what is tried, for the alignment of the words found.
-        frame = beam.lattice[state.lattice]
-        frame.number, frame.first, frame.blank = state.frames - 1, state.entries, blank_chance
-        state.lattice += 1
-        for k in range(tokens):
-            beam.entries[state.entries] = tried[k]
-            state.entries += 1
-            tried[k].chance *= state.scale
-            row[tried[k].token] = tried[k].chance
-        frame.last = state.entries
-        blank_chance *= state.scale
-
-        # Prefixes that stay: a blank, or the last token again, or their parent's extension.
-        best, worst = 0.0, math.inf
-        for i in range(size):
-            slots[i].total = slots[i].blank + slots[i].label
-            slots[i].taken = 0
-        for i in range(size):
-            slot = slots[i]
-            slot.next_blank = slot.total * blank_chance
-            slot.next_label = 0.0
-            chance = row[slot.token]
-            if chance > 0.0:
-                # A second space adds nothing to a text: "a " and "a  " are one prefix.
-                again = slot.total if slot.token == rules.space else slot.label
-                slot.next_label = again * chance
-                k = 0
-                while tried[k].token != slot.token:
-                    k += 1
-                if rules.unmarked and nodes[slot.node].merged >= 0:
-                    _pull_from_all(nodes, slots, i, k, chance)
-                else:
-                    slot.next_label += slot.gain * _pull(nodes, slots, slot.parent, k, slot, chance)
-            score = slot.next_blank + slot.next_label
-            best = max(best, score)
-            worst = min(worst, score)
-
-        bar = best * rules.least
-        if size == rules.beam:
-            bar = max(bar, worst)
-        if rules.unmarked:
-            found, best = extend_pronounced(beam, grammar, lm, tokens, best, bar)
-        else:
+        tokens, endings, best, bar = _stay(probabilities[t], beam, grammar)
+        if tokens > 0:
             found, best = extend(beam, grammar, lm, tokens, endings, best, bar)
-        for k in range(tokens):
-            row[tried[k].token] = 0.0
-        best = _update(beam, grammar, found, best * rules.least)
-        if state.frames >= state.next_look_back:
-            give_up_old_alternatives(state, nodes, slots)
-        state.scale = 1.0
-        if best < SMALL:
-            state.scale = 1.0 / SMALL
-            state.exponent += SMALL_EXPONENT
+            _change(beam, grammar, tokens, found, best)
     return len(probabilities)
 
 
-@inlined
+@kernel
+def search_pronounced(probabilities, begin, limit, beam, grammar, lm):
+    """`search` where words are pronounced: who needs the one does not wait for the other to be
+    compiled.
+    """
+    for t in range(begin, len(probabilities)):
+        if _is_full(beam, grammar, limit):
+            return t
+        tokens, _, best, bar = _stay(probabilities[t], beam, grammar)
+        if tokens > 0:
+            found, best = extend_pronounced(beam, grammar, lm, tokens, best, bar)
+            _change(beam, grammar, tokens, found, best)
+    return len(probabilities)
+
+
+@inner
+def _is_full(beam, grammar, limit):
+    state = beam.state[0]
+    return (
+        state.lattice >= min(limit, len(beam.lattice))
+        or state.used + grammar.rules[0].beam > len(beam.nodes)
+        or state.entries + MAX_TOKENS > len(beam.entries)
+    )
+
+
+@inner
+def _stay(row, beam, grammar):
+    """What the prefixes of the beam have in the next frame, of probabilities `row`, without a
+    further token.
+
+    Returns how many tokens are worth trying (0: the frame is all blank, and done), how many of
+    them end a word, the greatest mass, and the least that a new prefix needs.
+    """
+    state, nodes, slots, tried = beam.state[0], beam.nodes, beam.slots, beam.tried
+    rules = grammar.rules[0]
+    size = state.size
+    tokens, endings = choose_tokens(row, rules, grammar.tokens, tried)
+    blank_chance = max(float(row[rules.blank]), LEAST_BLANK)
+    state.frames += 1
+    if tokens == 0:
+        if not state.rests:
+            for i in range(size):
+                slots[i].blank += slots[i].label
+                slots[i].label = 0.0
+            state.rests = True
+        state.passed += math.log(blank_chance)
+        state.scale *= blank_chance
+        if state.scale < SMALL:
+            state.scale /= SMALL
+            state.exponent += SMALL_EXPONENT
+        return tokens, endings, 0.0, 0.0
+    state.rests = False
+
+    # Remember what is tried, for the alignment of the words found.
+    frame = beam.lattice[state.lattice]
+    frame.number, frame.first, frame.blank = state.frames - 1, state.entries, blank_chance
+    state.lattice += 1
+    for k in range(tokens):
+        beam.entries[state.entries] = tried[k]
+        state.entries += 1
+        tried[k].chance *= state.scale
+        beam.row[tried[k].token] = tried[k].chance
+    frame.last = state.entries
+    blank_chance *= state.scale
+
+    # Prefixes that stay: a blank, or the last token again, or their parent's extension.
+    best, worst = 0.0, math.inf
+    for i in range(size):
+        slots[i].total = slots[i].blank + slots[i].label
+        slots[i].taken = 0
+    for i in range(size):
+        slot = slots[i]
+        slot.next_blank = slot.total * blank_chance
+        slot.next_label = 0.0
+        chance = beam.row[slot.token]
+        if chance > 0.0:
+            # A second space adds nothing to a text: "a " and "a  " are one prefix.
+            again = slot.total if slot.token == rules.space else slot.label
+            slot.next_label = again * chance
+            k = 0
+            while tried[k].token != slot.token:
+                k += 1
+            if rules.unmarked and nodes[slot.node].merged >= 0:
+                _pull_from_all(nodes, slots, i, k, chance)
+            else:
+                slot.next_label += slot.gain * _pull(nodes, slots, slot.parent, k, slot, chance)
+        score = slot.next_blank + slot.next_label
+        best = max(best, score)
+        worst = min(worst, score)
+
+    bar = best * rules.least
+    if size == rules.beam:
+        bar = max(bar, worst)
+    return tokens, endings, best, bar
+
+
+@inner
+def _change(beam, grammar, tokens, found, best):
+    """End a frame: let the best of old and new prefixes into the beam."""
+    state, rules = beam.state[0], grammar.rules[0]
+    for k in range(tokens):
+        beam.row[beam.tried[k].token] = 0.0
+    best = _update(beam, grammar, found, best * rules.least)
+    if state.frames >= state.next_look_back:
+        give_up_old_alternatives(state, beam.nodes, beam.slots)
+    state.scale = 1.0
+    if best < SMALL:
+        state.scale = 1.0 / SMALL
+        state.exponent += SMALL_EXPONENT
+
+
+@inner
 def _pull(nodes, slots, parent, k, slot, chance):
     """What the extension of a prefix by the k-th token tried brings, its gain left out."""
     if parent < 0 or nodes[parent].slot < 0:
@@ -148,7 +186,7 @@ def _pull(nodes, slots, parent, k, slot, chance):
     return (source.blank if source.token == slot.token else source.total) * chance
 
 
-@kernel
+@inner
 def _pull_from_all(nodes, slots, i, k, chance):
     """Let a prefix into which others are merged have what all their parents bring."""
     slot = slots[i]
@@ -166,10 +204,10 @@ def _pull_from_all(nodes, slots, i, k, chance):
         mass = nodes[at].gain * _pull(nodes, slots, nodes[at].parent, k, slot, chance)
         nodes[at].share = (nodes[at].share * stays + mass) / (stays + brought)
         at = nodes[at].merged
-    put_greatest_first(nodes, slots, slot.node)
+    put_greatest_first(nodes, slots, np.int64(slot.node))
 
 
-@inlined
+@inner
 def _update(beam, grammar, found, bar):
     """Let the best of old and new prefixes into the beam; returns the greatest mass."""
     state, nodes, slots = beam.state[0], beam.nodes, beam.slots
@@ -201,12 +239,12 @@ def _update(beam, grammar, found, bar):
             slot.blank = slot.next_blank
             slot.label = slot.next_label
             if rules.unmarked:
-                enter(beam, slot.node, NOTHING)
+                enter(beam, np.int64(slot.node), NOTHING)
         else:
             slots[vacancies].vacant = i
             vacancies += 1
     # New nodes first, then the dropped ones: a dropped prefix may live on in its extensions.
-    made = 0
+    made = np.int64(0)
     for j in range(found):
         score = candidates[j].mass
         if score > bar or (score == bar and ties > 0):
@@ -214,7 +252,7 @@ def _update(beam, grammar, found, bar):
             made, total = _admit(beam, candidates[j], made, rules)
             best = max(best, total)
     for v in range(vacancies):
-        dropped = slots[slots[v].vacant].node
+        dropped = np.int64(slots[slots[v].vacant].node)
         nodes[dropped].slot = NOTHING
         release(state, nodes, dropped)
 
@@ -238,7 +276,7 @@ def _update(beam, grammar, found, bar):
     return best
 
 
-@inlined
+@inner
 def _occupy(nodes, at, slots, i, rules, tree, words):
     """Put the prefix of node `at` into slot i of the beam."""
     node, slot = nodes[at], slots[i]
@@ -260,7 +298,7 @@ def _occupy(nodes, at, slots, i, rules, tree, words):
     slot.most_ending *= rules.most_bonus
 
 
-@inlined
+@inner
 def _admit(beam, candidate, made, rules):
     """Make the candidate a node, of the first `made` candidates the last, or merge it.
 
@@ -273,10 +311,10 @@ def _admit(beam, candidate, made, rules):
     at = np.int64(make_node(state, nodes, parent, candidate)) if fresh else itself(nodes, at)
     if rules.unmarked:
         node = nodes[at]
-        after, same = nodes[parent].frame, NOTHING if fresh else at
+        after, same = np.int64(nodes[parent].frame), NOTHING if fresh else at
         h = find_alike(beam, node.place, node.lm_state, node.hot, node.token, after, same)
         if h >= 0:
-            into, other = beam.alike[h].node, beam.alike[h].made
+            into, other = np.int64(beam.alike[h].node), beam.alike[h].made
             if other >= 0:
                 candidates[other].mass += mass
                 total = candidates[other].mass

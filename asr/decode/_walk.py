@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from asr.compiled import inlined
+from asr.compiled import inner
 from asr.decode.tables import MEMO_BITS, NOTHING, PROTECTED, UNKNOWN
 from asr.lm.ngram import ngram_score
 
 
-@inlined
+@inner
 def walk(origin, token, grammar, lm, memo, to):
     """Set `to` to where a token leads from the node `origin`; a gain of 0 is nowhere."""
     to.token, to.word = token, NOTHING
@@ -28,7 +28,7 @@ def walk(origin, token, grammar, lm, memo, to):
             return
 
 
-@inlined
+@inner
 def _step(unit, grammar, rules, to):
     """One unit further inside a word."""
     tree, arc = grammar.tree, grammar.hot[to.hot, unit]
@@ -53,7 +53,7 @@ def _step(unit, grammar, rules, to):
         to.gain *= rules.unknown
 
 
-@inlined
+@inner
 def child_of(tree, place, unit, few_units):
     """The node that a unit leads to, or NOTHING."""
     bit = np.uint64(1) << np.uint64(unit & 63)
@@ -79,7 +79,7 @@ def child_of(tree, place, unit, few_units):
     return low if low < tree[place + 1].first and tree[low].label == unit else NOTHING
 
 
-@inlined
+@inner
 def word_at(place, tree):
     """The first word that ends at a place of the lexicon, or NOTHING."""
     if place < 0 or tree[place].word_first == tree[place + 1].word_first:
@@ -87,7 +87,7 @@ def word_at(place, tree):
     return np.int64(tree[place].word_first)
 
 
-@inlined
+@inner
 def end_word(word, grammar, lm, memo, to):
     """Let the word at `to` end; `word` is its entry in the lexicon, or NOTHING if it lacks it."""
     rules = grammar.rules[0]
@@ -114,7 +114,7 @@ def end_word(word, grammar, lm, memo, to):
     to.lm += answer.log_prob
 
 
-@inlined
+@inner
 def ask(lm, state, word, weight, memo):
     """The model's answer (MEMO), which is remembered: frame after frame, many prefixes ask the
     same."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from asr.decode import _paths
 from asr.decode._alternatives import choose, follow
-from asr.decode._search import search
+from asr.decode._search import search, search_pronounced
 from asr.decode.batches import DecodesBatches
 from asr.decode.checks import to_probabilities
 from asr.decode.confidence import Confidence
@@ -149,9 +149,10 @@ class BeamSearchStream:
         """Go on with `log_probs` (frames, classes). Raises DecodeError as `decode` does."""
         self._check_open()
         probabilities = to_probabilities(log_probs, len(self._decoder.vocabulary))
+        take_in = search_pronounced if self._decoder.says_words else search
         at = 0
         while at < len(probabilities):
-            at = search(probabilities, at, self._limit, self._beam, self._grammar, self._tables)
+            at = take_in(probabilities, at, self._limit, self._beam, self._grammar, self._tables)
             if at < len(probabilities):
                 self._make_room()
 

@@ -16,6 +16,7 @@ from asr.lm.ngram import NGram
 from asr.lm.words import SPECIAL, UNKNOWN_ID
 from asr.text.vocabulary import WORD_START, Vocabulary
 
+_PART = 1 << 16  # n-grams looked at in one go
 _SLACK = 1 + 1e-6  # an upper bound stays one when it is rounded to 32 bits
 
 
@@ -182,17 +183,20 @@ def _most(lm: NGram) -> np.ndarray:
     tables = lm.tables
     codes = tables.probability_codebook
     rank = np.argsort(np.argsort(codes)).astype(np.uint8)
-    most = np.full(len(lm.words), -np.inf, np.float32)
+    most = np.zeros(len(lm.words), np.uint8)  # as ranks
     for words, probabilities in (
         (tables.word[1:], tables.probability[1:]),
         (tables.leaf_word, tables.leaf_probability),
     ):
-        # A word's last value stays: its greatest. (`np.maximum.at` takes five times as long.)
-        ascending = np.argsort(rank[probabilities], kind="stable")
-        greatest = np.full(len(most), -np.inf, np.float32)
-        greatest[words[ascending]] = codes[probabilities[ascending]]
-        np.maximum(most, greatest, out=most)
-    return most + (lm.order - 1) * max(0.0, float(tables.backoff_codebook.max()))
+        for begin in range(0, len(words), _PART):  # all at once take 25 MB
+            part = slice(begin, begin + _PART)
+            ranks = rank[probabilities[part]]
+            # A word's last value stays: its greatest. (`np.maximum.at` takes five times as long.)
+            ascending = np.argsort(ranks, kind="stable")
+            greatest = np.zeros_like(most)
+            greatest[words[part][ascending]] = ranks[ascending]
+            np.maximum(most, greatest, out=most)
+    return np.sort(codes)[most] + (lm.order - 1) * max(0.0, float(tables.backoff_codebook.max()))
 
 
 def _language_model_words(lexicon: Lexicon, lm: NGram) -> np.ndarray:

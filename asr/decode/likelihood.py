@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asr.compiled import compiled
+from asr.compiled import kernel
 from asr.errors import DecodeError
 from asr.text.vocabulary import Vocabulary
 
@@ -66,22 +66,27 @@ def ctc_log_likelihood(
     return scores
 
 
-@compiled
-def forward(probabilities, labels, ends, blank, scores):
-    """Fill `scores` with ln p of every target; target n is labels[ends[n]:ends[n + 1]].
+def forward(
+    probabilities: np.ndarray, labels: np.ndarray, ends: np.ndarray, blank: int, scores: np.ndarray
+) -> None:
+    """Fill `scores` with ln p of every target; target n is labels[ends[n]:ends[n + 1]]."""
+    room = int(np.diff(ends).max(initial=0)) + 2
+    _forward(probabilities, labels, ends, blank, np.empty(room), np.empty(room), scores)
+
+
+@kernel
+def _forward(probabilities, labels, ends, blank, after_blank, after_label, scores):
+    """`forward`; `after_blank`, `after_label`: scratch, two longer than the longest target.
 
     In the linear domain, and only over the prefixes of a target that a path to its end can be in
     and whose mass is no smaller than _NEGLIGIBLE of the greatest: a band along the diagonal.
     """
     frames = len(probabilities)
-    longest = 0
-    for n in range(len(scores)):
-        longest = max(longest, ends[n + 1] - ends[n])
-    after_blank, after_label = np.empty(longest + 2), np.empty(longest + 2)
     for n in range(len(scores)):
         target = labels[ends[n] : ends[n + 1]]
         size = len(target)
-        after_blank[: size + 2], after_label[: size + 2] = 0.0, 0.0
+        for k in range(size + 2):
+            after_blank[k], after_label[k] = 0.0, 0.0
         after_blank[0] = 1.0  # of the prefix of k tokens: mass of paths whose last is a blank,
         low, high = 0, 0  # and of those whose last is a token; all others than these are 0
         exponent = 0.0

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-NOTHING = -1
+NOTHING = np.int64(-1)
 # Places that are no node of the lexicon: in a word it lacks, and in one that hot words vouch for.
 UNKNOWN, PROTECTED = -1, -2
 MAX_TOKENS = 64  # tried in one frame: one bit each

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from asr.arrays import load_arrays, save_arrays
-from asr.compiled import kernel
+from asr.compiled import inner, kernel
 from asr.errors import ASRError, LanguageModelError
 from asr.lm.backoff import BackoffModel
 from asr.lm.quantize import CODES, codebook, nearest
@@ -42,7 +42,7 @@ class NGramTables(NamedTuple):
     backoff_codebook: np.ndarray
 
 
-@kernel
+@inner
 def _find(words, begin, end, word):
     """Index of `word` in the ascending words[begin:end], or -1."""
     begin, end = np.int64(begin), np.int64(end)
@@ -57,12 +57,12 @@ def _find(words, begin, end, word):
     return -1
 
 
-@kernel
+@inner
 def _child(tables, node, word):
     return _find(tables.word, tables.children[node], tables.children[node + 1], word)
 
 
-@kernel
+@inner
 def _next_state(tables, node, word):
     """The longest history that ends in `word` and begins as `node` or a suffix of it."""
     while node != 0:
@@ -73,7 +73,7 @@ def _next_state(tables, node, word):
     return np.int32(1 + word)
 
 
-@kernel
+@inner
 def ngram_score(tables, state, word):
     """Natural-log probability (float32) of a word id after a state, and the state it leads to.
 
