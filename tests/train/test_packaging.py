@@ -169,7 +169,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 def test_pictures_are_drawn(run, tones, tmp_path):
     figure = learning_curves(run)
     assert [axes.get_title() for axes in figure.axes][:2] == [
-        "training loss (nats a symbol)",
+        "loss (nats a symbol): training, dev dashed",
         "dev error rate, greedy (%)",
     ]
     assert all(len(axes.lines[0].get_xdata()) >= 30 for axes in figure.axes)
