@@ -14,10 +14,12 @@ from asr.data.manifest import HoldOut
 from asr.errors import ASRError, ManifestError
 from data_prep.catalogue import CATALOGUE, FORMATS, find
 from data_prep.corpus import Clip, Corpus, did_you_mean
+from data_prep.texts import PACKAGES
 
 if TYPE_CHECKING:
     from data_prep.clips import Skipped
     from data_prep.prepare import Split
+    from data_prep.texts import Written
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(path_type=Path)
@@ -63,6 +65,9 @@ def cli() -> None:
     \b
     Or bring your own: talk.mp3 beside talk.txt, a table, a Kaldi or NeMo folder:
       asr-prepare folder --from-folder recordings/ --language en --dev 0.1 --to corpora/
+    \b
+    Text for language models, none of which the dev set says:
+      asr-prepare text --to corpora/text --without dev.jsonl
     \b
     Look at it, then train:
       asr-prepare check corpora/folder/*.jsonl
@@ -340,6 +345,68 @@ def synthesize(
     lines = (line for path in texts for line in path.open(encoding="utf-8"))
     clips = speech.synthesize(lines, to / "clips", chosen, names, seed)
     _write(to / "synthetic.jsonl", clips, Skipped())
+
+
+@cli.command()
+@click.option("--to", type=FOLDER, required=True, help="The folder of NAME.txt and NAME.json.")
+@click.option(
+    "--only",
+    type=click.Choice([package.name for package in PACKAGES]),
+    multiple=True,
+    help="This text, not all of them. May be repeated.",
+)
+@click.option(
+    "--dump",
+    "dumps",
+    type=FILE,
+    multiple=True,
+    help="A MediaWiki dump that you have (.xml, .xml.bz2, .xml.gz), in place of these texts; in "
+    "addition to those that --only names. May be repeated.",
+)
+@click.option(
+    "--without",
+    type=FILE,
+    multiple=True,
+    help="A manifest, such as a dev set, whose texts are left out. May be repeated.",
+)
+def text(
+    to: Path, only: tuple[str, ...], dumps: tuple[Path, ...], without: tuple[Path, ...]
+) -> None:
+    """Get openly licensed English text for language models, a sentence a line.
+
+    Articles of Wikipedia, country profiles, and the sentences of a dictionary: some 12 million
+    words, from 165 MB of downloads. No line comes twice, in all texts of the folder together. Lines
+    that hold a text of a manifest --without, or are a part of one, are left out.
+
+    A full Wikipedia of any language that parts its words by spaces: fetch
+    LANGUAGEwiki-latest-pages-articles.xml.bz2 from dumps.wikimedia.org, and pass it as --dump.
+    """
+    from data_prep.texts import Dump, Source, write_texts
+
+    sources: list[Source] = [p for p in PACKAGES if p.name in only or not (only or dumps)]
+    sources += map(Dump, dumps)
+    results = list(write_texts(sources, to, without))
+    written = [result for result in results if not isinstance(result, ASRError)]
+    if written:
+        _show_texts(written)
+    errors = [result for result in results if isinstance(result, ASRError)]
+    for error in errors:
+        click.echo(f"asr-prepare: {error}", err=True)
+    if errors:
+        raise click.exceptions.Exit(1)
+
+
+def _show_texts(texts: list[Written]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("text", "licence", box=None, header_style="bold", pad_edge=False)
+    for column in ("lines", "words", "duplicates", "left out"):
+        table.add_column(column, justify="right")
+    for row in texts:
+        counts = (row.lines, row.words, row.duplicates, row.left_out)
+        table.add_row(str(row.path), row.licence, *(f"{count:,}" for count in counts))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _write(manifest: Path, clips: Iterable[Clip], skipped: Skipped) -> None:

@@ -49,8 +49,8 @@ def unpack(archive: Path, folder: Path, max_bytes: int | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     n_files = n_bytes = 0
     try:
-        with _members(archive) as members:
-            for member in members:
+        with members(archive) as found:
+            for member in found:
                 n_files, n_bytes = n_files + 1, n_bytes + member.size
                 if n_bytes > limit or n_files > MAX_FILES:
                     raise UnpackError(
@@ -112,7 +112,8 @@ def _write(member: Member, target: Path, archive: Path) -> None:
 
 
 @contextmanager
-def _members(archive: Path) -> Iterator[Iterator[Member]]:
+def members(archive: Path) -> Iterator[Iterator[Member]]:
+    """What an archive holds, to be read member by member, without unpacking it."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             yield _zip_members(zipped)
