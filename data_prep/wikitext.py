@@ -192,6 +192,9 @@ def read_wikitext(file: IO[bytes]) -> Iterator[str]:
 # --- The World Factbook: https://github.com/factbook/factbook.json
 
 
+_OTHER_LANGUAGES = "major-language sample(s)"  # a sentence in each language of the country
+
+
 def read_factbook(file: IO[bytes]) -> Iterator[str]:
     """The texts in the JSON profile of a country."""
     for text in _strings(json.load(file)):
@@ -201,8 +204,9 @@ def read_factbook(file: IO[bytes]) -> Iterator[str]:
 
 def _strings(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
-        for value in node.values():
-            yield from _strings(value)
+        for key, value in node.items():
+            if key != _OTHER_LANGUAGES:
+                yield from _strings(value)
     elif isinstance(node, str):
         yield node
 

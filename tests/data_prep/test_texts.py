@@ -65,6 +65,10 @@ TOKENS = (
     'Antimony is n\'t soft , but brittle ( as arsenic ) , and costs $ 5 . " Is it rare ? " he asked'
 )
 SAMPLE = "enwiki-latest-pages-articles1.xml-p1p9-shortened.bz2"
+PROFILE = {
+    "Geography": {"text": f"<b>{GAMBIA}</b>"},
+    "People": {"major-language sample(s)": {"text": "Le grand livre des faits du monde."}},
+}
 CONTENTS = {
     "enwiki-sample": tar(
         {
@@ -80,9 +84,7 @@ CONTENTS = {
     "enwik8": tar(
         {"m/data/enwik8.gz": gzip.compress(dump(page("Rhine", RHINE, None), page("X", ODER))[:-90])}
     ),
-    "factbook": tar(
-        {"c/data/africa/ga.json": json.dumps({"Geography": {"text": f"<b>{GAMBIA}</b>"}}).encode()}
-    ),
+    "factbook": tar({"c/data/africa/ga.json": json.dumps(PROFILE).encode()}),
     "wordnet": tar(
         {
             "package/dict/data.noun": b"  1 This is the licence of the software.\n"
