@@ -375,7 +375,7 @@ def text(
     """Get openly licensed English text for language models, a sentence a line.
 
     Articles of Wikipedia, country profiles, and the sentences of a dictionary: some 12 million
-    words, from 165 MB of downloads. No line comes twice, in all texts of the folder together. Lines
+    words, from 163 MB of downloads. No line comes twice, in all texts of the folder together. Lines
     that hold a text of a manifest --without, or are a part of one, are left out.
 
     A full Wikipedia of any language that parts its words by spaces: fetch
