@@ -144,10 +144,12 @@ def test_transcribing_loads_no_training_package() -> None:
     assert not loaded & (HEAVY - {"scipy"}), loaded & HEAVY
 
 
-def test_greedy_decoding_compiles_nothing(bundled_model: Bundle) -> None:
+def test_greedy_decoding_loads_neither_compiler_nor_ffmpeg(bundled_model: Bundle) -> None:
     sample = ROOT / "samples" / "she-couldnt-decide.flac"
     code = f"import asr; asr.load(decoder='greedy').transcribe({str(sample)!r})"
-    assert not loaded_after(code) & {"numba", "llvmlite"}
+    loaded = loaded_after(code)
+    assert not loaded & {"numba", "llvmlite"}
+    assert "av" not in loaded  # ffmpeg takes 18 MB, and libsndfile reads FLAC
 
 
 def test_every_listed_command_is_there() -> None:
