@@ -93,17 +93,6 @@ def compare(reference: str, hypothesis: str, name: str = "") -> Comparison:
     )
 
 
-def word_errors(reference: str, hypothesis: str) -> int:
-    """How many words of a normalised text are wrong; all of them if nothing was said.
-
-    >>> word_errors("the cat sat", "the bat sat on"), word_errors("", "oh no")
-    (2, 2)
-    """
-    if not reference:
-        return len(hypothesis.split())
-    return compare(reference, hypothesis).words.errors
-
-
 def total(counts: Iterable[ErrorCounts]) -> ErrorCounts:
     return sum(counts, start=ErrorCounts())
 

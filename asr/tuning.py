@@ -29,7 +29,7 @@ from asr.decode.likelihood import CTCScorer
 from asr.decode.rescored import RescoredDecoder
 from asr.decode.second import TwoHeadDecoder
 from asr.errors import ConfigError
-from asr.metrics import Comparison, compare, word_errors
+from asr.metrics import Comparison, compare
 from asr.types import Hypothesis
 
 Decoder: TypeAlias = BeamSearchDecoder | TwoHeadDecoder | RescoredDecoder
@@ -120,7 +120,7 @@ def _tune_weights(
                     fresh += 1
                     parts = _parts(hypothesis, second, other, _search(decoder))
                     found.texts[hypothesis.text] = parts
-                    found.errors.append(word_errors(reference, hypothesis.text))
+                    found.errors.append(_errors(reference, hypothesis.text))
         best = _best_weights(lists, config)
         report(
             f"round {round_number}: lm_weight {best.lm_weight:.2f}, word_bonus"
@@ -298,8 +298,13 @@ def _decode(dev: DevSet, decoder: Decoder) -> list[Hypothesis]:
 
 
 def _error_rate(dev: DevSet, hypotheses: Sequence[Hypothesis]) -> float:
-    errors = sum(word_errors(r, h.text) for r, h in zip(dev.references, hypotheses, strict=True))
+    errors = sum(_errors(r, h.text) for r, h in zip(dev.references, hypotheses, strict=True))
     return errors / sum(len(reference.split()) for reference in dev.references)
+
+
+def _errors(reference: str, text: str) -> int:
+    """Word errors; `compare` knows no empty references."""
+    return compare(reference, text).words.errors if reference else len(text.split())
 
 
 def _right_words(reference: str, text: str) -> list[bool]:

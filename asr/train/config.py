@@ -25,8 +25,6 @@ class HeadSettings:
     place of the words (as `asr-prepare timit` writes them beside the words), scored as 39.
     layer: the encoder layer it sits on, from 1; None is the last. weight: of its loss.
     criterion: `ctc`, or `ctc_crf` (`asr.train.crf`) for a head that CTC has trained already.
-    expected_errors: weight of one wrong word to be expected (`asr.train.expected`, `loss.lists`)
-    beside the criterion, for a head that knows its task already; about 3.
     kind: `ctc`, `transducer` or `attention`, with the settings of the last two. A head of CTC and
     one of attention over the same units are joint training (Kim et al. 2017).
     """
@@ -38,7 +36,6 @@ class HeadSettings:
     pieces: int = 200
     lexicon: str | None = None
     criterion: Literal["ctc", "ctc_crf"] = "ctc"
-    expected_errors: float = 0.0
     kind: Literal["ctc", "transducer", "attention"] = "ctc"
     transducer: TransducerConfig = field(default_factory=TransducerConfig)
     attention: AttentionConfig = field(default_factory=AttentionConfig)
@@ -46,11 +43,6 @@ class HeadSettings:
     def __post_init__(self) -> None:
         if self.kind != "ctc" and self.criterion != "ctc":
             raise ConfigError(f"a head of kind {self.kind} knows no criterion {self.criterion!r}")
-        if self.expected_errors < 0 or (self.expected_errors and self.kind != "ctc"):
-            raise ConfigError(
-                f"expected_errors is {self.expected_errors} for a head of kind {self.kind}",
-                "0 or more, and only for CTC",
-            )
 
 
 @dataclass(frozen=True)
@@ -128,28 +120,6 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class ListConfig:
-    """The search that lists texts for `heads.*.expected_errors`.
-
-    lm: a word n-gram model, weaker than the one to be used later and of other texts than the
-    transcripts (`asr lm train --order 2`); null spells without one. nbest: texts in a list. The
-    rest: see `asr.decode.DecoderConfig`.
-    """
-
-    lm: str | None = None
-    nbest: int = 8
-    beam: int = 100
-    beam_threshold: float = 11.0
-    token_threshold: float = 6.0
-    lm_weight: float = 0.9
-    word_bonus: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.nbest < 2:
-            raise ConfigError(f"loss.lists.nbest is {self.nbest}", "at least 2")
-
-
-@dataclass(frozen=True)
 class LossConfig:
     """What is added to the loss of every head; 0 turns it off.
 
@@ -161,13 +131,11 @@ class LossConfig:
     entropy: weight of KL(output || uniform) a frame, against over-confidence (Kim et al., SLT
     2018), such as 0.01.
     crf_ctc: weight of plain CTC beside CTC-CRF, which keeps the outputs from drifting.
-    lists: how texts are found whose expected errors are to fall.
     """
 
     consistency: float = 0.0
     entropy: float = 0.0
     crf_ctc: float = 0.1
-    lists: ListConfig = field(default_factory=ListConfig)
 
 
 @dataclass(frozen=True)

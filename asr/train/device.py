@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Mapping
 
 import torch
 
@@ -11,7 +12,8 @@ from asr.data.dataset import Batch
 from asr.errors import ConfigError, TrainingError
 from asr.models.acoustic import AcousticModel
 from asr.train.config import TrainerConfig, TrainingConfig
-from asr.train.losses import Criteria, training_loss
+from asr.train.crf import UnitTrigram
+from asr.train.losses import training_loss
 
 _ROWS_PER_SYMBOL = 4  # in the made-up targets
 
@@ -31,11 +33,11 @@ def check_memory(
     model: AcousticModel,
     config: TrainingConfig,
     largest: tuple[int, int],
-    criteria: Criteria,
+    trigrams: Mapping[str, UnitTrigram],
 ) -> str:
     """Run the largest batch of an epoch forward and backward, before an hour is lost.
 
-    `largest` is its utterances and feature rows, `criteria` what the loss takes. Nothing of the
+    `largest` is its utterances and feature rows, `trigrams` what the loss takes. Nothing of the
     model changes. Returns what to say about the memory that it took; raises TrainingError if there
     is not enough.
     """
@@ -51,7 +53,7 @@ def check_memory(
     model.train()
     try:
         with torch.autocast(device.type, dtype, enabled=config.trainer.precision != "fp32"):
-            loss, _ = training_loss(model, batch, weights, config.loss, criteria)
+            loss, _ = training_loss(model, batch, weights, config.loss, trigrams)
         loss.backward()
     except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator has its own
         if "memory" not in str(error):

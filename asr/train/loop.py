@@ -13,7 +13,7 @@ import math
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,12 +33,13 @@ from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
 from asr.train.checkpoint import BEST, LAST
 from asr.train.config import TrainingConfig
+from asr.train.crf import UnitTrigram
 from asr.train.device import check_memory, choose_device
 from asr.train.distributed import Processes
 from asr.train.evaluation import count_errors
 from asr.train.loading import make_loader, make_sampler
 from asr.train.log import Meter, RunLog
-from asr.train.losses import Criteria, suspects, training_loss
+from asr.train.losses import suspects, training_loss
 from asr.train.noise import make_noise
 from asr.train.optimization import learning_rate, make_optimizer
 from asr.train.pruning import make_pruning
@@ -84,10 +85,10 @@ class Trainer:
         train_set: SpeechDataset,
         dev_set: SpeechDataset,
         lengths: tuple[list[int], list[int]],
-        criteria: Criteria,
+        trigrams: Mapping[str, UnitTrigram],
     ):
         self.config = config
-        self.criteria = criteria
+        self.trigrams = trigrams
         self.folder = Path(config.run)
         self.device = choose_device(config.trainer)
         self.processes = Processes(self.device)
@@ -127,7 +128,7 @@ class Trainer:
         )
         if trainer.preflight and trainer.truncate is None:
             largest = self._train_sampler.largest()
-            self.log.say(check_memory(self.model, config, largest, self.criteria))
+            self.log.say(check_memory(self.model, config, largest, self.trigrams))
         with self._signals():
             while self.state.epoch < trainer.epochs and not self._stop and not self._converged():
                 self._train_epoch()
@@ -266,10 +267,10 @@ class Trainer:
                     weights,
                     config.loss,
                     config.trainer.truncate,
-                    self.criteria,
+                    self.trigrams,
                 )
         with self._autocast():
-            loss, blanks = training_loss(self.model, batch, weights, config.loss, self.criteria)
+            loss, blanks = training_loss(self.model, batch, weights, config.loss, self.trigrams)
         self.scaler.scale(loss).backward()
         return loss, blanks
 
@@ -338,7 +339,7 @@ class Trainer:
 
     def _judges_by_loss(self) -> bool:
         """In the first of two phases, and for CTC-CRF, whose outputs say little by themselves."""
-        return self._quiet() or self.model.primary in self.criteria.trigrams
+        return self._quiet() or self.model.primary in self.trigrams
 
     def _quiet(self) -> bool:
         """Whether this is the first of two phases, which has no noise."""
@@ -381,7 +382,7 @@ class Trainer:
         return self._rates(self.processes.sum(counts))
 
     def _count(self, batches: Iterator[Batch]) -> Tensor:
-        trigram = self.criteria.trigrams.get(self.model.primary)
+        trigram = self.trigrams.get(self.model.primary)
         return count_errors(self.model, batches, self.vocabulary, trigram)
 
     @staticmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -13,22 +13,6 @@ from asr.data.dataset import Batch
 from asr.models.acoustic import AcousticModel
 from asr.train.config import LossConfig
 from asr.train.crf import UnitTrigram, surplus
-from asr.train.expected import ExpectedErrors
-
-
-@dataclass(frozen=True)
-class Criteria:
-    """What heads are trained by beside CTC, by their names.
-
-    trigrams: for CTC-CRF (`asr.train.crf`). expected: word errors (`asr.train.expected`), each with
-    its weight.
-    """
-
-    trigrams: Mapping[str, UnitTrigram] = field(default_factory=dict)
-    expected: Mapping[str, tuple[float, ExpectedErrors]] = field(default_factory=dict)
-
-
-PLAIN = Criteria()
 
 
 def training_loss(
@@ -36,9 +20,11 @@ def training_loss(
     batch: Batch,
     weights: Mapping[str, float],
     config: LossConfig,
-    criteria: Criteria = PLAIN,
+    trigrams: Mapping[str, UnitTrigram] = MappingProxyType({}),
 ) -> tuple[Tensor, Tensor]:
     """Weighted sum over heads and utterances of -ln p(target) and regularisers; share of blanks.
+
+    `trigrams` are those of the heads that are trained by CTC-CRF (`asr.train.crf`).
 
     Utterances without a target for a head add nothing to its loss; an utterance too short for its
     target adds nothing either (its loss is infinite and its gradient undefined). The second value
@@ -46,7 +32,7 @@ def training_loss(
     classes for frames (`Head.per_frame`); then the regularisers leave it alone too.
     """
     outputs = model.forward_heads(batch.features, batch.lengths)
-    return loss_of(outputs, model, batch, weights, config, criteria)
+    return loss_of(outputs, model, batch, weights, config, trigrams)
 
 
 def loss_of(
@@ -55,7 +41,7 @@ def loss_of(
     batch: Batch,
     weights: Mapping[str, float],
     config: LossConfig,
-    criteria: Criteria = PLAIN,
+    trigrams: Mapping[str, UnitTrigram] = MappingProxyType({}),
 ) -> tuple[Tensor, Tensor]:
     """As `training_loss`, from what each head gave, (B, T, classes) for CTC, and its lengths."""
     total = torch.zeros((), device=batch.features.device)
@@ -67,15 +53,13 @@ def loss_of(
         targets, target_lengths = batch.targets[name][chosen], batch.target_lengths[name][chosen]
         head = model.head(name)
         losses = head.losses(outputs[chosen], lengths[chosen], targets, target_lengths)
-        if trigram := criteria.trigrams.get(name):
-            beyond = surplus(outputs[chosen], lengths[chosen], targets, target_lengths, trigram)
+        if name in trigrams:
+            beyond = surplus(
+                outputs[chosen], lengths[chosen], targets, target_lengths, trigrams[name]
+            )
             possible = losses.detach() > 0
             losses = (1 + config.crf_ctc) * losses + torch.where(possible, beyond, 0.0)
         total = total + weights[name] * losses.sum()
-        if name in criteria.expected:
-            weight, errors_of = criteria.expected[name]
-            texts = [text for text, used in zip(batch.texts, chosen, strict=True) if used]
-            total = total + weight * errors_of(outputs[chosen], lengths[chosen], texts).sum()
         if not head.per_frame:
             continue
         if config.consistency and batch.views == 2:

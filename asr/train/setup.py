@@ -16,10 +16,8 @@ from asr.data.augment import Augmenter
 from asr.data.dataset import SpeechDataset, feature_statistics, usable
 from asr.data.manifest import hold_out, read_manifest, write_manifest
 from asr.data.shards import ShardReader, is_index, read_index, shard_numbers
-from asr.decode.lexicon import Lexicon
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
-from asr.lm.ngram import NGram
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.text.korean import JAMO
 from asr.text.languages import normalizer
@@ -31,9 +29,7 @@ from asr.text.vocabulary import Vocabulary
 from asr.train.checkpoint import LAST, MODEL_FILE
 from asr.train.config import DataConfig, HeadSettings, TrainingConfig
 from asr.train.crf import UnitTrigram
-from asr.train.expected import ExpectedErrors, list_decoder
 from asr.train.loop import Trainer
-from asr.train.losses import Criteria
 from asr.train.transfer import Source, sources, start_from
 from asr.types import Utterance
 
@@ -101,8 +97,12 @@ def make_trainer(config: TrainingConfig) -> Trainer:
         names = " and ".join(str(source.path) for source in chosen)
         print(f"started from {names}" + (f"; anew: {anew}" if anew else ""))
     lengths = _rows(train, features), _rows(dev, features)
-    criteria = _criteria(config, targets, train)
-    trainer = Trainer(config, model, primary, train_set, dev_set, lengths, criteria)
+    trigrams = {
+        name: UnitTrigram((spell(u.text) or () for u in train), len(spell.vocabulary))
+        for name, spell in targets.items()
+        if config.heads[name].criterion == "ctc_crf"
+    }
+    trainer = Trainer(config, model, primary, train_set, dev_set, lengths, trigrams)
     if trainer.processes.is_main:
         _write_description(config, features, vocabularies, model)
         if not config.data.dev and shard_numbers(splits[0]) is None:
@@ -143,31 +143,6 @@ def make_model(config: TrainingConfig, classes: dict[str, int]) -> AcousticModel
         for name, head in config.heads.items()
     }
     return AcousticModel(config.features.size, config.model, heads)
-
-
-def _criteria(
-    config: TrainingConfig,
-    targets: Mapping[str, Spelling | Pronunciation],
-    train: Sequence[Utterance],
-) -> Criteria:
-    """What the heads' settings ask for beside CTC."""
-    trigrams, expected = {}, {}
-    lm = NGram.load(config.loss.lists.lm) if config.loss.lists.lm else None
-    for name, head in config.heads.items():
-        spell = targets[name]
-        if head.criterion == "ctc_crf":
-            spelled = (spell(u.text) or () for u in train)
-            trigrams[name] = UnitTrigram(spelled, len(spell.vocabulary))
-        if head.expected_errors:
-            lexicon = None
-            if head.units == "phones" and head.lexicon:
-                pronunciations = read_lexicon(head.lexicon)
-                words = lm.words if lm else None
-                lexicon = Lexicon.from_pronunciations(pronunciations, spell.vocabulary, words)
-            decoder = list_decoder(spell.vocabulary, lm, lexicon, config.loss.lists)
-            errors = ExpectedErrors(decoder, spell, config.loss.lists.nbest)
-            expected[name] = head.expected_errors, errors
-    return Criteria(trigrams, expected)
 
 
 def read_splits(data: DataConfig) -> tuple[list[Utterance], list[Utterance]]:

@@ -11,6 +11,7 @@ recording are its features, its log-probabilities and CTC's lattice (frames x sy
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ from asr.errors import ConfigError
 from asr.models.acoustic import AcousticModel
 from asr.models.layers import detached
 from asr.train.config import LossConfig
-from asr.train.losses import PLAIN, Criteria, loss_of
+from asr.train.crf import UnitTrigram
+from asr.train.losses import loss_of
 
 Outputs = dict[str, tuple[Tensor, Tensor]]
 
@@ -31,7 +33,7 @@ def truncated_backward(
     weights: Mapping[str, float],
     config: LossConfig,
     window: int,
-    criteria: Criteria = PLAIN,
+    trigrams: Mapping[str, UnitTrigram] = MappingProxyType({}),
 ) -> tuple[Tensor, Tensor]:
     """The loss and the blank ratio of `training_loss`, after adding to the gradients.
 
@@ -51,7 +53,7 @@ def truncated_backward(
         heard = _joined(list(_windows(model, batch, window)))
     for log_probs, _ in heard.values():
         log_probs.requires_grad_()
-    loss, blanks = loss_of(heard, model, batch, weights, config, criteria)
+    loss, blanks = loss_of(heard, model, batch, weights, config, trigrams)
     by_output = torch.autograd.grad(loss, [log_probs for log_probs, _ in heard.values()])
     gradients = dict(zip(heard, by_output, strict=True))
     done = dict.fromkeys(heard, 0)

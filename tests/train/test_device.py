@@ -5,7 +5,6 @@ torch = pytest.importorskip("torch")
 from asr.errors import ConfigError, TrainingError  # noqa: E402
 from asr.train import device  # noqa: E402
 from asr.train.config import TrainerConfig  # noqa: E402
-from asr.train.losses import PLAIN  # noqa: E402
 
 
 def test_half_precision_needs_a_gpu():
@@ -20,7 +19,7 @@ def test_the_largest_batch_is_tried_and_leaves_no_trace(make, settings):
     utterances, rows = trainer._train_sampler.largest()
     assert max(lengths) <= utterances * rows <= 120
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-    said = device.check_memory(trainer.model, trainer.config, (utterances, rows), PLAIN)
+    said = device.check_memory(trainer.model, trainer.config, (utterances, rows), {})
     assert f"{utterances} x {round(rows / 0.95)} feature rows, fits" in said
     assert all(torch.equal(before[n], t) for n, t in trainer.model.state_dict().items())
     assert all(p.grad is None for p in trainer.model.parameters())
