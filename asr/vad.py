@@ -38,10 +38,10 @@ class VadConfig:
 
     detector: Literal["auto", "silero", "energy", "none"] = "auto"
     threshold: float = 0.5
-    release: float = 0.35
+    release: float = 0.2
     min_speech: float = 0.1
     min_silence: float = 0.5
-    padding: float = 0.25
+    padding: float = 0.5
     max_length: float = 20.0
 
     def __post_init__(self) -> None:
