@@ -44,8 +44,8 @@ def test_bursts_are_found_with_padding() -> None:
     found = spans(bursts(1, 1, 1, 2, 1), ENERGY)
     assert len(found) == 2
     for (start, end), (a, b) in zip(found, [(1, 2), (3, 5)], strict=True):
-        assert start / RATE == pytest.approx(a - 0.25, abs=0.04)
-        assert end / RATE == pytest.approx(b + 0.25, abs=0.04)
+        assert start / RATE == pytest.approx(a - 0.5, abs=0.04)
+        assert end / RATE == pytest.approx(b + 0.5, abs=0.04)
 
 
 def test_short_pauses_join_and_short_bursts_drop() -> None:
@@ -171,7 +171,7 @@ def test_foreign_weights_are_refused() -> None:
         silero._parse(b"something else")
 
 
-@pytest.mark.parametrize("settings", [{"threshold": 0.2}, {"padding": -1.0}, {"max_length": 0.0}])
+@pytest.mark.parametrize("settings", [{"threshold": 0.1}, {"padding": -1.0}, {"max_length": 0.0}])
 def test_contradictory_settings(settings: dict) -> None:
     with pytest.raises(ConfigError, match="vad: "):
         VadConfig(**settings)
