@@ -291,13 +291,10 @@ class Encoder(LayeredEncoder):
         chunk = self.config.chunk
         layers = state.layers if state else self._first_chunks(hidden)
         if state is not None:
-            hidden = torch.cat([state.waiting.frames, hidden])
-            lengths = state.waiting.n_frames + lengths
+            hidden, lengths = state.waiting.then(hidden, lengths)
         known = len(hidden) + (chunk - 1 if last else -self.config.right_context)
         n_chunks = max(0, known // chunk)
-        left = Waiting(
-            hidden[n_chunks * chunk :].clone(), (lengths - n_chunks * chunk).clamp(min=0)
-        )
+        left = Waiting.behind(hidden, lengths, n_chunks * chunk)
         if not n_chunks:
             nothing = hidden.new_zeros(0, hidden.shape[1], self.output_size)
             return [(nothing, torch.zeros_like(lengths))] * len(layers), ChunksState(left, layers)

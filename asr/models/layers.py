@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from asr.models.cells import CELLS, recurrent_weight
 from asr.models.chunks import side_by_side
 
 
-class LayeredEncoder(nn.Module):
+class LayeredEncoder(nn.Module, ABC):
     """What all encoders are from outside. `output_size` columns come out of every layer."""
 
     output_size: int
@@ -26,12 +27,12 @@ class LayeredEncoder(nn.Module):
         *_, (hidden, lengths) = self.layer_outputs(features, lengths)
         return hidden.transpose(0, 1), lengths
 
+    @abstractmethod
     def layer_outputs(self, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Features (B, T, input_size), lengths (B,) -> after each layer (T', B, C), (B,).
 
         Heads of lower layers read them; what is not asked for is not computed.
         """
-        raise NotImplementedError
 
 
 def reverse(sequences: Tensor, lengths: Tensor) -> Tensor:
@@ -174,6 +175,15 @@ class Waiting(NamedTuple):
     frames: Tensor
     n_frames: Tensor
 
+    @classmethod
+    def behind(cls, sequences: Tensor, lengths: Tensor, n_taken: int) -> Waiting:
+        """What is left of sequences (T, B, C), (B,) when their first frames are taken."""
+        return cls(sequences[n_taken:].clone(), (lengths - n_taken).clamp(min=0))
+
+    def then(self, sequences: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """These frames and the next ones, (T, B, C) and (B,)."""
+        return torch.cat([self.frames, sequences]), self.n_frames + lengths
+
 
 def subsample_step(
     sequences: Tensor, lengths: Tensor, factor: int, waiting: Waiting | None, last: bool
@@ -183,10 +193,9 @@ def subsample_step(
     Nothing follows the `last` ones.
     """
     if waiting is not None:
-        sequences = torch.cat([waiting.frames, sequences])
-        lengths = waiting.n_frames + lengths
+        sequences, lengths = waiting.then(sequences, lengths)
     n_taken = len(sequences) if last else len(sequences) // factor * factor
-    left = Waiting(sequences[n_taken:].clone(), (lengths - n_taken).clamp(min=0))
+    left = Waiting.behind(sequences, lengths, n_taken)
     grouped, n_grouped = subsample(sequences[:n_taken], lengths.clamp(max=n_taken), factor)
     return grouped, n_grouped, left
 

@@ -2,32 +2,21 @@
 
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import shutil
-import tarfile
 from collections import namedtuple
 
 import pytest
 
 from data_prep.download import ATTEMPTS, Archive, DownloadError, download, obtain
+from tests.data_prep.archives import tar
 
 CONTENT = bytes(range(256)) * 4000
 
 
 def _fetch(archive, folder):
     return download(archive, folder / archive.name)
-
-
-def _tar(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def test_fetches_and_returns_the_checksum(server, tmp_path):
@@ -131,7 +120,7 @@ def test_too_full_a_disk_is_seen_before_the_download(server, tmp_path, monkeypat
 
 
 def test_obtain_unpacks_marks_and_tidies_up(server, tmp_path):
-    archive = server.offer("a.tar.gz", _tar({"corpus/a.txt": b"hello"}), folder="inner")
+    archive = server.offer("a.tar.gz", tar({"corpus/a.txt": b"hello"}), folder="inner")
     obtain(archive, tmp_path)
     assert (tmp_path / "inner/corpus/a.txt").read_bytes() == b"hello"
     marker = json.loads((tmp_path / ".a.tar.gz.completed").read_text())
@@ -144,14 +133,14 @@ def test_obtain_unpacks_marks_and_tidies_up(server, tmp_path):
 
 
 def test_obtain_takes_a_local_archive_and_keeps_it(server, tmp_path):
-    archive = server.offer("a.tar.gz", _tar({"a.txt": b"hello"}))
+    archive = server.offer("a.tar.gz", tar({"a.txt": b"hello"}))
     local = tmp_path / "mine.tar.gz"
     local.write_bytes(server.files["/a.tar.gz"])
     obtain(archive, tmp_path / "out", local)
     assert (tmp_path / "out/a.txt").read_bytes() == b"hello"
     assert local.exists()
     assert server.requests == []
-    local.write_bytes(_tar({"a.txt": b"other"}))
+    local.write_bytes(tar({"a.txt": b"other"}))
     with pytest.raises(DownloadError, match="--from-folder"):
         obtain(archive, tmp_path / "out2", local)
     with pytest.raises(DownloadError, match=r"nothing\.tar\.gz"):

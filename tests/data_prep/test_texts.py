@@ -6,7 +6,6 @@ import dataclasses
 import gzip
 import io
 import json
-import tarfile
 import zipfile
 
 import pytest
@@ -18,6 +17,7 @@ from data_prep.sentences import is_running, sentences
 from data_prep.sieve import Excluded, Seen, compared
 from data_prep.texts import PACKAGES, Dump, TextError, write_texts
 from data_prep.wikitext import plain_paragraphs, read_dump, read_wikitext, read_wordnet
+from tests.data_prep.archives import tar
 
 ELBE = "The river Elbe flows to the north-west and into the sea."
 ODER = "The river Oder has many canals along its lower course."
@@ -35,16 +35,6 @@ def page(title: str, text: str, namespace: int | None = 0) -> str:
 
 def dump(*pages: str) -> bytes:
     return ("<mediawiki>\n" + "".join(pages) + "</mediawiki>\n").encode()
-
-
-def tar(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def wheel(files: dict[str, bytes]) -> bytes:
