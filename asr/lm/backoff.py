@@ -13,6 +13,7 @@ from asr.lm.words import END_ID, START_ID, WordList
 
 NEVER = -99 * math.log(10.0)  # by convention of ARPA files, the weight of what cannot occur
 _LEAST = 1e-7  # probability left to unseen words where rounding leaves none
+_ROUNDING = 1e-3  # what is left over may be off by so much: weights are read from a byte each
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,10 @@ class BackoffModel:
         parent, count = self.parent[level] - histories.start, histories.stop - histories.start
         seen = np.bincount(parent, np.exp(self.log_prob[level], dtype=float), count)
         lower = np.bincount(parent, np.exp(self.lower_log_probs(level)), count)
-        return np.maximum(1 - seen, _LEAST), np.maximum(1 - lower, _LEAST)
+        left, lower_left = np.maximum(1 - seen, _LEAST), np.maximum(1 - lower, _LEAST)
+        # A quotient of two errors of rounding may be 10,000: then nothing is gained by backing off.
+        doubtful = lower_left < _ROUNDING
+        return left, np.where(doubtful, np.maximum(left, lower_left), lower_left)
 
     def normalized(self) -> BackoffModel:
         """The same probabilities, with back-off weights that make each distribution sum to 1."""

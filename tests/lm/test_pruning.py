@@ -38,6 +38,22 @@ def test_what_remains_is_a_language_model(model, threshold):
         assert _distribution(pruned, node).sum() == pytest.approx(1, abs=1e-5)
 
 
+def test_where_rounding_leaves_nothing_no_word_gains_by_backing_off(model):
+    """"it consists of", in weights of a byte: all of the mass and a little more."""
+    the, on = (1 + list(model.words).index(word) for word in ("the", "on"))
+    (on_the,) = np.flatnonzero((model.parent == on) & (model.word == the - 1))
+    log_prob = model.log_prob.copy()
+    after_on_the = np.flatnonzero(model.parent == on_the)
+    after_the = np.flatnonzero(model.parent == the)
+    log_prob[after_on_the] = np.log(0.9999 / len(after_on_the))
+    log_prob[after_the] = np.where(
+        np.isin(model.word[after_the], model.word[after_on_the]),
+        np.log(1.00001 / len(after_on_the)),
+        -20.0,
+    )
+    assert replace(model, log_prob=log_prob).normalized().backoff[on_the] <= 0
+
+
 def test_a_higher_threshold_leaves_fewer_ngrams_and_a_worse_model(model, sentences):
     previous = model
     for threshold in (1e-3, 1e-2, 1e-1, 10.0):
