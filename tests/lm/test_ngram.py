@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import time
 
 import numpy as np
 import pytest
@@ -86,22 +85,6 @@ def test_a_saved_model_is_mapped_and_the_same(ngram, tmp_path, sentences):
     while isinstance(base, np.ndarray):
         base = base.base
     assert isinstance(base.obj if isinstance(base, memoryview) else base, mmap.mmap)
-
-
-def test_loading_takes_milliseconds(tmp_path):
-    rng = np.random.default_rng(0)
-    sentences = [[f"w{i}" for i in rng.integers(3000, size=20)] for _ in range(5000)]
-    (full,) = train([sentences], 3)
-    NGram.compile(full).save(tmp_path / "lm.bin")
-    assert (tmp_path / "lm.bin").stat().st_size > 500_000
-    best = min(_seconds(NGram.load, tmp_path / "lm.bin") for _ in range(5))
-    assert best < 0.02
-
-
-def _seconds(function, *arguments) -> float:
-    began = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - began
 
 
 def test_a_binary_expands_to_the_model_it_came_from(ngram, model):
