@@ -11,10 +11,11 @@ from benchmark_scripts import load
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
+from asr.cli.train import compose
 from asr.data.manifest import read_manifest, write_manifest
 from asr.types import Utterance
 
-comparison, graves2013 = load("comparison"), load("graves2013")
+ablations, comparison, graves2013 = load("ablations"), load("comparison"), load("graves2013")
 
 
 @pytest.mark.parametrize("name", comparison.ENCODERS)
@@ -77,3 +78,30 @@ def test_the_table_stands_beside_the_papers(tmp_path):
         file.write_text(json.dumps({"per": per, "parameters": 780_562}))
     text = graves2013.table(["ctc_1l_250h"], tmp_path, [1, 2], tmp_path / "none", "a sample")
     assert "| CTC-1l-250h | 0.8 M | 0.8 M | 23.9 | 31.0 (30.0–32.0) |" in text
+
+
+@pytest.mark.parametrize("row", ablations.ROWS)
+def test_every_ablation_is_a_training_that_has_the_head_it_is_judged_by(row, tmp_path):
+    config = compose(ablations.settings(row, tmp_path, epochs=6))
+    assert ablations.ROWS[row][1] in config.heads
+    assert config.trainer.epochs == (3 if row == "two views of each" else 6)
+    assert {head.criterion for head in config.heads.values()} == {"ctc"}
+
+
+def test_ablations_that_train_alike_share_a_run_and_others_do_not(tmp_path):
+    runs = {row: ablations.run_of(row, tmp_path) for row in ablations.ROWS}
+    assert runs["characters searched"] == runs["nothing"]
+    assert len(set(runs.values())) == len(runs) - 1
+
+
+def test_a_row_of_the_ablations_tells_error_interval_and_cost(tmp_path, monkeypatch):
+    monkeypatch.setattr(ablations, "SHARED", tmp_path)
+    for source in ablations.SOURCES:
+        folder = tmp_path / "speech" / source
+        folder.mkdir(parents=True)
+        write_manifest(folder / "train.jsonl", [Utterance("a.wav", 1800.0, "a")])
+    result = {"wer": 0.5, "low": 0.45, "high": 0.55, "parameters": 2_500_000, "minutes": 12.4}
+    text = ablations.report({"3 layers": result}, epochs=2)
+    assert "on 1.0 hours" in text
+    assert "ablations.py --epochs 2\n" in text
+    assert "| 3 layers | `model.layers=3` | 50.0 (45.0–55.0) | 2.5 | 12 |" in text
