@@ -13,9 +13,10 @@ from click.testing import CliRunner
 from ctc_reference import synthetic_log_probs
 from tone_speech import tones
 
-from asr import tuning
+from asr import audio, tuning
 from asr.bundle import Bundle
 from asr.cli import cli
+from asr.cli.tune import _spoken
 from asr.config import build
 from asr.decode import BeamSearchDecoder, DecoderConfig, Lexicon
 from asr.errors import ConfigError
@@ -25,6 +26,7 @@ from asr.text.vocabulary import Vocabulary
 from asr.tuning import DevSet, tune
 from asr.types import Hypothesis
 
+SAMPLE = Path(__file__).parents[1] / "samples" / "she-couldnt-decide.flac"
 WORDS = ("bad", "dad", "bed", "dead", "add", "head", "lead")
 
 
@@ -92,6 +94,14 @@ def test_needs_texts() -> None:
             DecoderConfig(),
             print,
         )
+
+
+def test_command_hears_what_transcribing_would() -> None:
+    spoken = audio.read(SAMPLE)
+    silence = np.zeros(3 * 16_000, np.float32)
+    heard = _spoken(np.concatenate([silence, spoken, silence]))
+    assert 0.5 * len(spoken) < len(heard) < len(spoken) + 16_000
+    assert len(_spoken(silence)) == len(silence)
 
 
 def test_command_writes_the_bundle(tone_bundle: Bundle, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from asr.audio import Waveform
     from asr.bundle import Bundle
     from asr.tuning import Decoder, DevSet
     from asr.types import Utterance
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 def command(manifests: tuple[str, ...], model: str, tolerance: float, dry_run: bool) -> None:
     """Find language-model weight, word bonus, width of the search and confidences for a model.
 
-    The recordings of all manifests count together, each utterance is taken as a whole. What is
-    found is written into the model's config.json.
+    The recordings of all manifests count together. Each is heard as one segment, from where
+    speech begins to where it ends. What is found is written into the model's config.json.
 
     \b
       asr tune -m models/mine dev.jsonl
@@ -82,8 +83,17 @@ def _dev_set(bundle: Bundle, utterances: list[Utterance]) -> DevSet:
     log_probs: list[Any] = []
     batch = 32
     for first in range(0, len(utterances), batch):
-        rows = [features(audio.read(u.audio_filepath)) for u in utterances[first : first + batch]]
+        read = [audio.read(u.audio_filepath) for u in utterances[first : first + batch]]
+        rows = [features(_spoken(waveform)) for waveform in read]
         heads = engine.all_log_probs(rows)
         log_probs += heads if bundle.second_vocabulary else [first for first, *_ in heads]
     texts = [normalize(utterance.text) for utterance in utterances]
     return DevSet(log_probs, texts, bundle.config.frame_shift)
+
+
+def _spoken(waveform: Waveform) -> Waveform:
+    """From the first segment to the last; all of it, where no speech is found."""
+    from asr.vad import find_speech
+
+    segments = list(find_speech([waveform]))
+    return waveform[segments[0].start : segments[-1].end] if segments else waveform
