@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -147,6 +148,7 @@ def measure(row: str, runs: Path, dev: Path) -> dict[str, float]:
     if kept.exists():
         return json.loads(kept.read_text())
     folder = run / head
+    shutil.rmtree(folder, ignore_errors=True)  # of a script that was cut off
     package_run(
         run,
         folder,
