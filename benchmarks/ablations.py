@@ -21,8 +21,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
 from asr import audio
 from asr.bundle import Bundle, bundled
 from asr.config import build
@@ -170,13 +168,12 @@ def measure(row: str, runs: Path, dev: Path) -> dict[str, float]:
         if not best or total(counts).rate < total(best).rate:
             best = counts
     low, high = confidence_interval(best)
-    spent = (run / "seconds.txt").read_text().split()
     result = {
         "wer": total(best).rate,
         "low": low,
         "high": high,
         "parameters": bundle.config.model["parameters"],
-        "minutes": float(np.sum([float(seconds) for seconds in spent])) / 60,
+        "minutes": sum(map(float, (run / "seconds.txt").read_text().split())) / 60,
     }
     with replacing(kept) as path:
         path.write_text(json.dumps(result, indent=1), encoding="utf-8")

@@ -11,7 +11,6 @@ from hypothesis import settings
 from tone_speech import TONES
 
 from asr.bundle import Bundle, BundleConfig, bundled
-from asr.errors import BundleError
 from asr.features import FeatureConfig
 from asr.text.vocabulary import Vocabulary
 
@@ -99,7 +98,4 @@ def make_tone_bundle(folder: Path, chunk: int | None = None, right: int = 0) -> 
 @pytest.fixture(scope="session")
 def bundled_model() -> Bundle:
     """The English model that comes with the package."""
-    try:
-        return Bundle.load(bundled())
-    except BundleError as error:
-        pytest.skip(str(error))
+    return Bundle.load(bundled())

@@ -190,8 +190,7 @@ def test_a_stream_writes_its_finals(writing_tone_bundle: Bundle) -> None:
 
 
 def test_the_bundled_model_writes_english(bundled_model: Bundle) -> None:
-    if bundled_model.punctuation_path is None:
-        pytest.skip("the bundled model has none")
+    assert bundled_model.punctuation_path is not None
     assert bundled_model.files["punctuation.onnx"] < 2_000_000
     punctuator = Punctuator(bundled_model.punctuation_path)
     written = " ".join(punctuator("hello tom how are you i live in london".split()))

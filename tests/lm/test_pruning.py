@@ -39,7 +39,7 @@ def test_what_remains_is_a_language_model(model, threshold):
 
 
 def test_where_rounding_leaves_nothing_no_word_gains_by_backing_off(model):
-    """ "it consists of", in weights of a byte: all of the mass and a little more."""
+    """As after "it consists", in weights of a byte: "of" has all of the mass and a little more."""
     the, on = (1 + list(model.words).index(word) for word in ("the", "on"))
     (on_the,) = np.flatnonzero((model.parent == on) & (model.word == the - 1))
     log_prob = model.log_prob.copy()
