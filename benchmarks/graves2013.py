@@ -100,11 +100,10 @@ def pretrained(run: Path, overrides: Sequence[str]) -> str | None:
     ctc, lm = run.parent / f"ctc_3l_250h-{seed}", run.parent / f"phone_lm-{seed}"
     data = [o for o in overrides if o.startswith(("data.train=", "data.dev=", "trainer.seed="))]
     settings = ["task=language_model", f"experiment={PHONE_LM}", f"run={lm}", *data]
-    for part, trained in ((ctc, None), (lm, settings)):
-        if (part / "best.safetensors").exists():
-            continue
-        if not (run_training(trained, part) if trained else train("ctc_3l_250h", part, overrides)):
-            return None
+    if not (ctc / "best.safetensors").exists() and not train("ctc_3l_250h", ctc, overrides):
+        return None
+    if not run_training(settings, lm):  # which keeps its best from the first look on: always asked
+        return None
     return f"'{ctc}','heads.phones.prediction={lm}/best.safetensors'"
 
 
