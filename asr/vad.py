@@ -41,7 +41,7 @@ class VadConfig:
     release: float = 0.2
     min_speech: float = 0.1
     min_silence: float = 0.5
-    padding: float = 0.5
+    padding: float = 0.75
     max_length: float = 20.0
 
     def __post_init__(self) -> None:

@@ -37,7 +37,7 @@ def bursts(*seconds: float) -> np.ndarray:
     return np.concatenate(parts).astype(np.float32)
 
 
-ENERGY = VadConfig(detector="energy")
+ENERGY = VadConfig(detector="energy", padding=0.5)
 
 
 def test_bursts_are_found_with_padding() -> None:
