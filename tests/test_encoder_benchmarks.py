@@ -101,7 +101,7 @@ def test_a_row_of_the_ablations_tells_error_interval_and_cost(tmp_path, monkeypa
         folder.mkdir(parents=True)
         write_manifest(folder / "train.jsonl", [Utterance("a.wav", 1800.0, "a")])
     result = {"wer": 0.5, "low": 0.45, "high": 0.55, "parameters": 2_500_000, "minutes": 12.4}
-    text = ablations.report({"3 layers": result}, epochs=2)
+    text = ablations.report({"192 cells": result}, epochs=2)
     assert "on 1.0 hours" in text
     assert "ablations.py --epochs 2\n" in text
-    assert "| 3 layers | `model.layers=3` | 50.0 (45.0–55.0) | 2.5 | 12 |" in text
+    assert "| 192 cells | `model.hidden_size=192` | 50.0 (45.0–55.0) | 2.5 | 12 |" in text
