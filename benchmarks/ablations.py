@@ -64,7 +64,7 @@ def run_of(row: str, runs: Path) -> Path:
 
 def settings(row: str, runs: Path, epochs: int) -> list[str]:
     """Overrides of `asr train`."""
-    changed = ROWS[row][0]
+    changed = list(ROWS[row][0])
     base = [
         "experiment=english_crf",
         "heads.phones.criterion=ctc",
@@ -79,11 +79,12 @@ def settings(row: str, runs: Path, epochs: int) -> list[str]:
         "optimizer.decay=0.5",
         f"trainer.epochs={epochs}",
         "trainer.masks_from=2",
+        f"run={run_of(row, runs)}",
     ]
     if "~heads.phones" in changed:  # of which settings cannot be set, once it is gone
         base = [override for override in base if not override.startswith("heads.phones.")]
     names = {override.split("=")[0] for override in changed}
-    return [override for override in base if override.split("=")[0] not in names] + [*changed]
+    return [override for override in base if override.split("=")[0] not in names] + changed
 
 
 def manifests(sources: Sequence[str]) -> list[Path]:
@@ -105,13 +106,14 @@ def write_noises(runs: Path) -> None:
         )
 
 
-def train(run: Path, settings: Sequence[str]) -> bool:
+def train(row: str, runs: Path, epochs: int) -> bool:
     """In a process of its own, of which the processor time is kept; True if it came to its end."""
+    run = run_of(row, runs)
     if (run / "best.safetensors").exists():
         return True
     run.mkdir(parents=True, exist_ok=True)
     with (run / "output.txt").open("a") as output:
-        command = [sys.executable, "-m", "asr", "train", f"run={run}", *settings]
+        command = [sys.executable, "-m", "asr", "train", *settings(row, runs, epochs)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
@@ -119,11 +121,6 @@ def train(run: Path, settings: Sequence[str]) -> bool:
         print(usage.ru_utime + usage.ru_stime, file=spent)
     print(f"{run.name}: {'trained' if status == 0 else f'FAILED, see {output.name}'}", flush=True)
     return status == 0
-
-
-def minutes(run: Path) -> float:
-    """Of one core, that training took, with what was lost by interruptions."""
-    return sum(map(float, (run / "seconds.txt").read_text().split())) / 60
 
 
 def measure(row: str, runs: Path, dev: Path) -> dict[str, float]:
@@ -160,7 +157,7 @@ def measure(row: str, runs: Path, dev: Path) -> dict[str, float]:
         "low": low,
         "high": high,
         "parameters": bundle.config.model["parameters"],
-        "minutes": minutes(run),
+        "minutes": sum(map(float, (run / "seconds.txt").read_text().split())) / 60,
     }
     with replacing(kept) as path:
         path.write_text(json.dumps(result, indent=1), encoding="utf-8")
@@ -212,13 +209,9 @@ def main() -> None:
     runs.mkdir(parents=True, exist_ok=True)
     write_noises(runs)
     alike = {run_of(row, runs): row for row in reversed(options.rows)}
-
-    def begin(row: str) -> bool:
-        return train(run_of(row, runs), settings(row, runs, options.epochs))
-
     with ThreadPoolExecutor(options.jobs) as pool:
         rows = reversed(alike.values())
-        if not all(pool.map(begin, rows)):
+        if not all(pool.map(lambda row: train(row, runs, options.epochs), rows)):
             raise SystemExit("some rows are not trained; the same command goes on")
     dev = SHARED / "speech" / "commonvoice-en" / "dev.jsonl"
     results = {row: measure(row, runs, dev) for row in options.rows}
