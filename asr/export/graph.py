@@ -130,7 +130,7 @@ class Graph:
 def merge_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph, in which what several nodes use is kept once.
 
-    Only after quantisation, which leaves weights of several nodes as they are.
+    Not before quantisation, which leaves weights of several nodes as they are.
     """
     first: dict[tuple, str] = {}
     same: dict[str, str] = {}

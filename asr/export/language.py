@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 from torch import Tensor, nn
 
-from asr.export.graph import Graph
+from asr.export.graph import Graph, merge_constants
 from asr.export.recurrent import continued_layers
 from asr.lm.recurrent import metadata
 from asr.models.language import LanguageModel, SymbolNetwork
@@ -28,7 +28,7 @@ def language_model_to_onnx(
     log_probs = graph.add("LogSoftmax", [logits], axis=-1)
     graph.add("Transpose", [log_probs], "log_probs", perm=[1, 0, 2])
     graph.add("Identity", [state], "next_state")
-    return graph.model(
+    whole = graph.model(
         "language model",
         {"tokens": ["batch", "steps"], "state": ["batch", model.state_size]},
         {
@@ -37,6 +37,7 @@ def language_model_to_onnx(
         },
         metadata(vocabulary),
     )
+    return merge_constants(whole)  # a tied embedding is kept once
 
 
 def symbol_network(

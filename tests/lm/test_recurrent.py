@@ -72,6 +72,16 @@ def test_words_share_out_the_score_of_their_sentence(vocabulary, make):
     np.testing.assert_allclose(longer[0], shorter[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("small", [False, True])
+def test_a_tied_embedding_is_kept_once(small):
+    model = LanguageModel(
+        len(CHARACTERS), SymbolConfig(hidden_size=8, embedding=6, projection=6), True
+    )
+    graph = language_model_to_onnx(model.eval(), CHARACTERS, small=small).graph
+    shapes = [tuple(constant.dims) for constant in graph.initializer]
+    assert shapes.count((len(CHARACTERS), 6)) == 1
+
+
 def test_eight_bits_are_close_smaller_and_blind_to_the_batch(make):
     config = SymbolConfig(hidden_size=64, embedding=32, projection=32)
     model, lm = make(CHARACTERS, config, small=True, scale=0.05)
