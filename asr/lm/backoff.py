@@ -160,6 +160,26 @@ class BackoffModel:
             model.backoff[histories] = np.where(followed[histories], np.log(left / lower_left), 0)
         return model
 
+    def rescaled(self) -> BackoffModel:
+        """Every distribution divided by its sum, the share of backing off included.
+
+        For weights that are rounded: where words leave little to others, the sum of their
+        rounding errors is greater than that, and `normalized` would find nothing left.
+        """
+        model = replace(self, log_prob=self.log_prob.copy(), backoff=self.backoff.copy())
+        words = self.level(1)
+        model.log_prob[words] -= np.log(np.exp(self.log_prob[words], dtype=float).sum())
+        for order in range(2, self.order + 1):
+            level, histories = self.level(order), self.level(order - 1)
+            parent, count = self.parent[level] - histories.start, histories.stop - histories.start
+            seen = np.bincount(parent, np.exp(self.log_prob[level], dtype=float), count)
+            _, lower_left = model.left_over(order)
+            backed_off = np.exp(self.backoff[histories], dtype=float) * lower_left
+            excess = np.log(seen + backed_off)
+            model.log_prob[level] -= excess[parent]
+            model.backoff[histories] -= excess
+        return model
+
     def ngrams(self, order: int) -> Iterator[tuple[int, ...]]:
         """Word ids of every n-gram of an order, in the order of the nodes."""
         level = self.level(order)

@@ -18,7 +18,7 @@ def load_model(path: str | Path) -> BackoffModel:
 
     Raises LanguageModelError if it is neither.
     """
-    return expand(NGram.load(path)) if _is_binary(path) else read_arpa(path)
+    return expand(NGram.load(path)).rescaled() if _is_binary(path) else read_arpa(path)
 
 
 def load_ngram(path: str | Path) -> NGram:
