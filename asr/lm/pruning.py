@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from asr.lm.backoff import BackoffModel
-from asr.lm.words import START_ID
+from asr.lm.words import END_ID, START_ID
 
 
 def prune(model: BackoffModel, threshold: float) -> BackoffModel:
@@ -52,5 +52,5 @@ def _history_probabilities(model: BackoffModel) -> np.ndarray:
         level = model.level(order)
         log_prob[level] = log_prob[model.parent[level]] + model.log_prob[level]
         if order == 1:
-            log_prob[1 + START_ID] = 0
+            log_prob[1 + START_ID] = log_prob[1 + END_ID]  # as often as it ends, a text begins
     return np.exp(log_prob)

@@ -75,8 +75,21 @@ class RecurrentLM:
         return log_probs[:, 0], state
 
     def __call__(self, texts: Sequence[str]) -> list[float]:
-        """ln p of each text, its end included."""
-        return [float(scores.sum(dtype=float)) for scores in self._score_texts(texts)]
+        """ln p of each text, its end included. What several begin with is gone through once."""
+        sequences = [[BOUNDARY, *self.vocabulary.encode(text), BOUNDARY] for text in texts]
+        totals, nodes, state = np.zeros(len(texts)), [0] * len(texts), self.start()
+        going, place = list(range(len(texts))), 0
+        while going:
+            branches: dict[tuple[int, int], int] = {}  # a branch before and a symbol -> a branch
+            for i in going:
+                nodes[i] = branches.setdefault((nodes[i], sequences[i][place]), len(branches))
+            before, symbols = zip(*branches, strict=True)
+            log_probs, state = self.step(symbols, state[list(before)])
+            place += 1
+            for i in going:
+                totals[i] += log_probs[nodes[i], sequences[i][place]]
+            going = [i for i in going if place + 1 < len(sequences[i])]
+        return totals.tolist()
 
     def score(self, words: Sequence[str]) -> Floats:
         """ln p of each word, and of the sentence's end: (words + 1,), as `NGram.score`."""
