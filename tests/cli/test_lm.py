@@ -108,7 +108,7 @@ def test_convert_and_prune(run, texts, tmp_path):
     assert (tmp_path / "again.arpa").read_text().count("\n") == (
         (tmp_path / "lm.arpa").read_text().count("\n")
     )
-    run("convert", tmp_path / "lm.bin", tmp_path / "small.bin", "--entropy", 0.02)
+    run("convert", tmp_path / "lm.bin", tmp_path / "small.bin", "--entropy", 0.01)
     grams = [
         re.findall(r"-grams +(\d+)", run("info", tmp_path / f"{n}.bin")) for n in ("lm", "small")
     ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from asr.lm.backoff import BackoffModel
-from asr.lm.pruning import _losses, prune
+from asr.lm.pruning import _history_probabilities, _losses, prune
+from asr.lm.words import END_ID, START_ID
 
 
 def _distribution(model: BackoffModel, node: int) -> np.ndarray:
@@ -52,6 +54,13 @@ def test_where_rounding_leaves_nothing_no_word_gains_by_backing_off(model):
         -20.0,
     )
     assert replace(model, log_prob=log_prob).normalized().backoff[on_the] <= 0
+
+
+def test_a_text_begins_as_often_as_it_ends(model):
+    start, end = 1 + START_ID, 1 + END_ID
+    assert model.frequency[start] == model.frequency[end]
+    unknown = _history_probabilities(replace(model, frequency=None))
+    assert unknown[start] == unknown[end] == pytest.approx(math.exp(model.log_prob[end]))
 
 
 def test_a_higher_threshold_leaves_fewer_ngrams_and_a_worse_model(model, sentences):
