@@ -140,14 +140,20 @@ class BackoffModel:
         First by their own probability, then by what backing off would give them. Both (histories,)
         float64, for the nodes of the order below.
         """
-        level, histories = self.level(order), self.level(order - 1)
-        parent, count = self.parent[level] - histories.start, histories.stop - histories.start
-        seen = np.bincount(parent, np.exp(self.log_prob[level], dtype=float), count)
-        lower = np.bincount(parent, np.exp(self.lower_log_probs(level)), count)
+        parent, seen = self._seen(order)
+        backing_off = np.exp(self.lower_log_probs(self.level(order)))
+        lower = np.bincount(parent, backing_off, len(seen))
         left, lower_left = np.maximum(1 - seen, _LEAST), np.maximum(1 - lower, _LEAST)
         # A quotient of two errors of rounding may be 10,000: then nothing is gained by backing off.
         doubtful = lower_left < _ROUNDING
         return left, np.where(doubtful, np.maximum(left, lower_left), lower_left)
+
+    def _seen(self, order: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of each n-gram of an order the history, counted from 0 in the order below: (n-grams,);
+        and the probability of all n-grams after each history: (histories,) float64."""
+        level, histories = self.level(order), self.level(order - 1)
+        parent, count = self.parent[level] - histories.start, histories.stop - histories.start
+        return parent, np.bincount(parent, np.exp(self.log_prob[level], dtype=float), count)
 
     def normalized(self) -> BackoffModel:
         """The same probabilities, with back-off weights that make each distribution sum to 1."""
@@ -171,8 +177,7 @@ class BackoffModel:
         model.log_prob[words] -= np.log(np.exp(self.log_prob[words], dtype=float).sum())
         for order in range(2, self.order + 1):
             level, histories = self.level(order), self.level(order - 1)
-            parent, count = self.parent[level] - histories.start, histories.stop - histories.start
-            seen = np.bincount(parent, np.exp(self.log_prob[level], dtype=float), count)
+            parent, seen = model._seen(order)
             _, lower_left = model.left_over(order)
             backed_off = np.exp(self.backoff[histories], dtype=float) * lower_left
             excess = np.log(seen + backed_off)
