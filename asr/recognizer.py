@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,8 +25,6 @@ from asr.vad import Speech, VadConfig, find_speech
 
 if TYPE_CHECKING:
     from asr.decode.beam import BeamSearchDecoder
-    from asr.decode.rescored import RescoredDecoder
-    from asr.decode.second import TwoHeadDecoder
     from asr.decode.words import Partial
     from asr.stream import EndpointConfig, Stream
 
@@ -300,21 +299,19 @@ def _make_head_decoder(
     )
 
 
-def with_judges(
-    search: BeamSearchDecoder, model: Bundle, second: Vocabulary | None
-) -> BeamSearchDecoder | TwoHeadDecoder | RescoredDecoder:
-    """A search and whatever else of a bundle may rank its results: a second head, another LM."""
-    judged: BeamSearchDecoder | TwoHeadDecoder = search
-    if second is not None:
-        from asr.decode.second import TwoHeadDecoder
-
-        judged = TwoHeadDecoder(search, second)
-    if model.rescorer_path is None or not search.config.rescore_weight:
-        return judged
+def with_judges(search: BeamSearchDecoder, model: Bundle, second: Vocabulary | None) -> Decoder:
+    """A search and whatever else of a bundle may judge its results: a second head, another LM, and
+    whether they fit the sound at all."""
+    from asr.decode.rejecting import RejectingDecoder
     from asr.decode.rescored import RescoredDecoder
+    from asr.decode.second import TwoHeadDecoder
     from asr.lm.recurrent import RecurrentLM
 
-    return RescoredDecoder(judged, RecurrentLM(model.rescorer_path))
+    heard = search if second is None else TwoHeadDecoder(search, second)
+    judged: BeamSearchDecoder | TwoHeadDecoder | RescoredDecoder = heard
+    if model.rescorer_path is not None and search.config.rescore_weight:
+        judged = RescoredDecoder(heard, RecurrentLM(model.rescorer_path))
+    return RejectingDecoder(judged) if search.config.rejection_threshold < math.inf else judged
 
 
 def audio_blocks(

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import settings
 from tone_speech import TONES
 
-from asr.bundle import Bundle, BundleConfig, bundled
+from asr.bundle import LEXICON, Bundle, BundleConfig, bundled
+from asr.decode.lexicon import Lexicon
 from asr.features import FeatureConfig
 from asr.text.vocabulary import Vocabulary
 
@@ -38,6 +39,16 @@ def tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def chunked_tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The same model, made to hear 8 rows (240 ms) at a time and 4 of what follows."""
     return make_tone_bundle(tmp_path_factory.mktemp("bundles") / "tones", chunk=8, right=4)
+
+
+@pytest.fixture(scope="session")
+def strict_tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The model of tones, which knows the words `cab` and `bad` alone, and rejects all else."""
+    folder = tmp_path_factory.mktemp("bundles") / "strict"
+    bundle = make_tone_bundle(folder)
+    Lexicon.from_words(["cab", "bad"], bundle.vocabulary).save(folder / LEXICON)
+    bundle = bundle.with_file(LEXICON, (folder / LEXICON).read_bytes())
+    return bundle.with_decoder({"closed": True, "rejection_threshold": 2.0})
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import tracemalloc
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from tone_speech import PAUSE_SECONDS, TONE_SECONDS, tones
 import asr
 from asr import audio, recognizer
 from asr.bundle import Bundle, BundleConfig
+from asr.config import build
+from asr.decode.config import DecoderConfig
 from asr.errors import AudioError, BundleError, ConfigError
 from asr.features import FeatureConfig
 from asr.metrics import compare, total
@@ -142,6 +147,16 @@ def test_beam_search_agrees_on_tones(tone_bundle: Bundle) -> None:
     assert beam.transcribe(tones("bad cafe"), RATE).text == "bad cafe"
 
 
+def test_what_fits_no_words_is_left_out(strict_tone_bundle: Bundle) -> None:
+    foreign = np.concatenate([tones("cab bad"), silence(2), tones("cab film elk"), silence(2)])
+    waveform = np.concatenate([foreign, tones("bad")])
+    strict = Recognizer(strict_tone_bundle, vad=ENERGY, threads=1)
+    assert [s.text for s in strict.transcribe(waveform, RATE).segments] == ["cab bad", "bad"]
+    lax = DecoderConfig(closed=True)
+    every = Recognizer(strict_tone_bundle, vad=ENERGY, threads=1, settings=lax)
+    assert len(every.transcribe(waveform, RATE).segments) == 3
+
+
 def test_contradictions_are_refused(tone_bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="greedy decoding knows no hot words"):
         Recognizer(tone_bundle, decoder="greedy", hotwords=["cafe"])
@@ -188,6 +203,22 @@ def test_the_bundled_model_is_silent_without_speech(bundled_model: Bundle, share
     names = [e["audio"] for e in map(json.loads, entries) if e["kind"] != "babble"]
     invented = [recognizer.transcribe(shared / "noise/background" / name).words for name in names]
     assert sum(map(len, invented)) <= 5  # in nine minutes
+
+
+def test_the_bundled_model_rejects_much_of_another_language(
+    bundled_model: Bundle, shared: Path
+) -> None:
+    settings = build(DecoderConfig, bundled_model.config.decoder, "decoder")
+    lax = replace(settings, rejection_threshold=math.inf)
+    paths = sorted((shared / "speech/korean-emotiontts").rglob("*.opus"))[::40]
+
+    def words(paths: Sequence[str | Path], settings: DecoderConfig) -> int:
+        recognizer = Recognizer(bundled_model, settings=settings)
+        return sum(len(recognizer.transcribe(path).words) for path in paths)
+
+    assert words(paths, settings) < 0.75 * words(paths, lax)
+    english = [path for path, _ in dev_recordings(shared, 20)]
+    assert words(english, settings) == words(english, lax)
 
 
 def test_the_bundled_model_does_not_see_its_batch(bundled_model: Bundle, shared: Path) -> None:

@@ -306,6 +306,17 @@ def test_hot_words_of_one_stream(hears_tones: Recognizer) -> None:
     assert texts == ["bad", "bae", "bad", "bae"]
 
 
+def test_what_fits_no_words_is_taken_back(strict_tone_bundle: Bundle) -> None:
+    recognizer = Recognizer(strict_tone_bundle, vad=VadConfig(detector="energy"), threads=1)
+    waveform = sound("cab film elk", 2.0, "cab bad", 2.0)
+    events = listen(recognizer.stream(), cut(waveform, [1_600] * (len(waveform) // 1_600)))
+    shown = [event.text for event in events]
+    assert shown[0] == "ca"  # what is partial,
+    assert "" in shown[: shown.index("cab bad")]  # and what is taken back
+    assert [event.text for event in finals(events) if event.text] == ["cab bad"]
+    assert recognizer.transcribe(waveform, RATE).text == "cab bad"
+
+
 def test_the_bundled_model_hears_live_what_it_reads(bundled_model: Bundle) -> None:
     recognizer = Recognizer(bundled_model, settings=DecoderConfig(beam=50), threads=1)
     samples = Path(__file__).parents[1] / "samples"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ class Settings:
     vad: str = "auto"
     threads: int | None = None
     punctuate: bool = False
+    reject: bool = True
 
     def load(self) -> Recognizer:
         from asr.bundle import Bundle, bundled
@@ -49,6 +51,8 @@ class Settings:
         decoding = build(DecoderConfig, bundle.config.decoder, "decoder")
         if self.beam:
             decoding = replace(decoding, beam=self.beam)
+        if not self.reject:
+            decoding = replace(decoding, rejection_threshold=math.inf)
         return Recognizer(
             bundle,
             decoder=self.decoder,  # type: ignore[arg-type]

@@ -47,6 +47,7 @@ BATCH = 32  # utterances that are recognised together
     default=True,
     help="Find speech first, as for long recordings, or take each recording as a whole.",
 )
+@click.option("--reject/--no-reject", default=True, help="As in `asr transcribe`.")
 @click.option("--threads", "-t", type=click.IntRange(1), help="Cores to use.  [default: all]")
 @click.option(
     "--report",

@@ -57,6 +57,11 @@ MOST_FAILURES = 100  # an exit status has eight bits, and those above 125 mean o
     default="auto",
     help="How speech is found; none takes everything for speech.",
 )
+@click.option(
+    "--reject/--no-reject",
+    default=True,
+    help="Leave out speech that fits no words: another language, as a rule. For beam.",
+)
 @click.option("--punctuate", is_flag=True, help="Write capitals, commas, full stops.")
 @click.option("--threads", "-t", type=click.IntRange(1), help="Cores to use.  [default: all]")
 @click.option(

@@ -25,6 +25,8 @@ class DecoderConfig:
     best `second_nbest` texts (`asr.decode.second`).
     rescore_weight: share of the recurrent language model, if there is one, in the language model's
     score of the best `rescore_nbest` texts (`asr.decode.rescored`).
+    rejection_threshold: nats a second; a text that lies further behind the likeliest sounds is not
+    given, for it fits none of what was said (`asr.decode.rejecting`; inf: every text is given).
     """
 
     beam: int = 100
@@ -42,11 +44,15 @@ class DecoderConfig:
     second_nbest: int = 100
     rescore_weight: float = 0.0
     rescore_nbest: int = 100
+    rejection_threshold: float = math.inf
 
     def __post_init__(self) -> None:
         if self.beam < 1:
             raise ConfigError(f"beam is {self.beam}", "keep at least one prefix")
-        for name in ("beam_threshold", "token_threshold", "lm_weight", "hotword_boost", "horizon"):
+        for name in (
+            *("beam_threshold", "token_threshold", "lm_weight", "hotword_boost", "horizon"),
+            "rejection_threshold",
+        ):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "it must not be negative")
         if not 0 <= self.second_weight <= 1 or self.second_nbest < 1:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from hypothesis import given
@@ -218,3 +219,21 @@ def test_hot_words_need_the_beam(run: Run, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("cafe\n")
     status, _, err = run(record(tmp_path / "a.wav", "a"), "--hotwords", tmp_path / "names.txt")
     assert (status, "choose the decoder 'beam'" in err) == (1, True)
+
+
+@pytest.mark.parametrize(("flag", "words"), [("--reject", 1), ("--no-reject", 2)])
+def test_what_fits_no_words_is_left_out_or_kept(
+    strict_tone_bundle: Bundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flag: str,
+    words: int,
+) -> None:
+    path = tmp_path / "a.wav"
+    pause = np.zeros(2 * 16_000, np.float32)
+    soundfile.write(path, np.concatenate([tones("cab"), pause, tones("cab film elk")]), 16_000)
+    model = ["--model", str(strict_tone_bundle.folder), "--vad", "energy", "-t", "1"]
+    with pytest.raises(SystemExit) as end:
+        main(["transcribe", *model, flag, str(path)])
+    found = capsys.readouterr().out.split()
+    assert (end.value.code or 0, found[0], len(found)) == (0, "cab", words)

@@ -1,0 +1,99 @@
+"""What fits no text gives none."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from asr.decode import BeamSearchDecoder, Lexicon
+from asr.decode.rejecting import PRIOR_SECONDS, RejectingDecoder
+from asr.decode.second import TwoHeadDecoder
+from asr.errors import ConfigError
+from asr.text.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary.characters("ab")
+SHIFT = 0.5
+BLANK, SPACE, A, B = range(4)
+
+
+def heard(*symbols: int, chance: float = 0.97) -> np.ndarray:
+    """(frames, 4): log-probabilities of which each frame's symbol has `chance`."""
+    probabilities = np.full((len(symbols), 4), (1 - chance) / 3)
+    probabilities[range(len(symbols)), symbols] = chance
+    return np.log(probabilities)
+
+
+def decoder(threshold: float, **settings: float) -> BeamSearchDecoder:
+    """Of a language whose only word is "a"."""
+    lexicon = Lexicon.from_words(["a"], VOCABULARY)
+    return BeamSearchDecoder(
+        VOCABULARY, lexicon=lexicon, closed=True, rejection_threshold=threshold, **settings
+    )
+
+
+def misfit(log_probs: np.ndarray, acoustic_score: float) -> float:
+    return (log_probs.max(axis=1).sum() - acoustic_score) / (PRIOR_SECONDS + len(log_probs) * SHIFT)
+
+
+@pytest.mark.parametrize("symbols", [(A, BLANK), (BLANK, B), (A, BLANK, B, BLANK, B), (B, A, B)])
+def test_what_fits_worse_than_the_threshold_is_rejected(symbols: tuple[int, ...]) -> None:
+    log_probs = heard(*symbols)
+    best = decoder(math.inf).decode(log_probs, SHIFT)[0]
+    limit = misfit(log_probs, best.acoustic_score)
+    if limit > 0:
+        assert RejectingDecoder(decoder(0.99 * limit)).decode(log_probs, SHIFT)[0].text == ""
+    assert RejectingDecoder(decoder(max(0.0, 1.01 * limit))).decode(log_probs, SHIFT)[0] == best
+
+
+def test_the_language_is_told_from_another() -> None:
+    ours = RejectingDecoder(decoder(1.0))
+    known, foreign = heard(A, SPACE, A, BLANK), heard(A, BLANK, B, BLANK, A, B)
+    assert [h.text for [h] in ours.decode_batch([known, foreign], SHIFT, 2)] == ["a a", ""]
+    assert decoder(1.0).decode(foreign, SHIFT)[0].text  # the search by itself finds something
+    assert ours.decode(foreign, SHIFT, nbest=5) == ours.decode(foreign, SHIFT)
+
+
+def test_what_is_in_doubt_is_no_misfit() -> None:
+    """Noise that may be anything fits the word as well as anything else."""
+    vague = np.log(np.full((6, 4), 0.25))
+    vague[:, A] += 0.2
+    vague -= np.log(np.exp(vague).sum(axis=1, keepdims=True))
+    assert RejectingDecoder(decoder(1.0)).decode(vague, SHIFT)[0].text == "a a"
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5])
+def test_a_stream_rejects_what_the_whole_would(cut: int) -> None:
+    for log_probs in (heard(A, SPACE, A, BLANK, SPACE, A), heard(A, BLANK, B, BLANK, A, B)):
+        ours = RejectingDecoder(decoder(1.0))
+        stream = ours.variant(beam=50).stream(SHIFT)
+        for first in range(0, len(log_probs), cut):
+            stream.feed(log_probs[first : first + cut])
+            partial = stream.partial()
+            assert partial.stable == ""
+        assert partial.text.startswith("a")
+        assert [h.text for h in stream.finish()] == [ours.decode(log_probs, SHIFT)[0].text]
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.0, "a"), (0.9, "")])
+def test_each_head_counts_with_its_share(share: float, text: str) -> None:
+    """The second head hears what is no word."""
+    first, second = heard(A, BLANK), heard(B, B)
+    search = TwoHeadDecoder(decoder(1.0, second_weight=share), VOCABULARY)
+    heads = (first, second)
+    assert RejectingDecoder(search).decode(heads, SHIFT)[0].text == text
+    best = search.decode(heads, SHIFT)[0]
+    together = (1 - share) * first.max(axis=1).sum() + share * second.max(axis=1).sum()
+    assert (text == "") == (together - best.acoustic_score > 1.0 * (PRIOR_SECONDS + 2 * SHIFT))
+
+
+def test_nothing_is_rejected_of_nothing() -> None:
+    stream = RejectingDecoder(decoder(0.0)).stream(SHIFT)
+    assert stream.finish()[0].text == ""
+
+
+@pytest.mark.parametrize("threshold", [-1.0, math.nan])
+def test_impossible_thresholds_are_refused(threshold: float) -> None:
+    with pytest.raises(ConfigError, match="rejection_threshold"):
+        decoder(threshold)
