@@ -39,7 +39,7 @@ class LanguageTrainer(SequenceTrainer):
 
 
 def make_language_trainer(config: LanguageTrainingConfig) -> LanguageTrainer:
-    """Read the text, learn the vocabulary unless the run has one, and build the network.
+    """Read the text, learn its vocabulary where no run gives one, and build the network.
 
     Raises ConfigError, LanguageModelError or VocabularyError before any time is spent on training.
     """
@@ -96,9 +96,11 @@ def _read(config: TextConfig, split: str) -> Iterator[list[str]]:
 
 
 def _vocabulary(config: LanguageTrainingConfig) -> Vocabulary:
-    if Path(config.run, MODEL_FILE).exists():
-        description = _described(Path(config.run))
-        return Vocabulary(tuple(description["symbols"]), description["kind"])
+    init = config.trainer.init
+    for run in [Path(config.run), *([Path(init).parent] if init else [])]:
+        if (run / MODEL_FILE).exists():
+            description = _described(run)
+            return Vocabulary(tuple(description["symbols"]), description["kind"])
     data = config.data
     if data.units == "timit":
         return Vocabulary.phones(TIMIT_61)

@@ -45,8 +45,8 @@ class SequenceTrainerConfig:
 
     steps: updates in all, over however many passes through the text these are. evaluate_steps:
     updates between two looks at the dev text; the best weights of these are kept. patience: looks
-    without a better one until the run stops early. init: weights to start from. precision: `bf16`
-    runs the network in bfloat16 by autocast.
+    without a better one until the run stops early. init: weights to start from, with their
+    vocabulary. precision: `bf16` runs the network in bfloat16 by autocast.
     """
 
     steps: int = 10_000

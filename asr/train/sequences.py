@@ -184,7 +184,13 @@ class SequenceTrainer:
         self.log.say("stopping after this step; the same command goes on from here")
 
     def _start_from(self, path: Path) -> None:
-        self.model.load_state_dict(checkpoint.load_weights(path))
+        tensors, metadata = checkpoint.load(path)
+        if metadata.get("vocabulary") != self.symbols:
+            raise TrainingError(
+                f"{path}: weights of another vocabulary",
+                "start from those in the folder of a run, beside the file that lists its symbols",
+            )
+        self.model.load_state_dict(checkpoint.select(tensors, "model.") or tensors)
         self.log.say(f"started from {path}")
 
     def _loss(self, examples: Examples, chosen: list[tuple[int, int]]) -> tuple[Tensor, int]:

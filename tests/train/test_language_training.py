@@ -78,6 +78,26 @@ def test_a_small_text_is_learnt_by_heart(make, tmp_path, units):
     assert {"loss", "gradient_norm", "rate", "symbols_per_second"} <= records[0].keys()
 
 
+def test_a_run_goes_on_from_another_with_its_vocabulary(make, tmp_path):
+    """Text of which as many other pieces would be learnt."""
+    pytest.importorskip("sentencepiece")
+    pieces = {"units": "pieces", "size": 32}
+    make(data=pieces, folder=str(tmp_path / "first")).fit()
+    (tmp_path / "other.txt").write_text("zebras buzz\nwho vexes a quick fox\n" * 3)
+    other = {**pieces, "train": [str(tmp_path / "other.txt")]}
+    symbols = make(data=other, folder=str(tmp_path / "alone")).symbols
+    for weights in (BEST, LAST):
+        init = {"init": str(tmp_path / "first" / weights), "steps": 4}
+        second = make(data=other, trainer=init, folder=str(tmp_path / weights))
+        assert second.symbols != symbols
+        assert second.symbols == list(load_language_model(tmp_path / "first")[1].symbols)
+        assert second.fit().step == 4
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "first" / BEST).rename(tmp_path / "moved" / BEST)
+    with pytest.raises(TrainingError, match="another vocabulary"):
+        make(data=other, trainer={"init": str(tmp_path / "moved" / BEST)}).fit()
+
+
 def _read():
     return [line.lower().replace("2", "two").strip(".!").split() for line in TEXT.splitlines()]
 
