@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,8 +17,9 @@ from asr.bundle import Bundle
 from asr.decode.alignment import AlignmentConfig, Spellings, Token, align
 from asr.decode.confidence import log_chance
 from asr.decode.lexicon import Lexicon
+from asr.decode.pronounce import Pronouncer
 from asr.engine import Engine, OnnxEngine
-from asr.errors import VocabularyError
+from asr.errors import DecodeError, VocabularyError
 from asr.features import Features
 from asr.recognizer import audio_blocks, windows
 from asr.text.languages import normalizer
@@ -33,7 +36,8 @@ class Aligner:
     Args:
         model: a loaded bundle. What its network spells is what words are made of: characters, or
             phones, for which its lexicon says how words are pronounced.
-        pronunciations: of words that the lexicon lacks, see `asr.text.phones.read_lexicon`.
+        pronunciations: of words that the lexicon lacks, see `asr.text.phones.read_lexicon`. Others
+            are pronounced by its example (`asr.decode.pronounce`).
         skip_unknown: leave a gap for words that cannot be spelled, instead of refusing the text.
         config: what may be left out.
         vad: how speech is found; `detector="none"` if it is not to be trusted.
@@ -112,11 +116,15 @@ class Aligner:
                 return [vocabulary.encode(word)]
             except VocabularyError:
                 return []
-        return [
-            [vocabulary.symbols.index(lexicon.labels[label]) for label in spelling]
-            for lexicon in self._lexicons
-            for spelling in lexicon.spellings(word)
-        ]
+        found = [(own.labels, s) for own in self._lexicons for s in own.spellings(word)]
+        if not found:
+            with contextlib.suppress(DecodeError):
+                found = [(self._lexicons[0].labels, s) for s in self._pronouncer(word)]
+        return [[vocabulary.symbols.index(labels[i]) for i in s] for labels, s in found]
+
+    @cached_property
+    def _pronouncer(self) -> Pronouncer:
+        return Pronouncer(self._lexicons[0])
 
     def _listen(
         self, blocks: Iterator[Waveform], progress: Callable[[float], object] | None

@@ -65,7 +65,8 @@ class Recognizer:
         model: a loaded bundle.
         decoder: `beam`, which knows the language model, or `greedy`, which needs no search.
         settings: of the beam search; the bundle's own unless given.
-        hotwords: phrases to listen for, or phrase -> boost (natural log). For `beam` only.
+        hotwords: phrases to listen for, or phrase -> boost (natural log). For `beam` only. Words
+            that the lexicon lacks are pronounced by its example (`asr.decode.pronounce`).
         vad: how speech is found.
         punctuate: write transcripts with capitals and punctuation; a comma is part of its word
             then. Words are recognised, and timed, as without it.
@@ -178,7 +179,8 @@ class Recognizer:
 
         Args:
             sample_rate: of the blocks (Hz).
-            hotwords: to listen for in this stream, beside the recogniser's own.
+            hotwords: to listen for in this stream, beside the recogniser's own; words of the
+                lexicon.
             endpoint: where utterances end.
 
         Raises AudioError for an impossible rate, DecodeError for hot words that cannot be spelled,
@@ -257,11 +259,17 @@ def _make_decoder(
         raise ConfigError(f"unknown decoder {kind!r}", "one of: beam, greedy")
     # Compiled code and the language model take a moment to load: only who searches waits for it.
     from asr.decode.beam import BeamSearchDecoder
+    from asr.decode.hotwords import with_boosts
     from asr.decode.lexicon import Lexicon
     from asr.lm.ngram import NGram
 
     lm = NGram.load(model.lm_path) if model.lm_path else None
     lexicon = Lexicon.load(model.lexicon_path) if model.lexicon_path else None
+    hotwords = with_boosts(hotwords, settings.hotword_boost)
+    if lexicon is not None and hotwords and model.vocabulary.kind == "phones":
+        from asr.decode.pronounce import with_pronounced
+
+        lexicon = with_pronounced(lexicon, " ".join(hotwords).split())
     search = BeamSearchDecoder(
         model.vocabulary, lm=lm, lexicon=lexicon, hotwords=hotwords, config=settings
     )

@@ -22,7 +22,7 @@ from asr import audio, recognizer
 from asr.bundle import Bundle, BundleConfig
 from asr.config import build
 from asr.decode.config import DecoderConfig
-from asr.errors import AudioError, BundleError, ConfigError
+from asr.errors import AudioError, BundleError, ConfigError, DecodeError
 from asr.features import FeatureConfig
 from asr.metrics import compare, total
 from asr.recognizer import Recognizer
@@ -219,6 +219,18 @@ def test_the_bundled_model_rejects_much_of_another_language(
     assert words(paths, settings) < 0.75 * words(paths, lax)
     english = [path for path, _ in dev_recordings(shared, 20)]
     assert words(english, settings) == words(english, lax)
+
+
+def test_hot_words_that_the_lexicon_lacks(bundled_model: Bundle, shared: Path) -> None:
+    recordings = dev_recordings(shared, 31)
+    chosen = {"petherton": recordings[6][0], "missoula": recordings[30][0]}
+    plain = Recognizer(bundled_model)
+    hot = Recognizer(bundled_model, hotwords=list(chosen))
+    for name, path in chosen.items():
+        assert name not in plain.transcribe(path).text.split()
+        assert name in hot.transcribe(path).text.split()
+    with pytest.raises(DecodeError, match="'missoula' cannot be spelled"):
+        plain.stream(hotwords=["missoula"])
 
 
 def test_the_bundled_model_does_not_see_its_batch(bundled_model: Bundle, shared: Path) -> None:

@@ -51,12 +51,13 @@ MOST_FAILURES = 100
 @click.option(
     "--lexicon",
     metavar="FILE",
-    help="Pronunciations of words that the model's lexicon lacks, in CMUdict's format.",
+    help="Pronunciations of words that the model's lexicon lacks, in CMUdict's format; others are"
+    " pronounced by its example.",
 )
 @click.option(
     "--skip-unknown",
     is_flag=True,
-    help="Leave a gap for words without pronunciation instead of refusing the text.",
+    help="Leave a gap for words that cannot be pronounced instead of refusing the text.",
 )
 @click.option(
     "--vad",

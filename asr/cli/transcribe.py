@@ -49,7 +49,8 @@ MOST_FAILURES = 100  # an exit status has eight bits, and those above 125 mean o
 @click.option(
     "--hotwords",
     metavar="FILE",
-    help="Names and phrases to listen for, one a line, if wanted with a boost after a tab.",
+    help="Names and phrases to listen for, one a line, if wanted with a boost after a tab. How a"
+    " name is pronounced is learnt from the lexicon.",
 )
 @click.option(
     "--vad",

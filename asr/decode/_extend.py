@@ -118,6 +118,8 @@ def extend_pronounced(beam, grammar, lm, tokens, best, bar):
                     candidate.mass, candidate.gain = mass * end_gain, gain * end_gain
                     if candidate.mass * words[word].most < bar:
                         continue
+                    candidate.mass *= words[word].gain
+                    candidate.gain *= words[word].gain
                     candidate.place, candidate.hot, candidate.word = 0, end.next, word
                     if lm is not None:
                         lm_word = np.int64(words[word].lm_word)

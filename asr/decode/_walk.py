@@ -102,6 +102,8 @@ def end_word(word, grammar, lm, memo, to):
             to.gain = 0.0
         if place != UNKNOWN and not arc.begun:
             to.gain *= rules.unknown
+    else:
+        to.gain *= grammar.words[word].gain
     to.gain *= arc.gain
     to.hot = arc.next
     to.place = 0

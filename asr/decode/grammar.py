@@ -132,13 +132,15 @@ def _tree(
     tree, words = np.zeros(lexicon.nodes + 1, TREE), np.zeros(len(lexicon.word), WORD)
     tree["label"][:-1] = lexicon.label
     tree["first"], tree["word_first"] = lexicon.first, lexicon.word_first
-    words["word"], words["most"] = lexicon.word, 1.0
+    words["word"], words["gain"], words["most"] = lexicon.word, 1.0, 1.0
     ahead = np.zeros(lexicon.nodes)
     if lm is not None:
         lm_words = _language_model_words(lexicon, lm)
         unigrams = _unigrams(lm)
         words["lm_word"] = lm_words[lexicon.word]
-        words["most"] = np.exp(config.lm_weight * _most(lm)[words["lm_word"]])
+        # What is known to the lexicon alone shares the probability of all that is unknown.
+        words["gain"][words["lm_word"] == UNKNOWN_ID] = math.exp(config.unknown_penalty)
+        words["most"] = np.exp(config.lm_weight * _most(lm)[words["lm_word"]]) * words["gain"]
         ahead = lexicon.best_below(unigrams[lm_words])
         ahead[0] = 0.0  # before a word nothing is promised
     parents = np.repeat(np.arange(lexicon.nodes), np.diff(lexicon.first))
@@ -231,6 +233,7 @@ def _automaton(
         if missing:
             raise DecodeError(
                 f"the hot word {word!r} cannot be spelled",
-                "write it in the units of the vocabulary, or add it to the lexicon",
+                "write it in the units of the vocabulary, or name it when the recogniser is made: then"
+                " how it is pronounced is learnt from the lexicon",
             )
     return build_automaton(hotwords, spell, units=len(index) + 2, boundary=len(index))

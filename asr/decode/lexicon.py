@@ -68,6 +68,28 @@ class Lexicon:
             found.append(spelled[::-1])
         return found
 
+    def entries(self) -> list[tuple[str, list[int]]]:
+        """All words with their spellings, as labels; a word as often as it has any."""
+        parents = np.repeat(np.arange(self.nodes), np.diff(self.first))
+        nodes = np.repeat(np.arange(self.nodes), np.diff(self.word_first))
+        spelled: list[list[int]] = [[] for _ in nodes]
+        rows = np.arange(len(nodes))
+        while len(rows := rows[nodes[rows] > 0]):
+            for row, label in zip(rows.tolist(), self.label[nodes[rows]].tolist(), strict=True):
+                spelled[row].append(label)
+            nodes[rows] = parents[nodes[rows] - 1]
+        words = list(self.words)
+        return [(words[i], s[::-1]) for i, s in zip(self.word.tolist(), spelled, strict=True)]
+
+    def extended(self, spellings: Mapping[str, Sequence[Sequence[int]]]) -> Lexicon:
+        """A lexicon of these words as well, spelled with the same labels."""
+        entries = self.entries() + [(word, list(s)) for word, own in spellings.items() for s in own]
+        words = WordList.build(dict.fromkeys([*self.words, *spellings]))
+        ids = {word: i for i, word in enumerate(words)}
+        return self._build(
+            self.labels, words, [s for _, s in entries], [ids[word] for word, _ in entries]
+        )
+
     @classmethod
     def from_words(cls, words: Iterable[str] | WordList, vocabulary: Vocabulary) -> Lexicon:
         """Words as the characters of `vocabulary` spell them, or as its pieces do in any division.

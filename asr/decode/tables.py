@@ -166,7 +166,8 @@ WORD = np.dtype(
     [
         ("word", i4),  # ids in the lexicon and in the language model
         ("lm_word", i4),
-        ("most", f4),  # upper bound of the model's factor in any context
+        ("gain", f4),  # a factor of its own,
+        ("most", f4),  # and an upper bound of that and of the model's in any context
     ]
 )
 HOT = np.dtype([("next", i4), ("gain", f4), ("begun", np.bool_)])  # `begun`: inside a phrase

@@ -107,3 +107,13 @@ def test_refuses_what_is_no_lexicon(tmp_path: Path) -> None:
     save_arrays(tmp_path / "other.bin", {"x": np.zeros(1)}, {"kind": "other"})
     with pytest.raises(DecodeError, match="a file of kind 'other'"):
         Lexicon.load(tmp_path / "other.bin")
+
+
+@given(st.sets(st.text("abc", min_size=1, max_size=6), min_size=1, max_size=30))
+def test_its_entries_make_it_again(words: set[str]) -> None:
+    lexicon = Lexicon.from_words(words, ABC)
+    read = {w: "".join(lexicon.labels[i] for i in spelled) for w, spelled in lexicon.entries()}
+    assert read == {word: word for word in words}
+    labels = [lexicon.labels.index(c) for c in "abcabca"]
+    more = lexicon.extended({"abcabca": [labels]})
+    assert spelled(more) == spelled(lexicon) | {"abcabca": {"abcabca"}}

@@ -28,6 +28,24 @@ def decoder(lm: NGram, **changed: float) -> BeamSearchDecoder:
     return BeamSearchDecoder(PHONES, lexicon=lexicon, lm=lm, **weights)
 
 
+@pytest.mark.parametrize("penalty", [0.0, -1.5])
+def test_words_that_the_language_model_lacks_cost_the_penalty(
+    penalty: float, tiny_lm: NGram
+) -> None:
+    sounds = LEXICON | {"zoo": [["z", "y"]]}
+    lexicon = Lexicon.from_pronunciations(sounds, PHONES)
+    weights = UNPRUNED | {"lm_weight": 0.8, "unknown_penalty": penalty}
+    search = BeamSearchDecoder(PHONES, lexicon=lexicon, lm=tiny_lm, **weights)
+    found = search.decode(noise(3, 6), FRAME_SHIFT, nbest=50)
+    unknown = [hypothesis.text.split().count("zoo") for hypothesis in found]
+    assert {0, 1} <= {*unknown}
+    for hypothesis, count in zip(found, unknown, strict=True):
+        lm_score = float(tiny_lm.score(hypothesis.text.split()).sum())
+        assert hypothesis.lm_score == pytest.approx(lm_score, abs=1e-4)
+        total = hypothesis.acoustic_score + 0.8 * lm_score + penalty * count
+        assert hypothesis.score == pytest.approx(total, abs=1e-4)
+
+
 def noise(seed: int, frames: int) -> np.ndarray:
     return random_log_probs(np.random.default_rng(seed), frames, len(PHONES))
 

@@ -1,0 +1,191 @@
+"""How words sound that a lexicon lacks, by the example of those that it has.
+
+Every letter of a known word is taken to stand for none, one or two of its phones, in turn. Which,
+is found by Viterbi training: the likeliest division of all words, given how often each letter stood
+for what in the division before. A letter of a new word then sounds as it did between the same
+neighbours, the nearer of which count if the farther were never seen together (after van den Bosch &
+Daelemans 1993, "Data-oriented methods for grapheme-to-phoneme conversion"; what wider and narrower
+windows say is interpolated as Witten & Bell 1991 do with n-grams).
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.compiled import compiled
+from asr.decode.lexicon import Lexicon
+from asr.errors import DecodeError
+
+MOST = 3  # pronunciations of a word
+_LIKELY = 0.1  # of the probability of the best; what is less likely is left out
+_ROUNDS = 6
+_UNSEEN = 0.01  # how often everything was seen besides
+# Letters before and behind the one that is pronounced, from narrow to wide.
+_WINDOWS = ((0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 3), (3, 3))
+_REACH = 3  # of the widest
+
+Integers = NDArray[np.int64]
+
+
+def with_pronounced(lexicon: Lexicon, words: Iterable[str]) -> Lexicon:
+    """A lexicon of phones, and those of the words that it lacks, pronounced by its example.
+
+    Raises DecodeError for a word of other letters than those have.
+    """
+    missing = sorted({word for word in words if word not in lexicon})
+    if not missing:
+        return lexicon
+    pronounce = Pronouncer(lexicon)
+    return lexicon.extended({word: pronounce(word) for word in missing})
+
+
+class Pronouncer:
+    """Learns from the words of a lexicon of phones.
+
+    >>> from asr.text.vocabulary import Vocabulary
+    >>> spelled = {word: [list(word.upper())] for word in ("bad", "cab", "dab")}
+    >>> lexicon = Lexicon.from_pronunciations(spelled, Vocabulary.phones("ABCD"))
+    >>> [[lexicon.labels[i] for i in phones] for phones in Pronouncer(lexicon)("abac")]
+    [['A', 'B', 'A', 'C']]
+    """
+
+    def __init__(self, lexicon: Lexicon):
+        entries = [(w, s) for w, s in lexicon.entries() if len(s) <= 2 * len(w)]
+        alphabet = sorted({letter for word, _ in entries for letter in word})
+        self._letters = {letter: i for i, letter in enumerate(alphabet, 1)}
+        self._phones = len(lexicon.labels)
+        letters = np.concatenate([self._padded(word) for word, _ in entries])
+        at = np.flatnonzero(letters)
+        ends = np.cumsum([[len(word), len(spelled)] for word, spelled in entries], axis=0)
+        phones = np.concatenate([spelled for _, spelled in entries], dtype=np.int64)
+        chunks = _divided(letters[at], phones, ends, len(alphabet) + 1, self._phones)
+        self._seen = []
+        for window in _WINDOWS:
+            codes = self._codes(letters, at, window)
+            order = np.argsort(codes, kind="stable")
+            self._seen.append((codes[order], chunks[order]))
+
+    def __call__(self, word: str) -> list[list[int]]:
+        """The likeliest pronunciations of a word, MOST at most, as labels; the best first.
+
+        Raises DecodeError for letters that no known word has, or that are all silent.
+        """
+        unknown = sorted({letter for letter in word if letter not in self._letters})
+        if unknown:
+            raise DecodeError(
+                f"no word of the lexicon tells how {' '.join(unknown)} in {word!r} is pronounced",
+                "write it with the letters of the language",
+            )
+        letters = self._padded(word)
+        found: dict[tuple[int, ...], float] = {(): 0.0}
+        for place in np.flatnonzero(letters):
+            likely = self._chunks(letters, int(place))
+            longer: dict[tuple[int, ...], float] = {}
+            for phones, cost in found.items():
+                for chunk, probability in likely.items():
+                    key = phones + _phones_of(chunk, self._phones)
+                    longer[key] = min(longer.get(key, math.inf), cost - math.log(probability))
+            found = dict(heapq.nsmallest(4 * MOST, longer.items(), key=lambda item: item[1]))
+        found.pop((), None)
+        if not found:
+            raise DecodeError(f"{word!r} is not pronounced at all", "write it as it sounds")
+        best = heapq.nsmallest(MOST, found.items(), key=lambda item: item[1])
+        return [list(p) for p, cost in best if cost <= best[0][1] - math.log(_LIKELY)]
+
+    def _chunks(self, letters: Integers, place: int) -> dict[int, float]:
+        """What the letter at `place` may stand for, with probabilities."""
+        likely: dict[int, float] = {}
+        for window, (codes, chunks) in zip(_WINDOWS, self._seen, strict=True):
+            code = self._codes(letters, np.array([place]), window)[0]
+            begin, end = np.searchsorted(codes, [code, code + 1])
+            if begin == end:
+                break
+            kinds, counts = np.unique(chunks[begin:end], return_counts=True)
+            narrower = len(kinds) / (len(kinds) + end - begin) if likely else 0.0
+            likely = {chunk: narrower * share for chunk, share in likely.items()}
+            for chunk, count in zip(kinds.tolist(), counts.tolist(), strict=True):
+                share = (1 - narrower) * count / (end - begin)
+                likely[chunk] = likely.get(chunk, 0.0) + share
+        return likely
+
+    def _padded(self, word: str) -> Integers:
+        """Numbers of the letters, with enough zeros around them."""
+        letters = np.zeros(len(word) + 2 * _REACH, np.int64)
+        letters[_REACH : len(word) + _REACH] = [self._letters[letter] for letter in word]
+        return letters
+
+    def _codes(self, letters: Integers, at: Integers, window: tuple[int, int]) -> Integers:
+        """One number for what is in the window around each place of `at`."""
+        base, codes = len(self._letters) + 1, np.zeros(len(at), np.int64)
+        for offset in range(-window[0], window[1] + 1):
+            codes = codes * base + letters[at + offset]
+        return codes
+
+
+def _divided(
+    letters: Integers, phones: Integers, ends: Integers, n_letters: int, n_phones: int
+) -> Integers:
+    """What each letter stands for: a chunk of phones, see `_phones_of`.
+
+    `ends` (words, 2): where the letters and the phones of each word end.
+    """
+    n_chunks = 1 + n_phones + n_phones**2
+    chunks = np.zeros(len(letters), np.int64)
+    costs = np.zeros((0, 0))  # at first evenly
+    for _ in range(_ROUNDS):
+        _divide(letters, phones, ends, costs, n_phones, chunks)
+        seen = np.bincount(letters * n_chunks + chunks, minlength=n_letters * n_chunks)
+        counts = seen.reshape(n_letters, n_chunks) + _UNSEEN
+        costs = -np.log(counts / counts.sum(axis=1, keepdims=True))
+    return chunks
+
+
+def _phones_of(chunk: int, n_phones: int) -> tuple[int, ...]:
+    """Chunk 0 is none, 1 to n_phones are single phones, the rest are pairs."""
+    if chunk <= n_phones:
+        return (chunk - 1,) if chunk else ()
+    return divmod(chunk - 1 - n_phones, n_phones)
+
+
+@compiled
+def _divide(
+    letters: Integers,
+    phones: Integers,
+    ends: Integers,
+    costs: NDArray[np.float64],
+    n_phones: int,
+    chunks: Integers,
+) -> None:
+    """Fill in the division of each word that costs least; without costs, an even one."""
+    letter_begin = phone_begin = 0
+    for word in range(len(ends)):
+        letter_end, phone_end = ends[word]
+        n, m = letter_end - letter_begin, phone_end - phone_begin
+        best = np.full((n + 1, m + 1), np.inf)
+        taken = np.zeros((n + 1, m + 1), np.int64)
+        best[0, 0] = 0.0
+        for i in range(1, n + 1):
+            letter = letters[letter_begin + i - 1]
+            for j in range(m + 1):
+                for size in range(min(j, 2) + 1):
+                    chunk = 0
+                    if size == 1:
+                        chunk = 1 + phones[phone_begin + j - 1]
+                    elif size == 2:
+                        first, second = phones[phone_begin + j - 2], phones[phone_begin + j - 1]
+                        chunk = 1 + n_phones + first * n_phones + second
+                    cost = abs(i * m - j * n) if len(costs) == 0 else costs[letter, chunk]
+                    if best[i - 1, j - size] + cost < best[i, j]:
+                        best[i, j] = best[i - 1, j - size] + cost
+                        taken[i, j] = chunk
+        j = m
+        for i in range(n, 0, -1):
+            chunk = taken[i, j]
+            chunks[letter_begin + i - 1] = chunk
+            j -= 0 if chunk == 0 else 1 if chunk <= n_phones else 2
+        letter_begin, phone_begin = letter_end, phone_end
