@@ -233,7 +233,7 @@ def _automaton(
         if missing:
             raise DecodeError(
                 f"the hot word {word!r} cannot be spelled",
-                "write it in the units of the vocabulary, or name it when the recogniser is made: then"
-                " how it is pronounced is learnt from the lexicon",
+                "write it in the units of the vocabulary, or name it when the recogniser is made,"
+                " which learns from the lexicon how it is pronounced",
             )
     return build_automaton(hotwords, spell, units=len(index) + 2, boundary=len(index))
