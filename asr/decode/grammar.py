@@ -136,12 +136,13 @@ def _tree(
     ahead = np.zeros(lexicon.nodes)
     if lm is not None:
         lm_words = _language_model_words(lexicon, lm)
-        unigrams = _unigrams(lm)
         words["lm_word"] = lm_words[lexicon.word]
-        # What is known to the lexicon alone shares the probability of all that is unknown.
-        words["gain"][words["lm_word"] == UNKNOWN_ID] = math.exp(config.unknown_penalty)
+        # What is known to the lexicon alone has its share of the probability of all unknown words.
+        share = np.where(lm_words == UNKNOWN_ID, config.unknown_penalty, 0.0)
+        words["gain"] = np.exp(share)[lexicon.word]
         words["most"] = np.exp(config.lm_weight * _most(lm)[words["lm_word"]]) * words["gain"]
-        ahead = lexicon.best_below(unigrams[lm_words])
+        share /= config.lm_weight or math.inf
+        ahead = lexicon.best_below((_unigrams(lm)[lm_words] + share).astype(np.float32))
         ahead[0] = 0.0  # before a word nothing is promised
     parents = np.repeat(np.arange(lexicon.nodes), np.diff(lexicon.first))
     np.bitwise_or.at(
