@@ -29,6 +29,7 @@ from asr.decode.likelihood import CTCScorer
 from asr.decode.rescored import RescoredDecoder
 from asr.decode.second import TwoHeadDecoder
 from asr.errors import ConfigError
+from asr.lm.words import UNKNOWN_ID
 from asr.metrics import Comparison, compare
 from asr.types import Hypothesis
 
@@ -167,11 +168,16 @@ def _parts(
     """(6,): what lm_weight, word_bonus, unknown_penalty and second_weight are multiplied with; the
     acoustic score of the first head; and what lm_weight * rescore_weight is multiplied with."""
     words = hypothesis.text.split()
-    lexicon = decoder.lexicon
-    unknown = sum(word not in lexicon for word in words) if lexicon else 0
+    unknown = sum(not _knows(decoder, word) for word in words)
     first = hypothesis.acoustic_score
     lm = hypothesis.lm_score
     return np.array([lm, len(words), unknown, second - first, first, other - lm])
+
+
+def _knows(decoder: BeamSearchDecoder, word: str) -> bool:
+    """Whether a word goes without `unknown_penalty`."""
+    lexicon, lm = decoder.lexicon, decoder.lm
+    return (lexicon is None or word in lexicon) and (lm is None or lm.word_id(word) != UNKNOWN_ID)
 
 
 def _best_weights(lists: Sequence[_Lists], config: DecoderConfig) -> DecoderConfig:

@@ -73,7 +73,7 @@ def test_weighs_a_second_language_model() -> None:
     """Of two texts that all else finds alike, only the other model tells which is right."""
 
     class TwoTexts:
-        lexicon = None
+        lexicon = lm = None
 
     lists = tuning._Lists()
     for text, other, errors in (("bad", -9.0, 1), ("bed", -1.0, 0)):
