@@ -319,7 +319,9 @@ def with_judges(search: BeamSearchDecoder, model: Bundle, second: Vocabulary | N
     judged: BeamSearchDecoder | TwoHeadDecoder | RescoredDecoder = heard
     if model.rescorer_path is not None and search.config.rescore_weight:
         judged = RescoredDecoder(heard, RecurrentLM(model.rescorer_path))
-    return RejectingDecoder(judged) if search.config.rejection_threshold < math.inf else judged
+    config = search.config
+    rejects = config.rejection_threshold < math.inf or config.rejection_confidence > 0
+    return RejectingDecoder(judged) if rejects else judged
 
 
 def audio_blocks(

@@ -32,6 +32,7 @@ class VadConfig:
     detector: `silero` is a small network; `energy` a fallback that takes every sound above the
     background for speech; `auto` is the first that is installed; `none` takes all for speech.
     threshold, release: a segment begins with a window above the one and ends below the other.
+    certainty: a segment of which no window reaches this is dropped.
     min_speech, min_silence: shorter speech is dropped, shorter silence is part of a segment.
     padding: kept on both sides. max_length: longer segments are cut where they are quietest.
     """
@@ -39,6 +40,7 @@ class VadConfig:
     detector: Literal["auto", "silero", "energy", "none"] = "auto"
     threshold: float = 0.5
     release: float = 0.2
+    certainty: float = 0.7
     min_speech: float = 0.1
     min_silence: float = 0.5
     padding: float = 0.75
@@ -47,6 +49,8 @@ class VadConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.release <= self.threshold <= 1:
             raise ConfigError("vad: 0 <= release <= threshold <= 1 does not hold")
+        if not 0 <= self.certainty <= 1:
+            raise ConfigError(f"vad: certainty is {self.certainty}", "it is in [0, 1]")
         if min(self.min_speech, self.min_silence, self.padding) < 0 or self.max_length < 1:
             raise ConfigError("vad: a time is negative, or max_length is under a second")
 
@@ -85,6 +89,7 @@ class Segmenter:
         self._last_end = 0  # of the last segment handed out
         self._start: int | None = None  # of the segment that goes on now
         self._onset = self._voiced_end = 0  # where the voice of that segment began and last was
+        self._most = 0.0  # the greatest probability in it
 
     @property
     def judged(self) -> int:
@@ -98,9 +103,9 @@ class Segmenter:
 
     @property
     def open_start(self) -> int | None:
-        """Where the segment began that goes on now, once it is long enough to be one."""
+        """Where the segment began that goes on now, once it is certainly one."""
         is_long = self._voiced_end - self._onset >= self._config.min_speech * SAMPLE_RATE
-        return self._start if is_long else None
+        return self._start if is_long and self._most >= self._config.certainty else None
 
     def open_samples(self, begin: int) -> Array:
         """Of the segment that goes on, the samples `(n,)` from `begin` on that are certainly in it.
@@ -157,21 +162,23 @@ class Segmenter:
             if probability < self._config.threshold:
                 return None
             self._start = max(self._last_end, begin - self._padding)
-            self._onset = begin
+            self._onset, self._most = begin, 0.0
+        self._most = max(self._most, probability)
         if probability >= self._config.release:
             self._voiced_end = self._judged
         elif self._judged - self._voiced_end >= self._config.min_silence * SAMPLE_RATE:
             return self._close(self._judged)
         if self._judged - self._start < self._max_length:
             return None
+        is_speech = self.open_start is not None
         speech = self._take(self._quietest(self._start, self._judged))
         self._start = self._onset = self._last_end
-        return speech
+        return speech if is_speech else None
 
     def _close(self, limit: int) -> Speech | None:
-        """End the segment that goes on, before sample `limit`; None if it was too short."""
-        is_long = self.open_start is not None
-        speech = self._take(min(self._voiced_end + self._padding, limit)) if is_long else None
+        """End the segment that goes on, before sample `limit`; None if it was no speech."""
+        is_speech = self.open_start is not None
+        speech = self._take(min(self._voiced_end + self._padding, limit)) if is_speech else None
         self._start = None
         return speech
 

@@ -210,13 +210,13 @@ def test_the_bundled_model_rejects_much_of_another_language(
 ) -> None:
     settings = build(DecoderConfig, bundled_model.config.decoder, "decoder")
     lax = replace(settings, rejection_threshold=math.inf)
-    paths = sorted((shared / "speech/korean-emotiontts").rglob("*.opus"))[::40]
+    paths = sorted((shared / "speech/korean-emotiontts").rglob("*.opus"))[:60:3]
 
     def words(paths: Sequence[str | Path], settings: DecoderConfig) -> int:
         recognizer = Recognizer(bundled_model, settings=settings)
         return sum(len(recognizer.transcribe(path).words) for path in paths)
 
-    assert words(paths, settings) < 0.75 * words(paths, lax)
+    assert words(paths, settings) < 0.6 * words(paths, lax)
     english = [path for path, _ in dev_recordings(shared, 20)]
     assert words(english, settings) == words(english, lax)
 

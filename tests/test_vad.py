@@ -54,6 +54,23 @@ def test_short_pauses_join_and_short_bursts_drop() -> None:
     assert spans(bursts(1, 0.06, 1), ENERGY) == []
 
 
+@pytest.mark.parametrize(("most", "found"), [(0.69, 0), (0.71, 1)])
+@pytest.mark.parametrize("windows", [10, 60])  # of 32 ms: to its end, and cut after a second
+def test_what_is_never_certain_is_dropped(most: float, found: int, windows: int) -> None:
+    segmenter = Segmenter(VadConfig(detector="none", max_length=1))
+    probabilities = np.full(windows + 30, 0.6, np.float32)
+    probabilities[5], probabilities[windows:] = most, 0.0
+    segmenter.take(np.zeros(len(probabilities) * silero.WINDOW, np.float32))
+    opened = []
+    pieces = []
+    for speech in segmenter.steps(probabilities):
+        opened.append(segmenter.open_start is not None)
+        pieces += [speech] if speech is not None else []
+    assert any(opened) == bool(found)
+    assert not any(opened[:5])
+    assert bool(pieces) == bool(found)
+
+
 def test_long_speech_is_cut_where_it_is_quietest() -> None:
     speech = bursts(0.5, 6, 0.4, 6, 1)  # a pause too short to end a segment, but the quietest point
     first, second = spans(speech, VadConfig(detector="energy", max_length=10))

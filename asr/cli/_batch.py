@@ -52,7 +52,7 @@ class Settings:
         if self.beam:
             decoding = replace(decoding, beam=self.beam)
         if not self.reject:
-            decoding = replace(decoding, rejection_threshold=math.inf)
+            decoding = replace(decoding, rejection_threshold=math.inf, rejection_confidence=0.0)
         return Recognizer(
             bundle,
             decoder=self.decoder,  # type: ignore[arg-type]

@@ -61,7 +61,7 @@ MOST_FAILURES = 100  # an exit status has eight bits, and those above 125 mean o
 @click.option(
     "--reject/--no-reject",
     default=True,
-    help="Leave out speech that fits no words: another language, as a rule. For beam.",
+    help="Leave out what fits no words: another language, as a rule, or music. For beam.",
 )
 @click.option("--punctuate", is_flag=True, help="Write capitals, commas, full stops.")
 @click.option("--threads", "-t", type=click.IntRange(1), help="Cores to use.  [default: all]")

@@ -28,6 +28,7 @@ class DecoderConfig:
     score of the best `rescore_nbest` texts (`asr.decode.rescored`).
     rejection_threshold: nats a second; a text that lies further behind the likeliest sounds is not
     given, for it fits none of what was said (`asr.decode.rejecting`; inf: every text is given).
+    rejection_confidence: nor is one whose words have less than this mean confidence.
     """
 
     beam: int = 100
@@ -46,6 +47,7 @@ class DecoderConfig:
     rescore_weight: float = 0.0
     rescore_nbest: int = 100
     rejection_threshold: float = math.inf
+    rejection_confidence: float = 0.0
 
     def __post_init__(self) -> None:
         if self.beam < 1:
@@ -66,6 +68,8 @@ class DecoderConfig:
                 f"rescore_weight is {self.rescore_weight}, rescore_nbest {self.rescore_nbest}",
                 "the weight is in [0, 1], the number of texts at least 1",
             )
+        if not 0 <= self.rejection_confidence <= 1:
+            raise ConfigError(f"rejection_confidence is {self.rejection_confidence}", "in [0, 1]")
         if not self.blank_skip > 0:
             raise ConfigError(f"blank_skip is {self.blank_skip}", "a probability; above 1 is off")
         if not (math.isfinite(self.word_bonus) and self.unknown_penalty <= 0):

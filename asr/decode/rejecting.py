@@ -1,4 +1,4 @@
-"""Speech that fits no text gives none: another language, as a rule.
+"""What fits no text gives none: another language, as a rule, or sound that is no speech.
 
 The network writes down what it hears, sound by sound; the search looks for words. Where somebody
 speaks the language of the words, the text found is nearly as likely as the likeliest sounds. Where
@@ -27,11 +27,13 @@ PRIOR_SECONDS = 3.0
 
 
 class RejectingDecoder(DecodesBatches):
-    """Finds what `search` finds, or one empty text if the misfit of its best is too great.
+    """Finds what `search` finds, or one empty text if its best is not to be believed.
 
-    The misfit is what the likeliest path is ahead of the text in acoustic score, in nats, divided
-    by the seconds of the utterance and PRIOR_SECONDS more. Of two heads, each counts with its share
-    of that score. More than the decoder's `rejection_threshold` is too much.
+    The misfit of a text is what the likeliest path is ahead of it in acoustic score, in nats,
+    divided by the seconds of the utterance and PRIOR_SECONDS more. Of two heads, each counts with
+    its share of that score. More than the decoder's `rejection_threshold` is too much; so is a mean
+    confidence of the words below its `rejection_confidence` too little, as where music or a noise
+    passes for speech.
     """
 
     def __init__(self, search: BeamSearchDecoder | TwoHeadDecoder | RescoredDecoder):
@@ -86,7 +88,9 @@ class RejectingStream:
     def finish(self, nbest: int = 1) -> list[Hypothesis]:
         """The best `nbest` texts of all that was fed, the best first; the stream is over then."""
         found = self._search.finish(nbest)
-        misfit = self._likeliest - found[0].acoustic_score
-        if misfit > self._config.rejection_threshold * self._seconds:
+        best, config = found[0], self._config
+        misfit = self._likeliest - best.acoustic_score
+        confidence = sum(word.confidence for word in best.words) / max(1, len(best.words))
+        if misfit > config.rejection_threshold * self._seconds:
             return [Hypothesis("")]
-        return found
+        return [Hypothesis("")] if confidence < config.rejection_confidence else found

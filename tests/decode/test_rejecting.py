@@ -88,6 +88,14 @@ def test_each_head_counts_with_its_share(share: float, text: str) -> None:
     assert (text == "") == (together - best.acoustic_score > 1.0 * (PRIOR_SECONDS + 2 * SHIFT))
 
 
+@pytest.mark.parametrize(("least", "text"), [(0.0, "a a"), (0.9, "a a"), (0.99, "")])
+def test_words_without_confidence_are_rejected(least: float, text: str) -> None:
+    """Each of the two words has 0.97, see `heard`."""
+    search = decoder(math.inf, rejection_confidence=least)
+    found = RejectingDecoder(search).decode(heard(A, SPACE, A, BLANK), SHIFT)
+    assert [hypothesis.text for hypothesis in found] == [text]
+
+
 def test_nothing_is_rejected_of_nothing() -> None:
     stream = RejectingDecoder(decoder(0.0)).stream(SHIFT)
     assert stream.finish()[0].text == ""
@@ -97,3 +105,5 @@ def test_nothing_is_rejected_of_nothing() -> None:
 def test_impossible_thresholds_are_refused(threshold: float) -> None:
     with pytest.raises(ConfigError, match="rejection_threshold"):
         decoder(threshold)
+    with pytest.raises(ConfigError, match="rejection_confidence"):
+        decoder(1.0, rejection_confidence=threshold)
