@@ -1,4 +1,4 @@
-"""Several utterances at a time, for decoders that know how to decode one."""
+"""What decoders have in common: several utterances at a time, and one in a single piece."""
 
 from __future__ import annotations
 
@@ -23,3 +23,17 @@ class DecodesBatches(ABC):
         """`decode` for several utterances on `threads` threads at once."""
         with ThreadPoolExecutor(max(1, threads)) as pool:
             return list(pool.map(lambda one: self.decode(one, frame_shift, nbest), outputs))
+
+
+class DecodesStreams(DecodesBatches):
+    """Adds `decode` to a decoder that knows how to decode what comes in pieces."""
+
+    @abstractmethod
+    def stream(self, frame_shift: float) -> Any:
+        """A decoder of one utterance: `feed` any number of times, then `finish`."""
+
+    def decode(self, outputs: Any, frame_shift: float, nbest: int = 1) -> list[Hypothesis]:
+        """`outputs`: log-probabilities (frames, classes) of the only head, or a tuple of each's."""
+        stream = self.stream(frame_shift)
+        stream.feed(*outputs) if isinstance(outputs, tuple) else stream.feed(outputs)
+        return stream.finish(nbest)

@@ -10,11 +10,10 @@ verification", IEEE Transactions on Speech and Audio Processing), and needs no m
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
-from asr.decode.batches import DecodesBatches
+from asr.decode.batches import DecodesStreams
 from asr.decode.beam import BeamSearchDecoder
 from asr.decode.config import DecoderConfig
 from asr.decode.rescored import RescoredDecoder
@@ -26,7 +25,7 @@ from asr.types import Hypothesis
 PRIOR_SECONDS = 3.0
 
 
-class RejectingDecoder(DecodesBatches):
+class RejectingDecoder(DecodesStreams):
     """Finds what `search` finds, or one empty text if its best is not to be believed.
 
     The misfit of a text is what the likeliest path is ahead of it in acoustic score, in nats,
@@ -42,12 +41,6 @@ class RejectingDecoder(DecodesBatches):
     @property
     def config(self) -> DecoderConfig:
         return self.search.config
-
-    def decode(self, outputs: Any, frame_shift: float, nbest: int = 1) -> list[Hypothesis]:
-        """`outputs`: what `search` decodes."""
-        stream = self.stream(frame_shift)
-        stream.feed(*outputs) if isinstance(outputs, tuple) else stream.feed(outputs)
-        return stream.finish(nbest)
 
     def variant(
         self, *, beam: int | None = None, hotwords: Mapping[str, float] | Iterable[str] = ()

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from asr.decode.batches import DecodesBatches
+from asr.decode.batches import DecodesStreams
 from asr.decode.beam import BeamSearchDecoder
 from asr.decode.config import DecoderConfig
 from asr.decode.rescoring import Scorer, rescore
@@ -19,7 +18,7 @@ from asr.decode.words import Partial
 from asr.types import Hypothesis
 
 
-class RescoredDecoder(DecodesBatches):
+class RescoredDecoder(DecodesStreams):
     """Interpolates the language models: (1 - w) * ln p of the search's own + w * ln p of `scorer`.
 
     w is the decoder's `rescore_weight`; the sum counts with `lm_weight`, as before.
@@ -32,12 +31,6 @@ class RescoredDecoder(DecodesBatches):
     @property
     def config(self) -> DecoderConfig:
         return self.search.config
-
-    def decode(self, outputs: Any, frame_shift: float, nbest: int = 1) -> list[Hypothesis]:
-        """`outputs`: what `search` decodes."""
-        stream = self.stream(frame_shift)
-        stream.feed(*outputs) if isinstance(outputs, tuple) else stream.feed(outputs)
-        return stream.finish(nbest)
 
     def variant(
         self, *, beam: int | None = None, hotwords: Mapping[str, float] | Iterable[str] = ()
