@@ -21,7 +21,7 @@ from asr.decode.second import TwoHeadDecoder
 from asr.decode.words import Partial
 from asr.types import Hypothesis
 
-# Seconds of fitting speech that are thought to come before: little of it may fit badly by chance.
+# Seconds of speech that fits, thought to come before: what is short may fit badly by chance.
 PRIOR_SECONDS = 3.0
 
 
