@@ -84,6 +84,5 @@ class RejectingStream:
         best, config = found[0], self._config
         misfit = self._likeliest - best.acoustic_score
         confidence = sum(word.confidence for word in best.words) / max(1, len(best.words))
-        if misfit > config.rejection_threshold * self._seconds:
-            return [Hypothesis("")]
-        return [Hypothesis("")] if confidence < config.rejection_confidence else found
+        is_foreign = misfit > config.rejection_threshold * self._seconds
+        return [Hypothesis("")] if is_foreign or confidence < config.rejection_confidence else found
