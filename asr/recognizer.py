@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ from asr.audio import AudioSource, Waveform
 from asr.bundle import Bundle, bundled
 from asr.config import build
 from asr.decode.config import DecoderConfig
+from asr.decode.hotwords import Hotwords, PreparedHotwords, prepare_hotwords
 from asr.engine import Engine, Heads, Job, OnnxEngine
 from asr.errors import AudioError, BundleError, ConfigError
 from asr.features import Features
@@ -25,6 +27,7 @@ from asr.vad import Speech, VadConfig, find_speech
 
 if TYPE_CHECKING:
     from asr.decode.beam import BeamSearchDecoder
+    from asr.decode.pronounce import Speller
     from asr.decode.words import Partial
     from asr.stream import EndpointConfig, Stream
 
@@ -65,8 +68,9 @@ class Recognizer:
         model: a loaded bundle.
         decoder: `beam`, which knows the language model, or `greedy`, which needs no search.
         settings: of the beam search; the bundle's own unless given.
-        hotwords: phrases to listen for, or phrase -> boost (natural log). For `beam` only. Words
-            that the lexicon lacks are pronounced by its example (`asr.decode.pronounce`).
+        hotwords: phrases to listen for, or phrase -> boost (natural log). For `beam` only. They are
+            folded and spelled out as `prepare_hotwords` does; `skipped_hotwords` tells what cannot
+            be said.
         vad: how speech is found.
         punctuate: write transcripts with capitals and punctuation; a comma is part of its word
             then. Words are recognised, and timed, as without it.
@@ -83,7 +87,7 @@ class Recognizer:
         *,
         decoder: DecoderKind = "beam",
         settings: DecoderConfig | None = None,
-        hotwords: Mapping[str, float] | Iterable[str] = (),
+        hotwords: Hotwords = (),
         vad: VadConfig | None = None,
         punctuate: bool = False,
         threads: int | None = None,
@@ -101,7 +105,12 @@ class Recognizer:
         self._engine = engine or OnnxEngine(model.model_path, self._threads)
         settings = settings or build(DecoderConfig, model.config.decoder, "decoder")
         self._read = _heads_to_read(model, decoder, settings)
-        self._decoder = _make_decoder(model, decoder, settings, hotwords, self._read)
+        self._hotword_boost = settings.hotword_boost
+        if hotwords:
+            _check_takes_hotwords(model, decoder)
+        prepared = self.prepare_hotwords(hotwords) if hotwords else PreparedHotwords()
+        self.skipped_hotwords = prepared.skipped
+        self._decoder = _make_decoder(model, decoder, settings, prepared, self._read)
         self._punctuator = punctuator_of(model) if punctuate else None
 
     def transcribe(
@@ -200,12 +209,33 @@ class Recognizer:
             punctuator=self._punctuator,
         )
 
+    def prepare_hotwords(self, hotwords: Hotwords) -> PreparedHotwords:
+        """Hot words as people write them -> as this model's decoder takes them.
+
+        What cannot be said is in `skipped` of the result. The first word that the lexicon lacks
+        takes some two seconds; any thread may call this. Raises DecodeError for a boost below 0.
+        """
+        return prepare_hotwords(
+            hotwords,
+            boost=self._hotword_boost,
+            language=self.bundle.config.language,
+            spell=self._speller,
+        )
+
     def run_batch(self, jobs: Sequence[Job]) -> list[Heads]:
         """The network's outputs for the jobs of any number of streams, in order.
 
         No stream sees another. Other threads can work meanwhile.
         """
         return [heads[self._read] for heads in self._engine.run(jobs)]
+
+    @cached_property
+    def _speller(self) -> Speller:
+        from asr.decode.lexicon import Lexicon  # both need compiled code
+        from asr.decode.pronounce import Speller
+
+        path = self.bundle.lexicon_path
+        return Speller(self.bundle.vocabulary, Lexicon.load(path) if path else None)
 
     def _segments(self, blocks: Iterable[Waveform]) -> Iterator[Segment]:
         for window in windows(find_speech(blocks, self.vad)):
@@ -237,21 +267,26 @@ def _heads_to_read(model: Bundle, kind: DecoderKind, settings: DecoderConfig) ->
     return slice(0, 2) if settings.second_weight else slice(0, 1)
 
 
+def _check_takes_hotwords(model: Bundle, kind: DecoderKind) -> None:
+    if model.head_kind != "ctc":
+        raise ConfigError(f"a {model.head_kind} knows no hot words", "use a model with a CTC head")
+    if kind == "greedy":
+        raise ConfigError("greedy decoding knows no hot words", "choose the decoder 'beam'")
+
+
 def _make_decoder(
     model: Bundle,
     kind: DecoderKind,
     settings: DecoderConfig,
-    hotwords: Mapping[str, float] | Iterable[str],
+    hotwords: PreparedHotwords,
     read: slice,
 ) -> Decoder:
     heads = [model.vocabulary, model.second_vocabulary]
     vocabularies = [vocabulary for vocabulary in heads[read] if vocabulary is not None]
     second = vocabularies[1] if len(vocabularies) > 1 else None
     if model.head_kind != "ctc" and kind in ("greedy", "beam"):
-        return _make_head_decoder(model, kind, settings, hotwords, second)
+        return _make_head_decoder(model, kind, settings, second)
     if kind == "greedy":
-        if hotwords:
-            raise ConfigError("greedy decoding knows no hot words", "choose the decoder 'beam'")
         from asr.decode.greedy import GreedyDecoder
 
         return GreedyDecoder(vocabularies[0])
@@ -259,19 +294,15 @@ def _make_decoder(
         raise ConfigError(f"unknown decoder {kind!r}", "one of: beam, greedy")
     # Compiled code and the language model take a moment to load: only who searches waits for it.
     from asr.decode.beam import BeamSearchDecoder
-    from asr.decode.hotwords import with_boosts
     from asr.decode.lexicon import Lexicon
     from asr.lm.ngram import NGram
 
     lm = NGram.load(model.lm_path) if model.lm_path else None
     lexicon = Lexicon.load(model.lexicon_path) if model.lexicon_path else None
-    hotwords = with_boosts(hotwords, settings.hotword_boost)
-    if lexicon is not None and hotwords and model.vocabulary.kind == "phones":
-        from asr.decode.pronounce import with_pronounced
-
-        lexicon = with_pronounced(lexicon, " ".join(hotwords).split())
+    if lexicon is not None and hotwords.spellings:
+        lexicon = lexicon.extended(hotwords.spellings)
     search = BeamSearchDecoder(
-        model.vocabulary, lm=lm, lexicon=lexicon, hotwords=hotwords, config=settings
+        model.vocabulary, lm=lm, lexicon=lexicon, hotwords=hotwords.boosts, config=settings
     )
     return with_judges(search, model, second)
 
@@ -280,15 +311,12 @@ def _make_head_decoder(
     model: Bundle,
     kind: DecoderKind,
     settings: DecoderConfig,
-    hotwords: Mapping[str, float] | Iterable[str],
     second: Vocabulary | None,
 ) -> Decoder:
     """Of a transducer or an attention decoder; a language model of its units joins in."""
     from asr.decode.onnx_heads import attention_decoder, same_units, transducer_decoder
     from asr.lm.recurrent import RecurrentLM
 
-    if hotwords:
-        raise ConfigError(f"a {model.head_kind} knows no hot words", "use a model with a CTC head")
     beam, lm = 1, None
     if kind == "beam":
         beam = settings.beam

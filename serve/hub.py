@@ -14,8 +14,6 @@ import numpy as np
 
 from asr.audio import SAMPLE_RATE
 from asr.bundle import Bundle, bundled
-from asr.config import build
-from asr.decode.config import DecoderConfig
 from asr.decode.hotwords import read_hotwords
 from asr.recognizer import Recognizer
 from asr.vad import VadConfig
@@ -163,18 +161,16 @@ class Hub:
 
     def _load_recognizer(self) -> Recognizer:
         settings = self.settings
-        decoding = build(DecoderConfig, self._bundle.config.decoder, "decoder")
-        hotwords = (
-            read_hotwords(settings.hotwords, decoding.hotword_boost) if settings.hotwords else ()
-        )
         recognizer = Recognizer(
             self._bundle,
             decoder=settings.decoder,
-            hotwords=hotwords,
+            hotwords=read_hotwords(settings.hotwords) if settings.hotwords else (),
             vad=VadConfig(detector=settings.vad),
             punctuate=settings.punctuate,
             threads=settings.threads or max(1, (os.cpu_count() or 1) // settings.workers),
         )
+        for skipped in recognizer.skipped_hotwords:
+            logs.event("hotword_skipped", logging.WARNING, reason=str(skipped))
         # The first use compiles the search and fills caches: no client shall wait for that.
         noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
         recognizer.recognize([noise])

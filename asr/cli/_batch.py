@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from asr.cli import complain
 from asr.cli._inputs import STDIN
 from asr.cli._progress import Progress
 from asr.errors import ASRError
@@ -39,7 +40,8 @@ class Settings:
     punctuate: bool = False
     reject: bool = True
 
-    def load(self) -> Recognizer:
+    def load(self, quiet: bool = False) -> Recognizer:
+        """The recogniser; what it skips of the hot words is told on standard error."""
         from asr.bundle import Bundle, bundled
         from asr.config import build
         from asr.decode.config import DecoderConfig
@@ -53,15 +55,18 @@ class Settings:
             decoding = replace(decoding, beam=self.beam)
         if not self.reject:
             decoding = replace(decoding, rejection_threshold=math.inf, rejection_confidence=0.0)
-        return Recognizer(
+        recognizer = Recognizer(
             bundle,
             decoder=self.decoder,  # type: ignore[arg-type]
             settings=decoding,
-            hotwords=read_hotwords(self.hotwords, decoding.hotword_boost) if self.hotwords else (),
+            hotwords=read_hotwords(self.hotwords) if self.hotwords else (),
             vad=VadConfig(detector=self.vad),  # type: ignore[arg-type]
             punctuate=self.punctuate,
             threads=self.threads,
         )
+        for skipped in () if quiet else recognizer.skipped_hotwords:
+            complain(str(skipped))
+        return recognizer
 
     def fingerprint(self) -> str:
         """Another one for everything that can change a transcript."""
@@ -143,7 +148,7 @@ _recognizer: Recognizer  # of a worker process
 
 def _start_worker(settings: Settings) -> None:
     global _recognizer
-    _recognizer = settings.load()
+    _recognizer = settings.load(quiet=True)  # the first process has told what there is to tell
 
 
 def _work(recording: str) -> Result:

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asr.compiled import compiled
-from asr.decode.lexicon import Lexicon
+from asr.decode.lexicon import Lexicon, unit_labels
 from asr.errors import DecodeError
+from asr.text.vocabulary import Vocabulary
 
 MOST = 3  # pronunciations of a word
 _LIKELY = 0.1  # of the probability of the best; what is less likely is left out
@@ -32,16 +33,39 @@ _REACH = 3  # of the widest
 Integers = NDArray[np.int64]
 
 
-def with_pronounced(lexicon: Lexicon, words: Iterable[str]) -> Lexicon:
-    """A lexicon of phones, and those of the words that it lacks, pronounced by its example.
+class Speller:
+    """Spells words for a vocabulary: with its characters, or as a lexicon of phones pronounces.
 
-    Raises DecodeError for a word of other letters than those have.
+    Words that the lexicon lacks are pronounced by its example. To learn that takes some two seconds
+    once, at the first such word; any thread may ask.
     """
-    missing = sorted({word for word in words if word not in lexicon})
-    if not missing:
-        return lexicon
-    pronounce = Pronouncer(lexicon)
-    return lexicon.extended({word: pronounce(word) for word in missing})
+
+    def __init__(self, vocabulary: Vocabulary, lexicon: Lexicon | None):
+        self._lexicon = lexicon if vocabulary.kind == "phones" else None
+        self._labels = {label: i for i, label in enumerate(unit_labels(vocabulary))}
+        self._units_are_words = vocabulary.kind == "phones"
+        self._pronouncer: Pronouncer | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, word: str) -> list[list[int]] | None:
+        """The labels of each pronunciation of a word; None if it is known without.
+
+        Raises DecodeError for a word that cannot be spelled.
+        """
+        if self._lexicon is None:
+            unknown = {word} if self._units_are_words else set(word)
+            if unknown := unknown - self._labels.keys():
+                raise DecodeError(
+                    f"the model's vocabulary lacks {' '.join(sorted(unknown))}",
+                    "write it with the letters of the language",
+                )
+            return None
+        if word in self._lexicon:
+            return None
+        with self._lock:
+            if self._pronouncer is None:
+                self._pronouncer = Pronouncer(self._lexicon)
+        return self._pronouncer(word)
 
 
 class Pronouncer:

@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.decode import BeamSearchDecoder, Lexicon
-from asr.decode.hotwords import read_hotwords
+from asr.decode.hotwords import Hotword, prepare_hotwords, read_hotwords
+from asr.decode.pronounce import Speller
 from asr.errors import DecodeError
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
@@ -114,10 +115,56 @@ def test_refuses_what_cannot_be_spelled_or_is_no_boost(ab: Vocabulary) -> None:
 
 def test_file_of_hotwords(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
-    path.write_text("# people\nMary Smith\nO’Brien\t7.5\n\n", encoding="utf-8")
-    assert read_hotwords(path, boost=4.0) == {"mary smith": 4.0, "o'brien": 7.5}
-    path.write_text("mary\tmuch\n", encoding="utf-8")
-    with pytest.raises(DecodeError, match="line 1: 'much' is no boost"):
-        read_hotwords(path, boost=4.0)
+    lines = "\ufeff# people\r\nMary Smith\r\nO’Brien\t7.5\r\n\r\n3M\t\r\n"
+    path.write_bytes(lines.encode())
+    assert read_hotwords(path) == [
+        Hotword("Mary Smith", None, f"{path}: line 2"),
+        Hotword("O’Brien", 7.5, f"{path}: line 3"),
+        Hotword("3M", None, f"{path}: line 5"),
+    ]
+
+
+@pytest.mark.parametrize("boost", ["much", "-1", "nan", "inf"])
+def test_a_bad_boost_is_named_with_file_and_line(tmp_path: Path, boost: str) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text(f"ann\nmary\t{boost}\n", encoding="utf-8")
+    with pytest.raises(DecodeError, match=r"names.txt: line 2: .*boost"):
+        read_hotwords(path)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match="cannot be read"):
-        read_hotwords(tmp_path / "absent.txt", boost=4.0)
+        read_hotwords(tmp_path / "absent.txt")
+    (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
+    with pytest.raises(DecodeError, match="not UTF-8"):
+        read_hotwords(tmp_path / "latin.txt")
+
+
+def test_what_people_write_is_prepared_or_skipped_with_a_reason() -> None:
+    phones = Vocabulary.phones(["X", "Y"])
+    spelled = {word: [["X", "Y"]] for word in ("three", "m", "ten", "point", "zero", "pan", "cafe")}
+    speller = Speller(phones, Lexicon.from_pronunciations(spelled, phones))
+    written = ["3M", "PAN :10.0", "Café", "C++", "Qu", "你好", "pan 你好", "::", "moq"]
+    prepared = prepare_hotwords(
+        [Hotword(phrase, source=f"line {n}") for n, phrase in enumerate(written, 1)],
+        boost=2.0,
+        language="en",
+        spell=speller,
+    )
+    assert prepared.boosts == dict.fromkeys(["three m", "pan ten point zero", "cafe", "c"], 2.0)
+    assert set(prepared.spellings) == {"c"}  # the lexicon has the others
+    told = [str(skipped) for skipped in prepared.skipped]
+    assert [line.split(":")[0] for line in told] == [f"line {n}" for n in (4, 5, 6, 7, 8, 9)]
+    assert told[0] == "line 4: '++' of the hot word 'C++' is skipped: symbols are not spoken"
+    assert "how q u in 'qu' is pronounced" in told[1]
+    assert "nothing in it is spoken" in told[4]
+
+
+def test_characters_of_the_vocabulary_spell_hot_words() -> None:
+    speller = Speller(LETTERS, None)
+    prepared = prepare_hotwords({"Ünal": 3.0, "你": 1.0, "off": 0.0}, boost=1.0, language="de",
+                                spell=speller)  # fmt: skip
+    assert prepared.boosts == {"unal": 3.0}
+    assert [skipped.part for skipped in prepared.skipped] == ["你"]
+    with pytest.raises(DecodeError, match="has the boost -1"):
+        prepare_hotwords({"a": -1.0}, boost=1.0, language="en", spell=speller)

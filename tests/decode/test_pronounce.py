@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asr.bundle import Bundle
 from asr.decode import Lexicon
-from asr.decode.pronounce import MOST, Pronouncer, with_pronounced
+from asr.decode.pronounce import MOST, Pronouncer, Speller
 from asr.errors import DecodeError
 from asr.text.vocabulary import Vocabulary
 
@@ -72,14 +72,18 @@ def test_what_cannot_be_told_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         PRONOUNCE("ab")
 
 
-def test_the_lexicon_stays_and_grows() -> None:
+def test_the_lexicon_spells_what_it_has_and_grows() -> None:
     known = lexicon_of(["bash", "kit", "tax", "taxi"])
-    assert with_pronounced(known, ["kit", "tax"]) is known
-    more = with_pronounced(known, ["kit", "bat", "kash"])
+    spell = Speller(Vocabulary.phones(known.labels), known)
+    assert spell("kit") is None
+    new = {word: spell(word) for word in ("bat", "kash")}
+    more = known.extended(new)
     assert {word for word, _ in more.entries()} == {"bash", "kit", "tax", "taxi", "bat", "kash"}
     for word in ("bash", "kit", "tax", "taxi"):
         assert more.spellings(word) == known.spellings(word)
     assert [more.labels[i] for i in more.spellings("bat")[0]] == ["B", "A", "T"]
+    with pytest.raises(DecodeError, match="how z in"):
+        spell("zab")
 
 
 def test_names_by_the_example_of_english(bundled_model: Bundle) -> None:
