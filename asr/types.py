@@ -42,12 +42,28 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """A stretch of a recording that cannot be decoded: it is damaged or cut off.
+
+    `end` is None where the recording does not tell how much is missing.
+    """
+
+    start: float
+    end: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said in one recording of `duration` seconds, recognised by the bundle `model`."""
+    """What was said in one recording of `duration` seconds, recognised by the bundle `model`.
+
+    `losses` are the parts of the recording that could not be decoded, in order.
+    """
 
     segments: tuple[Segment, ...]
     duration: float
     model: str = ""
+    losses: tuple[Loss, ...] = ()
 
     @property
     def text(self) -> str:

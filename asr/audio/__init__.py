@@ -1,0 +1,42 @@
+"""Recordings in: any container, rate and channel count; out: blocks of float32 samples.
+
+libsndfile (`soundfile`) reads WAV, FLAC, Ogg and their like; ffmpeg (`av`) reads the rest: MP3,
+M4A, MP4, WebM and so on. Both come in wheels with their codecs inside. Everything is read block by
+block, so the length of a recording never shows in memory, and resampled by a filter that carries
+its state from block to block, so block borders never show in the samples.
+
+What is damaged or cut loses only itself: `on_loss` is told what is missing, and reading goes on.
+Without `on_loss`, the first loss is an AudioError.
+"""
+
+from asr.audio.arrays import array_blocks
+from asr.audio.reading import (
+    BLOCK_SECONDS,
+    MAX_READ_SECONDS,
+    AudioInfo,
+    OnLoss,
+    blocks,
+    channel_blocks,
+    probe,
+    read,
+)
+from asr.audio.resampling import PLAUSIBLE_RATES, SAMPLE_RATE, Channels, Resampler, Waveform
+from asr.audio.sources import AudioSource
+
+__all__ = [
+    "BLOCK_SECONDS",
+    "MAX_READ_SECONDS",
+    "PLAUSIBLE_RATES",
+    "SAMPLE_RATE",
+    "AudioInfo",
+    "AudioSource",
+    "Channels",
+    "OnLoss",
+    "Resampler",
+    "Waveform",
+    "array_blocks",
+    "blocks",
+    "channel_blocks",
+    "probe",
+    "read",
+]
