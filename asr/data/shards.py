@@ -16,7 +16,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ import numpy as np
 
 from asr.data.sampler import BucketSampler
 from asr.errors import AudioError, ManifestError
-from asr.files import replacing
+from asr.files import locked, replacing
 from asr.types import Utterance
 
 INDEX = ".index.json"
@@ -47,14 +46,7 @@ def read_index(index: str) -> list[Utterance]:
     Where a recording lies is told by `shard`, `offset`, `bytes` and `sha256` (of the shard) in
     `extra`. Raises ManifestError for what is not an index of ours, or cannot be read.
     """
-    facts = json.loads(_text(index))
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise ManifestError(f"{index}: not an index of shards", "`asr-prepare shard` writes them")
-    if facts.get("version") != VERSION:
-        raise ManifestError(
-            f"{index}: of version {facts.get('version')}, not {VERSION}",
-            "write the shards again with asr-prepare shard",
-        )
+    facts = _facts(index, _text(index))
     utterances = []
     for shard in facts["shards"]:
         place = {"shard": _beside(index, shard["path"]), "sha256": shard["sha256"]}
@@ -66,6 +58,13 @@ def read_index(index: str) -> list[Utterance]:
             )
         utterances += [_utterance(json.loads(line), place) for line in lines]
     return utterances
+
+
+def index_files(index: str) -> list[str]:
+    """The texts of an index and of the lists that it names. Raises as `read_index`."""
+    text = _text(index)
+    shards = _facts(index, text)["shards"]
+    return [text, *(_text(_beside(index, shard["lines"])) for shard in shards)]
 
 
 def shard_numbers(utterances: Sequence[Utterance]) -> list[int] | None:
@@ -207,7 +206,7 @@ class ShardReader:
             if time.monotonic() - failed_at < _GIVE_UP:
                 raise AudioError(reason)
             self._folder.mkdir(parents=True, exist_ok=True)
-            with _lock(self._folder / f".{sha256}.lock"):
+            with locked(self._folder / f".{sha256}.lock"):
                 if not path.exists():
                     self._download(shard, sha256, path)
                     self._drop_oldest()
@@ -252,14 +251,19 @@ def _copy(address: str, path: Path) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Only one process or thread at a time is inside."""
-    import fcntl  # not on Windows, where shards can be read from disks only
-
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _facts(index: str, text: str) -> dict[str, Any]:
+    try:
+        facts = json.loads(text)
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise ManifestError(f"{index}: not an index of shards", "`asr-prepare shard` writes them")
+    if facts.get("version") != VERSION:
+        raise ManifestError(
+            f"{index}: of version {facts.get('version')}, not {VERSION}",
+            "write the shards again with asr-prepare shard",
+        )
+    return facts
 
 
 def _utterance(line: dict[str, Any], place: dict[str, Any]) -> Utterance:

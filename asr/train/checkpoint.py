@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from asr.config import build, differences, to_dict
 from asr.errors import TrainingError
 
 LAST, BEST = "last.safetensors", "best.safetensors"  # in a run's folder
@@ -49,6 +48,15 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})["metadata"])
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise TrainingError(f"{path}: not a checkpoint ({error})") from error
+
+
+def load_metadata(path: Path) -> dict[str, Any]:
+    """The metadata alone, without reading the tensors. Raises as `load`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {})["metadata"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise TrainingError(f"{path}: not a checkpoint ({error})") from error
 
@@ -102,30 +110,3 @@ def average(paths: Sequence[Path]) -> dict[str, Tensor]:
         for name, tensor in load(path)[0].items():
             total[name] = total.get(name, 0) + tensor.double() / len(paths)
     return {name: tensor.float() for name, tensor in total.items()}
-
-
-def refuse_other_settings(
-    folder: Path,
-    metadata: Mapping[str, Any],
-    config: Any,
-    symbols: Sequence[str],
-    may_change: Collection[str],
-) -> None:
-    """Raise TrainingError, with the differences, if another configuration wrote a checkpoint.
-
-    `may_change`: settings that make no other run. `symbols`: of the vocabulary.
-    """
-    # A setting that did not exist when the run began has had its default value all along.
-    began = to_dict(build(type(config), metadata["config"]))
-    changed = [
-        f"{name}: {old!r} -> {new!r}"
-        for name, old, new in differences(began, to_dict(config))
-        if name not in may_change
-    ]
-    if metadata["vocabulary"] != list(symbols):
-        changed.append("the vocabulary")
-    if changed:
-        raise TrainingError(
-            f"{folder} holds a run with other settings: {'; '.join(changed)}",
-            "give the same settings, or another run=FOLDER",
-        )

@@ -13,20 +13,32 @@ from asr.errors import ConfigError, TrainingError
 from asr.models.acoustic import AcousticModel
 from asr.train.config import TrainerConfig, TrainingConfig
 from asr.train.crf import UnitTrigram
+from asr.train.language_config import SequenceTrainerConfig
 from asr.train.losses import training_loss
 
 _ROWS_PER_SYMBOL = 4  # in the made-up targets
 
 
-def choose_device(config: TrainerConfig) -> torch.device:
+def choose_device(config: TrainerConfig | SequenceTrainerConfig) -> torch.device:
     """Raises ConfigError if it cannot do what is asked for."""
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(
+            f"trainer.device={name} cannot be used here: {str(error).splitlines()[0]}",
+            f"trainer.device=auto, or one of: {', '.join(_devices())}",
+        ) from error
     if device.type == "cpu" and config.precision == "fp16":
         raise ConfigError("there is no fp16 on CPUs", "trainer.precision=bf16 or fp32")
     return device
+
+
+def _devices() -> list[str]:
+    return ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
 
 
 def check_memory(

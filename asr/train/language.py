@@ -18,20 +18,24 @@ from asr.data.sentences import (
     word_vocabulary,
 )
 from asr.errors import ConfigError, TrainingError
-from asr.files import replacing
 from asr.lm.text import read_sentences
 from asr.models.language import LanguageModel
 from asr.text.languages import normalizer
 from asr.text.phones import TIMIT_61
 from asr.text.vocabulary import Vocabulary
+from asr.train.checkpoint import LAST
+from asr.train.device import choose_device
 from asr.train.language_config import LanguageTrainingConfig, TextConfig
-from asr.train.sequences import SequenceTrainer, load_best
+from asr.train.runs import check_run, digests
+from asr.train.sequences import MAY_CHANGE, SequenceTrainer, load_best
 
 MODEL_FILE = "language_model.json"  # in a run's folder: what an export needs besides the weights
 
 
 class LanguageTrainer(SequenceTrainer):
     """Trains one language model."""
+
+    description_file = MODEL_FILE
 
     def figures(self, loss: float) -> dict[str, float]:
         """See `SequenceTrainer`."""
@@ -46,25 +50,31 @@ def make_language_trainer(config: LanguageTrainingConfig) -> LanguageTrainer:
     for split in ("train", "dev"):
         if not getattr(config.data, split):
             raise ConfigError(f"data.{split} names no text", f"data.{split}=[FILE.txt]")
+    choose_device(config.trainer)
     vocabulary = _vocabulary(config)
+    inputs = digests((*config.data.train, *config.data.dev))
+    check_run(Path(config.run), config, vocabulary.symbols, inputs, MAY_CHANGE)
     most = config.data.most_symbols
     train, dev = (
         Sentences.encode(_read(config.data, split), vocabulary, most) for split in ("train", "dev")
     )
     torch.manual_seed(config.trainer.seed)
     model = LanguageModel(len(vocabulary), config.model, config.model.tied)
-    trainer = LanguageTrainer(
-        config, model, vocabulary.symbols, train, dev, config.data.batch_symbols
+    description = {
+        "kind": vocabulary.kind,
+        "symbols": list(vocabulary.symbols),
+        "training": to_dict(config),
+    }
+    return LanguageTrainer(
+        config,
+        model,
+        vocabulary.symbols,
+        train,
+        dev,
+        config.data.batch_symbols,
+        inputs,
+        description,
     )
-    if trainer.processes.is_main:
-        description = {
-            "kind": vocabulary.kind,
-            "symbols": list(vocabulary.symbols),
-            "training": to_dict(config),
-        }
-        with replacing(Path(config.run, MODEL_FILE)) as temporary:
-            temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
-    return trainer
 
 
 def load_language_model(run: Path) -> tuple[LanguageModel, Vocabulary]:
@@ -96,8 +106,8 @@ def _read(config: TextConfig, split: str) -> Iterator[list[str]]:
 
 
 def _vocabulary(config: LanguageTrainingConfig) -> Vocabulary:
-    init = config.trainer.init
-    for run in [Path(config.run), *([Path(init).parent] if init else [])]:
+    init, begun = config.trainer.init, Path(config.run, LAST).exists()
+    for run in [*([Path(config.run)] if begun else []), *([Path(init).parent] if init else [])]:
         if (run / MODEL_FILE).exists():
             description = _described(run)
             return Vocabulary(tuple(description["symbols"]), description["kind"])

@@ -21,12 +21,15 @@ class RunLog:
 
     def __init__(self, folder: Path, active: bool):
         self.active = active
+        self._folder = folder
         self._console = Console(stderr=True)
         self._progress: Progress | None = None
-        if active:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / "log.jsonl").open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def open(self) -> None:
+        """Begin to write into the folder of the run; until then it only speaks."""
+        if self.active:
+            self._file = (self._folder / "log.jsonl").open("a", encoding="utf-8")
+            self._board = SummaryWriter(str(self._folder / "tensorboard"))
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         if not self.active:

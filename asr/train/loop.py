@@ -43,10 +43,11 @@ from asr.train.losses import suspects, training_loss
 from asr.train.noise import make_noise
 from asr.train.optimization import learning_rate, make_optimizer
 from asr.train.pruning import make_pruning
+from asr.train.runs import check_run, claimed
 from asr.train.truncated import truncated_backward
 
 # Settings that may change when a run goes on; any other change makes it another run.
-_MAY_CHANGE = {
+MAY_CHANGE = {
     "run",
     "trainer.epochs",
     "trainer.patience",
@@ -86,8 +87,12 @@ class Trainer:
         dev_set: SpeechDataset,
         lengths: tuple[list[int], list[int]],
         trigrams: Mapping[str, UnitTrigram],
+        inputs: Mapping[str, str],
+        describe: Callable[[], None],
     ):
+        """`describe` writes what belongs beside the weights in the run's folder."""
         self.config = config
+        self._inputs, self._describe = inputs, describe
         self.trigrams = trigrams
         self.folder = Path(config.run)
         self.device = choose_device(config.trainer)
@@ -117,18 +122,40 @@ class Trainer:
 
     def fit(self, give_up: Callable[[State], bool] = lambda state: False) -> State:
         """Train until the end. After each epoch `give_up` may end it without a result."""
-        config, trainer = self.config, self.config.trainer
-        if (self.folder / LAST).exists():
+        with claimed(self.folder) if self.processes.is_main else nullcontext():
+            self._begin()
+            return self._fit(give_up)
+
+    def _begin(self) -> None:
+        if self.may_go_on():
             self.resume()
+        said = self._preflight()
+        if self.processes.is_main:
+            self._describe()
+        self.log.open()
+        if said:
+            self.log.say(said)
+
+    def may_go_on(self) -> bool:
+        """Whether the folder holds this run already; raises TrainingError if it holds another."""
+        symbols = self.vocabulary.symbols
+        return check_run(self.folder, self.config, symbols, self._inputs, MAY_CHANGE)
+
+    def _preflight(self) -> str:
+        """Whether the largest batch fits into memory."""
+        trainer = self.config.trainer
+        if not trainer.preflight or trainer.truncate is not None:
+            return ""
+        return check_memory(self.model, self.config, self._train_sampler.largest(), self.trigrams)
+
+    def _fit(self, give_up: Callable[[State], bool]) -> State:
+        trainer = self.config.trainer
         self.log.say(
             f"{sum(p.numel() for p in self.model.parameters()):,} parameters, "
             f"{len(self._train_sampler)} steps an epoch, "
             f"padding {self._train_sampler.padding():.1%}, "
             f"{self.processes.world_size} process(es) on {self.device}"
         )
-        if trainer.preflight and trainer.truncate is None:
-            largest = self._train_sampler.largest()
-            self.log.say(check_memory(self.model, config, largest, self.trigrams))
         with self._signals():
             while self.state.epoch < trainer.epochs and not self._stop and not self._converged():
                 self._train_epoch()
@@ -150,11 +177,8 @@ class Trainer:
         return self._stop
 
     def resume(self) -> None:
-        """Go on from the last checkpoint; refuse one that another configuration wrote."""
+        """Go on from the last checkpoint."""
         tensors, metadata = checkpoint.load(self.folder / LAST)
-        checkpoint.refuse_other_settings(
-            self.folder, metadata, self.config, self.vocabulary.symbols, _MAY_CHANGE
-        )
         self.model.load_state_dict(checkpoint.select(tensors, "model."))
         self._ema = {k: v.to(self.device) for k, v in checkpoint.select(tensors, "ema.").items()}
         if self.noise:
@@ -444,6 +468,7 @@ class Trainer:
         return {
             "config": to_dict(self.config),
             "vocabulary": list(self.vocabulary.symbols),
+            "inputs": dict(self._inputs),
             "state": dataclasses.asdict(self.state),
             "scaler": self.scaler.state_dict(),
             "torch": torch.__version__,

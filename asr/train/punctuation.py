@@ -11,12 +11,13 @@ import torch
 from asr.config import build, to_dict
 from asr.data.written import Written
 from asr.errors import ConfigError, TrainingError
-from asr.files import replacing
 from asr.lm.text import read_written
 from asr.models.punctuation import Tagger
 from asr.text.written import CASES, MARKS
+from asr.train.device import choose_device
 from asr.train.punctuation_config import PunctuationTrainingConfig
-from asr.train.sequences import SequenceTrainer, load_best
+from asr.train.runs import check_run, digests
+from asr.train.sequences import MAY_CHANGE, SequenceTrainer, load_best
 
 MODEL_FILE = "punctuation.json"  # in a run's folder: what an export needs besides the weights
 
@@ -25,6 +26,7 @@ class PunctuationTrainer(SequenceTrainer):
     """Trains one tagger."""
 
     unit = "word"
+    description_file = MODEL_FILE
 
 
 def make_punctuation_trainer(config: PunctuationTrainingConfig) -> PunctuationTrainer:
@@ -36,6 +38,10 @@ def make_punctuation_trainer(config: PunctuationTrainingConfig) -> PunctuationTr
     for split in ("train", "dev"):
         if not getattr(data, split):
             raise ConfigError(f"data.{split} names no text", f"data.{split}=[FILE.txt]")
+    choose_device(config.trainer)
+    symbols = (*MARKS, *CASES)
+    inputs = digests((*data.train, *data.dev))
+    check_run(Path(config.run), config, symbols, inputs, MAY_CHANGE)
     train, dev = (
         Written.encode(
             read_written(paths, data.language),
@@ -47,14 +53,11 @@ def make_punctuation_trainer(config: PunctuationTrainingConfig) -> PunctuationTr
         for paths in (data.train, data.dev)
     )
     torch.manual_seed(config.trainer.seed)
+    description = {"forms": train.forms, "training": to_dict(config)}
     trainer = PunctuationTrainer(
-        config, Tagger(config.model), (*MARKS, *CASES), train, dev, data.batch_words
+        config, Tagger(config.model), symbols, train, dev, data.batch_words, inputs, description
     )
-    if trainer.processes.is_main:
-        trainer.log.say(f"{train.left_out:,} lines do not show how they should be written")
-        description = {"forms": train.forms, "training": to_dict(config)}
-        with replacing(Path(config.run, MODEL_FILE)) as temporary:
-            temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
+    trainer.log.say(f"{train.left_out:,} lines do not show how they should be written")
     return trainer
 
 

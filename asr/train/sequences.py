@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,19 +23,22 @@ from torch import Tensor
 from asr.config import to_dict
 from asr.data.sampler import BucketSampler
 from asr.errors import TrainingError
+from asr.files import replacing
 from asr.models.language import LanguageModel
 from asr.models.punctuation import Tagger
 from asr.train import checkpoint
 from asr.train.config import OptimizerConfig
+from asr.train.device import choose_device
 from asr.train.distributed import Processes
 from asr.train.language_config import SequenceTrainerConfig
 from asr.train.log import RunLog
 from asr.train.loop import BEST, LAST
 from asr.train.optimization import learning_rate, make_optimizer
+from asr.train.runs import check_run, claimed
 from asr.train.signals import stopping
 
 # Settings that may change when a run goes on; any other change makes it another run.
-_MAY_CHANGE = {
+MAY_CHANGE = {
     "run",
     "trainer.steps",
     "trainer.patience",
@@ -82,7 +87,13 @@ class SequenceTrainer:
         model: whose `loss` takes what `Examples.batch` gives, and returns the sum of -ln p.
         symbols: which the network was made for; a run of others is another run.
         batch_symbols: in a batch, padding included.
+        inputs: the files that the run learns from, and their digests.
+        description: what an export needs besides the weights.
+
+    Raises TrainingError if the folder holds another run, or the weights to start from do not fit.
     """
+
+    description_file: str
 
     unit = "symbol"  # what is counted
 
@@ -94,13 +105,12 @@ class SequenceTrainer:
         train: Examples,
         dev: Examples,
         batch_symbols: int,
+        inputs: Mapping[str, str],
+        description: Mapping[str, Any],
     ):
         self.config = config
         self.folder = Path(config.run)
-        device = config.trainer.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        self.device = choose_device(config.trainer)
         self.processes = Processes(self.device)
         self.model = model.to(self.device)
         self.symbols = list(symbols)
@@ -108,15 +118,32 @@ class SequenceTrainer:
         self.state = State()
         self.log = RunLog(self.folder, self.processes.is_main)
         self._train, self._dev, self._batch_symbols = train, dev, batch_symbols
+        self._inputs, self._description = inputs, description
         self._sampler = self._batches(train, shuffle=True)
         self._stop = False
+        init = config.trainer.init
+        if not self.may_go_on() and init is not None:
+            self._start_from(Path(init))
 
     def fit(self) -> State:
-        trainer, state = self.config.trainer, self.state
-        if (self.folder / LAST).exists():
+        with claimed(self.folder) if self.processes.is_main else nullcontext():
+            self._begin()
+            return self._fit()
+
+    def _begin(self) -> None:
+        if self.may_go_on():
             self.resume()
-        elif trainer.init is not None:
-            self._start_from(Path(trainer.init))
+        if self.processes.is_main:
+            with replacing(self.folder / self.description_file) as temporary:
+                temporary.write_text(json.dumps(self._description, indent=1), encoding="utf-8")
+        self.log.open()
+
+    def may_go_on(self) -> bool:
+        """Whether the folder holds this run already; raises TrainingError if it holds another."""
+        return check_run(self.folder, self.config, self.symbols, self._inputs, MAY_CHANGE)
+
+    def _fit(self) -> State:
+        trainer, state = self.config.trainer, self.state
         self.log.say(
             f"{sum(p.numel() for p in self.model.parameters()):,} parameters, {self.describe()}, "
             f"{len(self._sampler)} steps an epoch"
@@ -155,11 +182,8 @@ class SequenceTrainer:
         return {"loss": loss}
 
     def resume(self) -> None:
-        """Go on from the last checkpoint; refuse one that another configuration wrote."""
+        """Go on from the last checkpoint."""
         tensors, metadata = checkpoint.load(self.folder / LAST)
-        checkpoint.refuse_other_settings(
-            self.folder, metadata, self.config, self.symbols, _MAY_CHANGE
-        )
         self.model.load_state_dict(checkpoint.select(tensors, "model."))
         checkpoint.unpack_optimizer(self.optimizer, tensors)
         for name, value in metadata["state"].items():
@@ -297,6 +321,7 @@ class SequenceTrainer:
         metadata: dict[str, Any] = {
             "config": to_dict(self.config),
             "vocabulary": self.symbols,
+            "inputs": dict(self._inputs),
             "state": dataclasses.asdict(self.state),
         }
         checkpoint.save(self.folder / name, tensors, metadata)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from asr.data.manifest import hold_out, read_manifest, write_manifest
 from asr.data.shards import ShardReader, is_index, read_index, shard_numbers
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
+from asr.files import replacing
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.text.korean import JAMO
 from asr.text.languages import normalizer
@@ -29,7 +30,9 @@ from asr.text.vocabulary import Vocabulary
 from asr.train.checkpoint import LAST, MODEL_FILE
 from asr.train.config import DataConfig, HeadSettings, TrainingConfig
 from asr.train.crf import UnitTrigram
-from asr.train.loop import Trainer
+from asr.train.device import choose_device
+from asr.train.loop import MAY_CHANGE, Trainer
+from asr.train.runs import check_run, digests
 from asr.train.transfer import Source, sources, start_from
 from asr.types import Utterance
 
@@ -47,9 +50,14 @@ def make_trainer(config: TrainingConfig) -> Trainer:
             "loss.consistency compares two masked views, and augment has no masks",
             "set augment.time_masks and augment.frequency_masks, or loss.consistency=0",
         )
+    choose_device(config.trainer)
     splits = read_splits(config.data)
     texts = [u.text for u in splits[0]]
     targets = {name: make_targets(head, texts) for name, head in config.heads.items()}
+    vocabularies = {name: target.vocabulary for name, target in targets.items()}
+    primary = next(iter(vocabularies.values()))
+    inputs = digests(_inputs(config))
+    check_run(Path(config.run), config, primary.symbols, inputs, MAY_CHANGE)
     train, dev = (
         _usable(config, targets, split, utterances)
         for split, utterances in zip(("train", "dev"), splits, strict=True)
@@ -80,7 +88,6 @@ def make_trainer(config: TrainingConfig) -> Trainer:
         reader=reader,
     )
     dev_set = SpeechDataset(dev, targets, features, cache=config.data.cache, reader=reader)
-    vocabularies = {name: target.vocabulary for name, target in targets.items()}
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     torch.manual_seed(seed)
@@ -91,7 +98,6 @@ def make_trainer(config: TrainingConfig) -> Trainer:
         with model.chunked_encoder().looking_ahead(right_context):  # raises for what it cannot hear
             if config.trainer.truncate is not None:
                 model.causal_encoder()
-    primary = vocabularies[model.primary]
     if chosen:
         anew = ", ".join(start_from(chosen, model, vocabularies))
         names = " and ".join(str(source.path) for source in chosen)
@@ -102,13 +108,21 @@ def make_trainer(config: TrainingConfig) -> Trainer:
         for name, spell in targets.items()
         if config.heads[name].criterion == "ctc_crf"
     }
-    trainer = Trainer(config, model, primary, train_set, dev_set, lengths, trigrams)
-    if trainer.processes.is_main:
+
+    def describe() -> None:
         _write_description(config, features, vocabularies, model)
         if not config.data.dev and shard_numbers(splits[0]) is None:
             for name, part in zip(("train", "dev"), splits, strict=True):
                 write_manifest(Path(config.run) / f"{name}.jsonl", part)
-    return trainer
+
+    return Trainer(config, model, primary, train_set, dev_set, lengths, trigrams, inputs, describe)
+
+
+def _inputs(config: TrainingConfig) -> Iterator[str | None]:
+    """The files that a run learns from."""
+    data = config.data
+    yield from (*data.train, *data.dev, data.noises, data.rooms)
+    yield from (head.lexicon for head in config.heads.values())
 
 
 def make_targets(head: HeadSettings, texts: Sequence[str] = ()) -> Spelling | Pronunciation:
@@ -210,9 +224,9 @@ def _with_statistics(
     """The feature settings with mean and deviation of the training set, measured once per run."""
     if config.features.mean is not None:
         return config.features
-    description = Path(config.run) / MODEL_FILE
-    if description.exists():
-        known = json.loads(description.read_text(encoding="utf-8"))["features"]
+    run = Path(config.run)
+    if (run / LAST).exists() and (run / MODEL_FILE).exists():
+        known = json.loads((run / MODEL_FILE).read_text(encoding="utf-8"))["features"]
         mean, std = tuple(known["mean"]), tuple(known["std"])
     elif source is not None and source.features is not None:
         return source.features  # what its weights are used to
@@ -253,8 +267,5 @@ def _write_description(
         },
         "training": to_dict(config),
     }
-    path = Path(config.run) / MODEL_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
-    temporary.replace(path)
+    with replacing(Path(config.run) / MODEL_FILE) as temporary:
+        temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")

@@ -47,7 +47,7 @@ def test_pieces_are_learnt_from_the_training_texts():
 
 
 def test_what_was_held_out_can_be_evaluated_later(make, settings, tones):
-    make(data={"dev": [], "hold_out": 0.25})
+    make(data={"dev": [], "hold_out": 0.25}, trainer={"epochs": 1}).fit()
     train, dev = hold_out(read_manifest(tones), 0.25)
     assert read_manifest(f"{settings['run']}/dev.jsonl") == dev
     assert read_manifest(f"{settings['run']}/train.jsonl") == train
