@@ -1,7 +1,7 @@
 """The server: live and recorded speech to words, for every client that already exists.
 
-    bytes -> audio_in -> session (bounded queue) -> batcher (worker thread) -> protocol -> client
+    bytes -> protocol.parse -> session (bounded queue) -> batcher (worker thread) -> protocol.render
 
-`app` has the addresses, `protocols/` one module for each language that clients speak, `hub` what
-the conversations of one process share.
+`app` has the addresses, `protocols/` one codec for each language that clients speak. `session` and
+`recordings` run them; `hub` is what the sessions of one process share.
 """

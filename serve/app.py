@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, WebSocket
 from starlette.exceptions import HTTPException
@@ -19,24 +20,29 @@ from starlette.staticfiles import StaticFiles
 
 import asr
 from asr.errors import ASRError
+from serve import recordings
 from serve.hub import Hub
 from serve.limits import FAULT, Refused
 from serve.protocols import openai_rest
-from serve.protocols.deepgram import DeepgramConversation
-from serve.protocols.native import NativeConversation
-from serve.protocols.openai_realtime import RealtimeConversation
-from serve.protocols.vosk import VoskConversation
-from serve.session import Conversation
-from serve.websocket import converse, problem
+from serve.protocols.base import LiveProtocol, RecordingProtocol
+from serve.protocols.deepgram import DeepgramProtocol
+from serve.protocols.native import NativeProtocol
+from serve.protocols.openai_realtime import RealtimeProtocol
+from serve.protocols.openai_rest import TranscriptionsProtocol
+from serve.protocols.vosk import VoskProtocol
+from serve.websocket import problem, serve_live
 
 PAGE = Path(__file__).parent / "page"
-LIVE: dict[str, type[Conversation]] = {
-    "/": VoskConversation,
-    "/ws": NativeConversation,
-    "/v1/realtime": RealtimeConversation,
-    "/v1/listen": DeepgramConversation,
+LIVE: dict[str, type[LiveProtocol]] = {
+    "/": VoskProtocol,
+    "/ws": NativeProtocol,
+    "/v1/realtime": RealtimeProtocol,
+    "/v1/listen": DeepgramProtocol,
 }
-# The page gets all it needs from here, and sends sound to nobody else.
+RECORDINGS: dict[str, type[RecordingProtocol]] = {
+    "/v1/audio/transcriptions": TranscriptionsProtocol,
+}
+# The page gets all it needs from here, and sends audio to nobody else.
 _PAGE_HEADERS = {
     "content-security-policy": "default-src 'self'; connect-src 'self' ws: wss:",
     "referrer-policy": "no-referrer",
@@ -60,7 +66,10 @@ def create_app(hub: Hub) -> FastAPI:
     app.add_exception_handler(ASRError, _unusable)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _fault)
-    app.include_router(openai_rest.router)
+    for path, recordings_kind in RECORDINGS.items():
+        app.add_api_route(path, recordings.endpoint(recordings_kind), methods=["POST"])
+    app.add_api_route("/v1/models", _models, methods=["GET"])
+    app.add_api_route("/v1/models/{name:path}", _model, methods=["GET"])
     for path, kind in LIVE.items():
         app.add_api_websocket_route(path, _endpoint(hub, kind))
     app.add_api_route("/healthz", _health, methods=["GET"])
@@ -71,9 +80,9 @@ def create_app(hub: Hub) -> FastAPI:
     return app
 
 
-def _endpoint(hub: Hub, kind: type[Conversation]) -> Callable[[WebSocket], Awaitable[None]]:
+def _endpoint(hub: Hub, kind: type[LiveProtocol]) -> Callable[[WebSocket], Awaitable[None]]:
     async def endpoint(websocket: WebSocket) -> None:
-        await converse(websocket, hub, kind)
+        await serve_live(websocket, hub, kind)
 
     return endpoint
 
@@ -91,7 +100,17 @@ async def _readiness(request: Request) -> Response:
     """The model is loaded and warmed, and the server does not shut down."""
     hub: Hub = request.app.state.hub
     hub.check_open()
-    return JSONResponse({"status": "ready", "model": hub.model, "free_places": hub.places.free})
+    return JSONResponse({"status": "ready", "model": hub.info.name, "free_places": hub.places.free})
+
+
+async def _models(request: Request) -> dict[str, Any]:
+    recordings.check_key(request)
+    return openai_rest.list_models(request.app.state.hub.info)
+
+
+async def _model(request: Request, name: str) -> dict[str, Any]:
+    recordings.check_key(request)
+    return openai_rest.retrieve_model(request.app.state.hub.info, name)
 
 
 async def _metrics(request: Request) -> Response:

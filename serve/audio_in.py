@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -20,10 +21,8 @@ from asr.errors import AudioError
 from serve.limits import bad_request, too_long
 
 BLOCK_SECONDS = 0.5
-MOST_CHANNELS = 8
-_LEAST_PROBED = (
-    4096  # bytes that ffmpeg looks at to tell a format; more would delay the first words
-)
+MAX_CHANNELS = 8
+_PROBE_BYTES = 4096  # bytes that ffmpeg looks at to tell a format; more would delay the first words
 _TYPES = {"s16le": "<i2", "f32le": "<f4", "mulaw": "u1", "alaw": "u1"}
 ENCODINGS = (*_TYPES, "container")
 
@@ -46,20 +45,34 @@ class AudioInput(Protocol):
         ...
 
 
-def open_input(encoding: str, sample_rate: int, channels: int, limit: float) -> AudioInput:
-    """An input for `ENCODINGS`; no more than `limit` seconds come out of it.
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """How audio is encoded; a container (`encoding="container"`) knows its own rate and channels.
 
-    A container knows its own rate and channels. Raises Refused for what cannot be.
+    Raises Refused for what cannot be.
     """
-    if encoding not in ENCODINGS:
-        raise bad_request(f"unknown encoding {encoding!r}: one of {', '.join(ENCODINGS)}")
-    if encoding == "container":
+
+    encoding: str = "s16le"
+    sample_rate: int = 16_000  # Hz
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        if self.encoding not in ENCODINGS:
+            known = ", ".join(ENCODINGS)
+            raise bad_request(f"unknown encoding {self.encoding!r:.20}: one of {known}")
+        if self.encoding == "container":
+            return
+        if self.sample_rate not in PLAUSIBLE_RATES:
+            raise bad_request(f"a sample rate of {self.sample_rate} Hz")
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise bad_request(f"{self.channels} channels: 1 to {MAX_CHANNELS} are possible")
+
+
+def open_input(format: AudioFormat, limit: float) -> AudioInput:
+    """An input for this format; no more than `limit` seconds come out of it."""
+    if format.encoding == "container":
         return ContainerInput(limit)
-    if sample_rate not in PLAUSIBLE_RATES:
-        raise bad_request(f"a sample rate of {sample_rate} Hz")
-    if not 1 <= channels <= MOST_CHANNELS:
-        raise bad_request(f"{channels} channels: 1 to {MOST_CHANNELS} are possible")
-    return RawInput(encoding, sample_rate, channels, limit)
+    return RawInput(format.encoding, format.sample_rate, format.channels, limit)
 
 
 class RawInput:
@@ -190,7 +203,7 @@ class ContainerInput:
 
     def _decode(self) -> None:
         # Playlists and the like name other files and addresses: no sound opens those.
-        options = {"protocol_whitelist": "none", "probesize": str(_LEAST_PROBED)}
+        options = {"protocol_whitelist": "none", "probesize": str(_PROBE_BYTES)}
         with av.open(_Pull(self), mode="r", options=options) as container:
             if not container.streams.audio:
                 raise ValueError("there is no audio track in it")

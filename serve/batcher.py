@@ -25,7 +25,7 @@ from asr.stream import Stream
 from asr.types import StreamEvent
 from asr.vad import Array, Detector, detect_together
 
-MOST_STREAMS = 64  # in one batch
+MAX_STREAMS = 64  # in one batch
 
 
 @dataclass(eq=False)
@@ -124,7 +124,7 @@ class Batcher:
         batch: list[_Task] = []
         wait = 0.0 if self._long else None
         deadline = 0.0
-        while len(batch) < MOST_STREAMS:
+        while len(batch) < MAX_STREAMS:
             try:
                 task = self._tasks.get(timeout=wait)
             except queue.Empty:

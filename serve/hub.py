@@ -1,4 +1,4 @@
-"""What all conversations of one process share: the model, the limits, the numbers."""
+"""What all sessions of one process share: the model, the limits, the metrics."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,13 +23,23 @@ from serve.auth import Keys
 from serve.batcher import Batcher
 from serve.limits import Places, Refused
 from serve.metrics import Metrics
+from serve.protocols.base import ModelInfo
 from serve.settings import ServeSettings
 from serve.uploads import Uploads
 
 if TYPE_CHECKING:
-    from serve.session import Conversation
+    from serve.session import Session
 
 _HOUSEKEEPING_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model at work."""
+
+    recognizer: Recognizer
+    batcher: Batcher
+    uploads: Uploads
 
 
 class Hub:
@@ -40,50 +51,25 @@ class Hub:
         self.metrics = Metrics()
         self.places = Places(settings.max_connections)
         self.draining = False
+        self.loaded: Loaded | None = None
         self.failure: Exception | None = None  # why there will be no model
         self._bundle = Bundle.load(settings.model or bundled())
-        self._recognizer: Recognizer | None = None
-        self._batcher: Batcher | None = None
-        self._uploads: Uploads | None = None
-        self._conversations: set[Conversation] = set()
+        self.info = ModelInfo(self._bundle.config.name, self._bundle.config.language)
+        self._sessions: set[Session] = set()
         self._tasks: list[asyncio.Task[None]] = []
-
-    @property
-    def model(self) -> str:
-        """The name of the model."""
-        return self._bundle.config.name
-
-    @property
-    def language(self) -> str:
-        """The language of the model, such as `en`."""
-        return self._bundle.config.language
 
     @property
     def ready(self) -> bool:
         """The model is loaded and warmed, and the server is not about to stop."""
-        return self._recognizer is not None and not self.draining
+        return self.loaded is not None and not self.draining
 
-    @property
-    def recognizer(self) -> Recognizer:
-        assert self._recognizer is not None, "ask for admission first"
-        return self._recognizer
-
-    @property
-    def batcher(self) -> Batcher:
-        assert self._batcher is not None, "ask for admission first"
-        return self._batcher
-
-    @property
-    def uploads(self) -> Uploads:
-        assert self._uploads is not None, "ask for admission first"
-        return self._uploads
-
-    def check_open(self) -> None:
-        """Raises Refused unless the model is ready, and while the last results are being sent."""
+    def check_open(self) -> Loaded:
+        """The model. Raises Refused while it loads, and while the last results are being sent."""
         if self.draining:
             raise limits.draining()
-        if self._recognizer is None:
+        if self.loaded is None:
             raise limits.not_ready()
+        return self.loaded
 
     def reject(self, refused: Refused, **details: object) -> None:
         """Count a refusal and write it down."""
@@ -97,19 +83,19 @@ class Hub:
         logs.logger.error("fault", exc_info=trace, extra={"details": {"where": where}})
 
     @contextlib.contextmanager
-    def admitted(self, conversation: Conversation) -> Iterator[None]:
+    def admitted(self, session: Session) -> Iterator[Loaded]:
         """A place for a live stream. Raises Refused if there is none."""
-        self.check_open()
+        loaded = self.check_open()
         with self.places.taken():
-            self._conversations.add(conversation)
-            self.metrics.streams.labels(conversation.name).inc()
-            active = self.metrics.active.labels(conversation.name)
+            self._sessions.add(session)
+            self.metrics.streams.labels(session.name).inc()
+            active = self.metrics.active.labels(session.name)
             active.inc()
             try:
-                yield
+                yield loaded
             finally:
                 active.dec()
-                self._conversations.discard(conversation)
+                self._sessions.discard(session)
 
     def start(self) -> None:
         """Begin to load the model; the server listens meanwhile, and says that it is not ready."""
@@ -122,28 +108,27 @@ class Hub:
         """Take in nothing new; give every live stream its last results, and wait for them."""
         self.draining = True
         self.metrics.ready.set(0)
-        conversations = list(self._conversations)
-        logs.event("draining", streams=len(conversations))
-        for conversation in conversations:
-            conversation.end(limits.draining())
+        sessions = list(self._sessions)
+        logs.event("draining", streams=len(sessions))
+        for session in sessions:
+            session.end(limits.draining())
         deadline = time.monotonic() + self.settings.drain_seconds
-        while (self._conversations or self._busy_uploads) and time.monotonic() < deadline:
+        while (self._sessions or self._busy_uploads) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
-        logs.event("drained", streams_left=len(self._conversations))
+        logs.event("drained", streams_left=len(self._sessions))
 
     async def stop(self) -> None:
-        """After `drain`: end what runs beside the conversations."""
+        """After `drain`: end what runs beside the sessions."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._batcher is not None:
-            await asyncio.to_thread(self._batcher.close)
-        if self._uploads is not None:
-            self._uploads.close()
+        if self.loaded is not None:
+            await asyncio.to_thread(self.loaded.batcher.close)
+            self.loaded.uploads.close()
 
     @property
     def _busy_uploads(self) -> bool:
-        return self._uploads is not None and self._uploads.busy
+        return self.loaded is not None and self.loaded.uploads.busy
 
     async def _load(self) -> None:
         begin = time.monotonic()
@@ -153,11 +138,10 @@ class Hub:
             self.failure = error
             self.fault("load", error)
             return
-        self._batcher = Batcher(recognizer, self.settings.batch_wait, self.metrics.batch.observe)
-        self._uploads = Uploads(recognizer, self.settings)
-        self._recognizer = recognizer
+        batcher = Batcher(recognizer, self.settings.batch_wait, self.metrics.batch.observe)
+        self.loaded = Loaded(recognizer, batcher, Uploads(recognizer, self.settings))
         self.metrics.ready.set(0 if self.draining else 1)
-        logs.event("ready", model=self.model, seconds=round(time.monotonic() - begin, 2))
+        logs.event("ready", model=self.info.name, seconds=round(time.monotonic() - begin, 2))
 
     def _load_recognizer(self) -> Recognizer:
         settings = self.settings
@@ -183,5 +167,5 @@ class Hub:
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-            factors = [c.real_time_factor for c in self._conversations]
+            factors = [session.real_time_factor for session in self._sessions]
             self.metrics.max_rtf.set(max(factors, default=0.0))

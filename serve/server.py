@@ -19,12 +19,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from asr.errors import ASRError
-from serve import logs
+from serve import logs, tcp
 from serve.app import create_app
 from serve.hub import Hub
 from serve.metrics import MULTIPROCESS
-from serve.protocols import wyoming
-from serve.protocols.openai_realtime import RealtimeConversation
+from serve.protocols.openai_realtime import RealtimeProtocol
 from serve.settings import ServeSettings
 
 _REQUEST_SECONDS = 20.0  # from opening a connection to the end of the first request's headers
@@ -50,7 +49,7 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's, but for clients that do not read, and for those that send what is too big."""
 
     async def run_asgi(self) -> None:
-        """The conversation; then nobody is waited for without end."""
+        """The session; then nobody is waited for without end."""
         await super().run_asgi()
         self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
@@ -87,9 +86,7 @@ class Worker(uvicorn.Server):
                 log_config=None,
                 http=_HttpProtocol,
                 ws=_WebSocketProtocol,
-                ws_max_size=max(
-                    settings.max_message_bytes, RealtimeConversation.most_message_bytes
-                ),
+                ws_max_size=max(settings.max_message_bytes, RealtimeProtocol.max_message_bytes),
                 # A ping waits behind the sound of a client that is slowed down: its answer tells
                 # nothing. Who says nothing is found by the idle time.
                 ws_ping_timeout=None,
@@ -105,7 +102,7 @@ class Worker(uvicorn.Server):
         """Listen, and begin to load the model."""
         await super().startup(sockets)
         if self._wyoming_socket is not None:
-            self.servers.append(await wyoming.listen(self.hub, self._wyoming_socket))
+            self.servers.append(await tcp.listen(self.hub, self._wyoming_socket))
         self.hub.start()
 
     async def on_tick(self, counter: int) -> bool:

@@ -1,36 +1,43 @@
-"""One live stream: what a client says is taken in, heard in order, and answered.
+"""One live stream: messages are taken in, recognised in order, and answered.
 
-    reader task -> bounded inbox -> one consumer -> recogniser's thread -> protocol -> client
+    reader task -> bounded inbox -> parse -> actions -> recogniser's thread -> render -> client
 
-A client that sends faster than the model hears is slowed down by TCP, since the inbox holds a
+A client that sends faster than the model computes is slowed down by TCP, since the inbox holds a
 bounded number of bytes; one that does not read is closed. Whatever ends a stream (the client, a
-limit, SIGTERM), what has arrived until then is heard to its last word.
+limit, SIGTERM), what has arrived until then is recognised to its last word.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
-
-from starlette.datastructures import QueryParams
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol
 
 from asr.audio import Waveform
 from asr.errors import ASRError
 from asr.stream import EndpointConfig, Stream
 from asr.types import StreamEvent
 from serve import limits, logs
-from serve.audio_in import AudioInput, ContainerInput
-from serve.hub import Hub
+from serve.audio_in import AudioFormat, AudioInput, ContainerInput, open_input
+from serve.hub import Hub, Loaded
 from serve.limits import Refused
+from serve.protocols.base import (
+    Action,
+    Audio,
+    Configure,
+    Finish,
+    Flush,
+    LiveProtocol,
+    Outcome,
+    Reply,
+    Reset,
+)
 
-INBOX_BYTES = 1 << 20  # that wait to be heard; a single message may be larger
+INBOX_BYTES = 1 << 20  # that wait to be recognised; a single message may be larger
 _JOINED_BYTES = 1 << 15
 OVERLOAD_SECONDS = 30.0  # half a second of sound should be computed long before
 
@@ -118,217 +125,244 @@ class _Inbox:
         return _Message(b"".join(parts), size, first.arrived)
 
 
-class Conversation(ABC):
-    """What a client and the server say to each other; each protocol has a subclass.
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What `Configure` changes."""
 
-    `handle` is called with one message after the other. It calls `hear` with what is sound, and
-    `send`s what its protocol wants to be said about the events.
+    format: AudioFormat = field(default_factory=AudioFormat)
+    hotwords: tuple[str, ...] = ()
+    endpoint: EndpointConfig = field(default_factory=EndpointConfig)
 
-    Raises Refused for a `query` that cannot be met.
-    """
 
-    name: ClassVar[str]
-    idle_seconds: ClassVar[float] = math.inf  # if shorter than the settings'
-    most_message_bytes: ClassVar[int] = 0  # if more than the settings'
-    # Sound that waits, since the model is behind, is heard at once: long blocks cost less.
-    joins: ClassVar[bool] = False
+class Session:
+    """A client's stream from admission to the end: its inbox, recogniser, metrics and errors."""
 
-    def __init__(self, hub: Hub, channel: Channel, query: QueryParams):
-        self.hub = hub
-        self.channel = channel
-        self.input: AudioInput | None = None
-        self.hotwords: tuple[str, ...] = ()
-        self.endpoint = EndpointConfig()
-        self.heard = 0.0  # seconds of sound
-        self._busy = 0.0  # seconds of computing
+    def __init__(self, hub: Hub, channel: Channel, protocol: LiveProtocol):
+        self.protocol = protocol
+        self.duration = 0.0  # seconds of audio taken in
+        self._hub, self._channel = hub, channel
+        self._settings = _Settings()
+        self._input: AudioInput | None = None
         self._stream: Stream | None = None
+        self._stream_start = 0.0  # seconds of the session
+        self._busy = 0.0  # seconds of computing
         self._inbox = _Inbox()
-        self._arrived = time.monotonic()  # the message that is being handled
-        self._said: list[str] = []
-        self._gone = False
+        self._arrived = time.monotonic()  # the message in work
+        self._texts: list[str] = []  # of the finals
+        self._gone = False  # the client has left
         self._reader: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
-    async def greet(self) -> None:
-        """Say something before the client does."""
-        return
-
-    @abstractmethod
-    async def handle(self, message: Any) -> bool:
-        """Answer a message. False: that was the last, the client wants the end."""
-
-    @abstractmethod
-    async def finish(self) -> None:
-        """Nothing more will be heard: send the last results."""
-
-    async def complain(self, refused: Refused) -> None:
-        """Tell the client, in its own language, why the stream ends before it wanted."""
-        return
-
     @property
-    def started(self) -> bool:
-        """Some sound has been heard: its format can't change any more."""
-        return self._stream is not None
+    def name(self) -> str:
+        """The protocol's."""
+        return self.protocol.name
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of computing for a second of sound."""
-        return self._busy / self.heard if self.heard else 0.0
+        """Seconds of computing per second of audio."""
+        return self._busy / self.duration if self.duration else 0.0
 
-    async def run(self) -> None:
-        """The whole conversation, after admission."""
+    async def run(self, loaded: Loaded) -> None:
+        """The whole stream, after admission (`Hub.admitted`)."""
         begin = time.monotonic()
         self._reader = asyncio.create_task(self._read(begin))
         try:
-            end = await self._converse()
-            if end is not None:
-                self.hub.reject(end, protocol=self.name)
+            error = await self._work(loaded)
+            if error is not None:
+                self._hub.reject(error, protocol=self.name)
                 with contextlib.suppress(Gone, Refused):
-                    await self.complain(end)
-            code, reason = (end.code, end.message) if end else (limits.NORMAL, "")
+                    for message in self.protocol.on_error(error):
+                        await self._send(message)
+            code, reason = (error.code, error.message) if error else (limits.NORMAL, "")
             if not self._gone:
-                await self.channel.close(code, reason)
+                await self._channel.close(code, reason)
             self._log(code, time.monotonic() - begin)
         finally:
             self._reader.cancel()
-            if self.input is not None:
-                self.input.close()
-            if self._stream is not None:
-                self._stream.close()
+            self._close_stream()
 
     def end(self, why: Refused) -> None:
-        """Read nothing more; hear what has arrived, send the last results, and close."""
+        """Read nothing more; recognise what has arrived, send the last results, and close."""
         if self._reader is not None:
             self._reader.cancel()
         task = asyncio.create_task(self._inbox.put_end(_End(why)))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    async def send(self, message: Any) -> None:
-        """To who has left, nothing is said; what they said is heard all the same."""
+    async def _work(self, loaded: Loaded) -> Refused | None:
+        """Until the end; returns why it came before the client wanted it."""
+        error: Refused | None
+        try:
+            finished = await self._perform_all(loaded, self.protocol.on_open())
+            error = None if finished else await self._take_messages(loaded)
+        except Exception as raised:
+            error = self._refusal(raised)
+        self._arrived = time.monotonic()
+        try:
+            await self._perform(loaded, Finish())
+        except Exception as raised:
+            error = error or self._refusal(raised)
+        return error
+
+    async def _take_messages(self, loaded: Loaded) -> Refused | None:
+        while True:
+            item = await self._inbox.get(self.protocol.joins_audio)
+            if isinstance(item, _End):
+                return item.why
+            self._arrived = item.arrived
+            if await self._perform_all(loaded, self.protocol.parse(item.content)):
+                return None
+
+    async def _perform_all(self, loaded: Loaded, actions: Iterable[Action]) -> bool:
+        """Perform actions one after the other; True: the client wants the end."""
+        for action in actions:
+            if isinstance(action, Finish):
+                return True
+            await self._perform(loaded, action)
+        return False
+
+    async def _perform(self, loaded: Loaded, action: Action) -> None:
+        """Do what an action asks for, and tell its outcome."""
+        events: list[StreamEvent] = []
+        match action:
+            case Reply(message):
+                await self._send(message)
+                return
+            case Audio(data):
+                events = await self._feed(loaded, data)
+            case Flush():
+                events = await self._end_utterance(loaded)
+            case Reset():
+                self._reset()
+            case Configure():
+                events = await self._configure(loaded, action)
+            case Finish():
+                events = await self._end_audio(loaded)
+        outcome = Outcome(action, tuple(events), self.duration, self.real_time_factor)
+        for message in self.protocol.render(outcome):
+            await self._send(message)
+
+    async def _send(self, message: Any) -> None:
+        """To who has left, nothing is sent; what they said is recognised all the same."""
         if self._gone:
             return
         try:
-            await self.channel.send(message)
+            await self._channel.send(message)
         except Gone:
             self._gone = True
 
-    async def hear(self, data: bytes) -> list[StreamEvent]:
-        """What is understood from the next bytes of sound."""
-        assert self.input is not None, "the protocol has not said how the sound is encoded"
-        return await self._listen(self.input.feed(data))
+    async def _configure(self, loaded: Loaded, changes: Configure) -> list[StreamEvent]:
+        """New settings, for a new stream; what was said until now ends with the old ones."""
+        events = await self._end_audio(loaded)
+        self._close_stream()
+        new = {f.name: getattr(changes, f.name) for f in fields(_Settings)}
+        known = {name: value for name, value in new.items() if value is not None}
+        self._settings = replace(self._settings, **known)
+        return events
 
-    async def flush(self) -> list[StreamEvent]:
-        """End the utterance here and now; more sound may follow."""
+    async def _feed(self, loaded: Loaded, data: bytes) -> list[StreamEvent]:
+        """What is understood from the next bytes of audio."""
+        if self._input is None:
+            limit = self._hub.settings.max_session_seconds
+            self._input = open_input(self._settings.format, limit)
+        return await self._recognize(loaded, self._input, self._input.feed(data))
+
+    async def _end_utterance(self, loaded: Loaded) -> list[StreamEvent]:
         if self._stream is None:
             return []
         async with _overload():
-            events, busy = await self.hub.batcher.flush(self._stream)
+            events, busy = await loaded.batcher.flush(self._stream)
         return self._account(events, busy)
 
-    async def rest(self) -> list[StreamEvent]:
-        """The end of the sound: whatever is still held back anywhere."""
-        if self.input is None:
+    async def _end_audio(self, loaded: Loaded) -> list[StreamEvent]:
+        """Whatever is still held back anywhere comes out."""
+        if self._input is None:
             return []
-        return await self._listen(self.input.finish()) + await self.flush()
+        events = await self._recognize(loaded, self._input, self._input.finish())
+        return events + await self._end_utterance(loaded)
 
-    def forget(self) -> None:
-        """What has been heard since the last final is dropped."""
+    def _reset(self) -> None:
         if self._stream is not None:
             self._stream.reset()
+            self._stream_start = self.duration
 
-    def begin_anew(self, input: AudioInput) -> None:
-        """What comes now is another recording, with times of its own."""
-        if self.input is not None:
-            self.input.close()
+    def _close_stream(self) -> None:
+        if self._input is not None:
+            self._input.close()
         if self._stream is not None:
             self._stream.close()
-        self.input, self._stream = input, None
+        self._input = self._stream = None
 
-    async def _listen(self, blocks: Iterator[Waveform]) -> list[StreamEvent]:
-        assert self.input is not None
+    async def _recognize(
+        self, loaded: Loaded, source: AudioInput, blocks: Iterator[Waveform]
+    ) -> list[StreamEvent]:
         events: list[StreamEvent] = []
-        async for block in _steps(blocks, blocking=isinstance(self.input, ContainerInput)):
+        limit = self._hub.settings.max_session_seconds
+        async for block in _steps(blocks, blocking=isinstance(source, ContainerInput)):
             if self._stream is None:
-                self._stream = self.hub.recognizer.stream(
-                    sample_rate=self.input.sample_rate,
-                    hotwords=self.hotwords,
-                    endpoint=self.endpoint,
+                self._stream = loaded.recognizer.stream(
+                    sample_rate=source.sample_rate,
+                    hotwords=self._settings.hotwords,
+                    endpoint=self._settings.endpoint,
                 )
+                self._stream_start = self.duration
             async with _overload():
-                new, busy = await self.hub.batcher.feed(self._stream, block)
-            seconds = len(block) / self.input.sample_rate
-            self.heard += seconds
-            self.hub.metrics.audio.labels(self.name).inc(seconds)
+                new, busy = await loaded.batcher.feed(self._stream, block)
+            seconds = len(block) / source.sample_rate
+            self.duration += seconds
+            if self.duration > limit:  # of several inputs, one after the other
+                raise limits.too_long(limit)
+            self._hub.metrics.audio.labels(self.name).inc(seconds)
             events += self._account(new, busy)
         return events
 
     def _account(self, events: list[StreamEvent], busy: float) -> list[StreamEvent]:
+        """Count results; give them the session's times."""
         self._busy += busy
         latency = time.monotonic() - self._arrived
         for event in events:
             if event.is_final and event.text:
-                self.hub.metrics.final.observe(latency)
-                self._said.append(event.text)
+                self._hub.metrics.final.observe(latency)
+                self._texts.append(event.text)
             elif not event.is_final:
-                self.hub.metrics.partial.observe(latency)
-        return events
+                self._hub.metrics.partial.observe(latency)
+        if not self._stream_start:
+            return events
+        return [_shifted(event, self._stream_start) for event in events]
 
     def _log(self, code: int, seconds: float) -> None:
-        text = " ".join(self._said)
+        text = " ".join(self._texts)
         details: dict[str, Any] = {
             "protocol": self.name,
             "code": code,
             "client_left": self._gone,
             "seconds": round(seconds, 3),
-            "heard": round(self.heard, 3),
+            "heard": round(self.duration, 3),
             "real_time_factor": round(self.real_time_factor, 4),
             "words": len(text.split()),
         }
-        if self.hub.settings.log_transcripts:
+        if self._hub.settings.log_transcripts:
             details["text"] = text
         logs.event("closed", **details)
-
-    async def _converse(self) -> Refused | None:
-        """Until the end; returns why it came before the client wanted it."""
-        why: Refused | None
-        try:
-            await self.greet()
-            while True:
-                item = await self._inbox.get(self.joins)
-                if isinstance(item, _End):
-                    why = item.why
-                    break
-                self._arrived = item.arrived
-                if not await self.handle(item.content):
-                    why = None
-                    break
-        except Exception as error:
-            why = self._refusal(error)
-        self._arrived = time.monotonic()
-        try:
-            await self.finish()
-        except Exception as error:
-            why = why or self._refusal(error)
-        return why
 
     def _refusal(self, error: Exception) -> Refused:
         if isinstance(error, Refused):
             return error
-        if isinstance(error, ASRError):  # the sound, or a hot word, is not what it should be
+        if isinstance(error, ASRError):  # the audio, or a hot word, is not what it should be
             return limits.bad_request(str(error))
-        self.hub.fault(self.name, error)
+        self._hub.fault(self.name, error)
         return Refused("fault", "the server failed; the stream ends here", limits.FAULT, 500)
 
     async def _read(self, begin: float) -> None:
-        settings = self.hub.settings
-        patience = min(settings.idle_seconds, self.idle_seconds)
+        settings = self._hub.settings
+        patience = min(settings.idle_seconds, self.protocol.idle_seconds)
         left = settings.max_session_seconds
         why: Refused | None = None
         while why is None:
             try:
                 async with asyncio.timeout(min(patience, left)):
-                    received = await self.channel.receive()
+                    received = await self._channel.receive()
             except TimeoutError:
                 why = limits.idle(patience)
                 if left < patience:
@@ -345,6 +379,16 @@ class Conversation(ABC):
             if left <= 0:
                 why = limits.too_long(settings.max_session_seconds)
         await self._inbox.put_end(_End(why))
+
+
+def _shifted(event: StreamEvent, seconds: float) -> StreamEvent:
+    """The same result that much later."""
+
+    def later(part: Any) -> Any:
+        return replace(part, start=part.start + seconds, end=part.end + seconds)
+
+    segment = later(event.segment)
+    return replace(event, segment=replace(segment, words=tuple(map(later, segment.words))))
 
 
 @contextlib.asynccontextmanager

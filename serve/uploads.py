@@ -16,7 +16,7 @@ from serve.settings import ServeSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Finished:
     """All of the recording has been read; it is `duration` seconds long."""
 
     duration: float
@@ -33,21 +33,21 @@ class Uploads:
         self._recognizer = recognizer
         self._limit = settings.max_decoded_seconds
         self.places = Places(settings.max_uploads)
-        self._most = settings.max_uploads
+        self._max = settings.max_uploads
         self._pool = ThreadPoolExecutor(settings.upload_threads, "upload")
 
     @property
     def busy(self) -> bool:
         """Some recording is in work or waits."""
-        return self.places.free < self._most
+        return self.places.free < self._max
 
-    async def segments(self, recording: BinaryIO) -> AsyncGenerator[Segment | Heard]:
+    async def segments(self, recording: BinaryIO) -> AsyncGenerator[Segment | Finished]:
         """What is said, segment by segment as it is understood, and then how long it was.
 
         Raises AudioError for what is no recording or too long. Leaving the loop stops the work.
         """
         loop = asyncio.get_running_loop()
-        results: asyncio.Queue[Segment | Heard | Exception] = asyncio.Queue()
+        results: asyncio.Queue[Segment | Finished | Exception] = asyncio.Queue()
         abandoned = threading.Event()
         work = loop.run_in_executor(
             self._pool,
@@ -62,7 +62,7 @@ class Uploads:
                 if isinstance(result, Exception):
                     raise result
                 yield result
-                if isinstance(result, Heard):
+                if isinstance(result, Finished):
                     return
         finally:
             abandoned.set()
@@ -76,7 +76,7 @@ class Uploads:
         self,
         recording: BinaryIO,
         abandoned: threading.Event,
-        tell: Callable[[Segment | Heard | Exception], object],
+        tell: Callable[[Segment | Finished | Exception], object],
     ) -> None:
         duration = 0.0
 
@@ -91,7 +91,7 @@ class Uploads:
                 recording, progress=reached, limit=self._limit
             ):
                 tell(segment)
-            tell(Heard(duration))
+            tell(Finished(duration))
         except _Abandoned:
             return
         except Exception as error:  # whatever it is, who waits is told

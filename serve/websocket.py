@@ -13,17 +13,18 @@ from serve import limits
 from serve.auth import answered_subprotocol, origin_allowed, presented_key
 from serve.hub import Hub
 from serve.limits import RETRY_AFTER, Refused
-from serve.session import Conversation, Gone
+from serve.protocols.base import LiveProtocol
+from serve.session import Gone, Session
 
-_MOST_REASON_BYTES = 120  # a close frame holds 123
+_MAX_REASON_BYTES = 120  # a close frame holds 123
 
 
 class WebSocketChannel:
     """Text and binary messages in, text or JSON out."""
 
-    def __init__(self, websocket: WebSocket, most_bytes: int, send_seconds: float):
+    def __init__(self, websocket: WebSocket, max_bytes: int, send_seconds: float):
         self._websocket = websocket
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._send_seconds = send_seconds
 
     async def receive(self) -> tuple[str | bytes, int] | None:
@@ -34,8 +35,8 @@ class WebSocketChannel:
         content = message.get("bytes")
         if content is None:
             content = message.get("text") or ""
-        if len(content) > self._most_bytes:
-            raise limits.too_big("the message", self._most_bytes)
+        if len(content) > self._max_bytes:
+            raise limits.too_big("the message", self._max_bytes)
         return content, len(content)
 
     async def send(self, message: str | dict[str, Any]) -> None:
@@ -51,7 +52,7 @@ class WebSocketChannel:
 
     async def close(self, code: int, reason: str) -> None:
         """See Channel."""
-        short = reason.encode()[:_MOST_REASON_BYTES].decode(errors="ignore")
+        short = reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore")
         try:
             async with asyncio.timeout(self._send_seconds):
                 await self._websocket.close(code, short)
@@ -59,15 +60,16 @@ class WebSocketChannel:
             return
 
 
-async def converse(websocket: WebSocket, hub: Hub, kind: type[Conversation]) -> None:
-    """Let a client in and talk to it.
+async def serve_live(websocket: WebSocket, hub: Hub, kind: type[LiveProtocol]) -> None:
+    """Admit a client and run its session.
 
     What forbids the stream is answered by HTTP (403, 400, 503) before it opens, a wrong key by
     close code 1008 after, since browsers show pages nothing of the former.
     """
     settings = hub.settings
-    most = max(settings.max_message_bytes, kind.most_message_bytes)
-    channel = WebSocketChannel(websocket, most, settings.send_seconds)
+    channel = WebSocketChannel(
+        websocket, max(settings.max_message_bytes, kind.max_message_bytes), settings.send_seconds
+    )
     subprotocol = answered_subprotocol(websocket.scope["subprotocols"])
     try:
         if not origin_allowed(websocket.headers, settings.cors_origin):
@@ -78,10 +80,12 @@ async def converse(websocket: WebSocket, hub: Hub, kind: type[Conversation]) -> 
             await websocket.accept(subprotocol)
             await channel.close(refused.code, refused.message)
             return
-        conversation = kind(hub, channel, websocket.query_params)
-        with hub.admitted(conversation):
-            await websocket.accept(subprotocol)
-            await conversation.run()
+        protocol = kind(hub.info, websocket.query_params)
+        session = Session(hub, channel, protocol)
+        with hub.admitted(session) as loaded:
+            headers = [(k.lower().encode(), v.encode()) for k, v in protocol.headers.items()]
+            await websocket.accept(subprotocol, headers)
+            await session.run(loaded)
     except Refused as refused:
         hub.reject(refused, protocol=kind.name)
         await websocket.send_denial_response(problem(refused))

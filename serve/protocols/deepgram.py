@@ -3,8 +3,8 @@
     C binary; {"type": "KeepAlive"}, {"type": "Finalize"}, {"type": "CloseStream"}
     S Results, SpeechStarted, UtteranceEnd, Metadata, Error
 
-Without `encoding`, the sound is in a container, as with Deepgram. Options that change the looks of
-a text (`punctuate`, `smart_format`, …) are none of this recogniser's: it writes plain words.
+Without `encoding`, the audio is in a container, as with Deepgram. Options that change the looks of
+a text (`punctuate`, `smart_format`, …) change nothing here.
 """
 
 from __future__ import annotations
@@ -12,18 +12,28 @@ from __future__ import annotations
 import datetime
 import hashlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from starlette.datastructures import QueryParams
 
 from asr.stream import EndpointConfig
-from asr.types import StreamEvent
-from serve.audio_in import MOST_CHANNELS, open_input
-from serve.hub import Hub
+from asr.types import Segment, StreamEvent
+from serve.audio_in import MAX_CHANNELS, AudioFormat
 from serve.limits import Refused, bad_request
-from serve.protocols._values import (
+from serve.protocols.base import (
+    Action,
+    Audio,
+    Configure,
+    Finish,
+    Flush,
+    LiveProtocol,
+    Message,
+    ModelInfo,
+    Outcome,
+)
+from serve.protocols.values import (
     check_language,
     confidence,
     flag,
@@ -31,8 +41,8 @@ from serve.protocols._values import (
     number,
     parse_object,
     silence,
+    timed_words,
 )
-from serve.session import Channel, Conversation
 
 NEVER = float("inf")
 # Their names of encodings; the last three come in a container.
@@ -47,148 +57,146 @@ _ENCODINGS = {
 }
 
 
-class DeepgramConversation(Conversation):
-    """One client."""
+class DeepgramProtocol(LiveProtocol):
+    """See the module."""
 
     name: ClassVar[str] = "deepgram"
-    joins: ClassVar[bool] = True
+    joins_audio: ClassVar[bool] = True
     idle_seconds: ClassVar[float] = 10.0
 
-    def __init__(self, hub: Hub, channel: Channel, query: QueryParams):
-        super().__init__(hub, channel, query)
-        encoding = query.get("encoding")
-        if encoding is not None and encoding not in _ENCODINGS:
-            raise bad_request(f"encoding {encoding!r:.20}: one of {', '.join(_ENCODINGS)}")
-        kind = "container" if encoding is None else _ENCODINGS[encoding]
-        if kind != "container" and "sample_rate" not in query:
-            raise bad_request("raw sound needs its sample_rate")
+    def __init__(self, model: ModelInfo, query: QueryParams):
+        super().__init__(model, query)
+        format = _format(query)
         if flag(query.get("multichannel")):
             raise bad_request("channels are mixed here: leave multichannel out")
         if query.get("language") != "multi":
-            check_language(query.get("language"), hub.language)
-        self._channels = round(number(query.get("channels", 1), "channels", 1, MOST_CHANNELS))
-        self.input = open_input(
-            kind,
-            round(number(query.get("sample_rate", 16_000), "sample_rate", 1, 1e6)),
-            self._channels,
-            hub.settings.max_session_seconds,
-        )
+            check_language(query.get("language"), model.language)
         # `keywords` are WORD or WORD:INTENSIFIER
         words = [word.partition(":")[0] for word in query.getlist("keywords")]
-        self.hotwords = hotwords(query.getlist("keyterm") + words)
-        self.endpoint = _endpoint(query.get("endpointing"))
+        self._settings = Configure(
+            format=format,
+            hotwords=hotwords(query.getlist("keyterm") + words),
+            endpoint=_endpoint(query.get("endpointing")),
+        )
+        self._channels = format.channels
         self._interim = flag(query.get("interim_results"))
         self._vad_events = flag(query.get("vad_events"))
         self._utterance_end = "utterance_end_ms" in query
         self._request_id = str(uuid.uuid4())
         self._digest = hashlib.sha256()
         self._speaking = False
-        self._told = 0.0  # seconds for which there are finals
+        self._finalized = 0.0  # seconds for which there are finals
 
-    async def handle(self, message: Any) -> bool:
-        """See Conversation."""
+    def on_open(self) -> Iterable[Action]:
+        """See LiveProtocol."""
+        return [self._settings]
+
+    def parse(self, message: Message) -> Iterable[Action]:
+        """See LiveProtocol."""
         if isinstance(message, bytes):
             if not message:  # their clients' old way to say CloseStream
-                return False
+                return [Finish()]
             self._digest.update(message)
-            await self._tell(await self.hear(message))
-            return True
+            return [Audio(message)]
         match parse_object(message).get("type"):
             case "KeepAlive":
-                pass
+                return []
             case "Finalize":
-                events = await self.flush()
-                await self._tell(events, from_finalize=True)
-                if not any(event.is_final for event in events):
-                    await self.send(self._results(None, from_finalize=True))
+                return [Flush()]
             case "CloseStream":
-                return False
+                return [Finish()]
             case other:
                 raise bad_request(f"unknown type {other!r:.50}")
-        return True
 
-    async def finish(self) -> None:
-        """See Conversation."""
-        await self._tell(await self.rest())
-        await self.send(
-            {
-                "type": "Metadata",
-                "transaction_key": "deprecated",
-                "request_id": self._request_id,
-                "sha256": self._digest.hexdigest(),
-                "created": datetime.datetime.now(datetime.UTC).isoformat(),
-                "duration": round(self.heard, 4),
-                "channels": self._channels,
-            }
-        )
+    def render(self, outcome: Outcome) -> Iterator[Message]:
+        """See LiveProtocol."""
+        finalize = isinstance(outcome.action, Flush)
+        for event in outcome.events:
+            if event.text:
+                yield from self._render_event(event, finalize)
+        if finalize and not any(event.is_final for event in outcome.events):
+            yield self._nothing(outcome.duration)
+        if isinstance(outcome.action, Finish):
+            yield self._metadata(outcome.duration)
 
-    async def complain(self, refused: Refused) -> None:
-        """See Conversation."""
-        await self.send(
+    def on_error(self, refused: Refused) -> Iterable[Message]:
+        """See LiveProtocol."""
+        return [
             {
                 "type": "Error",
                 "variant": refused.reason,
                 "description": refused.message,
                 "message": refused.message,
             }
-        )
+        ]
 
-    async def _tell(self, events: Iterable[StreamEvent], from_finalize: bool = False) -> None:
-        for event in events:
-            if not event.text:
-                continue
-            if not self._speaking and self._vad_events:
-                await self.send(
-                    {"type": "SpeechStarted", "channel": [0], "timestamp": round(event.start, 3)}
-                )
-            self._speaking = not event.is_final
-            if event.is_final or self._interim:
-                await self.send(self._results(event, from_finalize))
-            if event.is_final and self._utterance_end:
-                last = event.words[-1].end if event.words else event.end
-                await self.send(
-                    {"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": round(last, 3)}
-                )
+    def _render_event(self, event: StreamEvent, finalize: bool) -> Iterator[Message]:
+        if not self._speaking and self._vad_events:
+            yield {"type": "SpeechStarted", "channel": [0], "timestamp": round(event.start, 3)}
+        self._speaking = not event.is_final
+        if event.is_final or self._interim:
+            yield self._results(event, finalize)
+        if event.is_final and self._utterance_end:
+            last = event.words[-1].end if event.words else event.end
+            yield {"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": round(last, 3)}
 
-    def _results(self, event: StreamEvent | None, from_finalize: bool) -> dict[str, Any]:
-        """What one event says; None: nothing was said since the last final."""
-        start = min(self._told, event.start) if event else self._told
-        end = event.end if event else self.heard
-        is_final = event is None or event.is_final
-        if is_final:
-            self._told = end
-        words = event.words if event else ()
+    def _results(self, event: StreamEvent, finalize: bool) -> dict[str, Any]:
+        start = min(self._finalized, event.start)
+        if event.is_final:
+            self._finalized = event.end
         return {
             "type": "Results",
             "channel_index": [0, 1],
-            "duration": round(end - start, 3),
+            "duration": round(event.end - start, 3),
             "start": round(start, 3),
-            "is_final": is_final,
-            "speech_final": event is not None and event.is_final and event.rule > 0,
-            "from_finalize": from_finalize,
+            "is_final": event.is_final,
+            "speech_final": event.is_final and event.rule > 0,
+            "from_finalize": finalize,
             "channel": {
                 "alternatives": [
                     {
-                        "transcript": event.text if event else "",
-                        "confidence": round(confidence(words), 4),
-                        "words": [
-                            {
-                                "word": word.word,
-                                "start": round(word.start, 3),
-                                "end": round(word.end, 3),
-                                "confidence": round(word.confidence, 4),
-                            }
-                            for word in words
-                        ],
+                        "transcript": event.text,
+                        "confidence": round(confidence(event.words), 4),
+                        "words": timed_words(event.words),
                     }
                 ]
             },
             "metadata": {
                 "request_id": self._request_id,
-                "model_info": {"name": self.hub.model, "version": "1", "arch": "blstm-ctc"},
-                "model_uuid": self.hub.model,
+                "model_info": {"name": self.model.name, "version": "1", "arch": "blstm-ctc"},
+                "model_uuid": self.model.name,
             },
         }
+
+    def _nothing(self, end: float) -> dict[str, Any]:
+        """The result of a Finalize when nothing was said since the last final."""
+        silence = StreamEvent("final", Segment(self._finalized, end, ""), "")
+        return self._results(silence, finalize=True)
+
+    def _metadata(self, duration: float) -> dict[str, Any]:
+        return {
+            "type": "Metadata",
+            "transaction_key": "deprecated",
+            "request_id": self._request_id,
+            "sha256": self._digest.hexdigest(),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(),
+            "duration": round(duration, 4),
+            "channels": self._channels,
+        }
+
+
+def _format(query: QueryParams) -> AudioFormat:
+    encoding = query.get("encoding")
+    if encoding is not None and encoding not in _ENCODINGS:
+        raise bad_request(f"encoding {encoding!r:.20}: one of {', '.join(_ENCODINGS)}")
+    kind = "container" if encoding is None else _ENCODINGS[encoding]
+    if kind != "container" and "sample_rate" not in query:
+        raise bad_request("raw audio needs its sample_rate")
+    return AudioFormat(
+        kind,
+        round(number(query.get("sample_rate", 16_000), "sample_rate", 1, 1e6)),
+        round(number(query.get("channels", 1), "channels", 1, MAX_CHANNELS)),
+    )
 
 
 def _endpoint(value: str | None) -> EndpointConfig:

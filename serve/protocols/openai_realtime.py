@@ -1,8 +1,8 @@
 """OpenAI's Realtime protocol, transcription only: WS /v1/realtime?intent=transcription.
 
-Utterances are parted by the server (`turn_detection`) or by the client (`null`, and
-`input_audio_buffer.commit`). A client's mistake is answered by an `error` event; the stream goes
-on.
+Utterances end where the server finds a pause (`turn_detection`) or where the client says so
+(`null`, and `input_audio_buffer.commit`). A client's mistake is answered by an `error` event; the
+stream goes on.
 """
 
 from __future__ import annotations
@@ -11,21 +11,32 @@ import base64
 import binascii
 import copy
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from starlette.datastructures import QueryParams
 
 from asr.stream import EndpointConfig
 from asr.types import StreamEvent
-from serve.audio_in import open_input
-from serve.hub import Hub
-from serve.limits import FAULT, Refused, bad_request
-from serve.protocols._values import check_language, logprobs, number, parse_object, silence
-from serve.session import Channel, Conversation
+from serve.audio_in import AudioFormat
+from serve.limits import Refused, bad_request
+from serve.protocols.base import (
+    Action,
+    Audio,
+    Configure,
+    Finish,
+    Flush,
+    LiveProtocol,
+    Message,
+    ModelInfo,
+    Outcome,
+    Reply,
+    Reset,
+)
+from serve.protocols.values import check_language, joined, logprobs, number, parse_object, silence
 
 DEFAULT_RATE = 24_000  # Hz
-MOST_APPENDED = 15 << 20  # bytes of base64
+MAX_APPENDED_BYTES = 15 << 20  # of base64
 _ENCODINGS = {"audio/pcm": "s16le", "audio/pcmu": "mulaw", "audio/pcma": "alaw"}
 _LOGPROBS = "item.input_audio_transcription.logprobs"
 _TRANSCRIPTION = "conversation.item.input_audio_transcription"
@@ -37,14 +48,14 @@ _VAD = {
 }
 
 
-class RealtimeConversation(Conversation):
-    """One client."""
+class RealtimeProtocol(LiveProtocol):
+    """See the module."""
 
     name: ClassVar[str] = "openai_realtime"
-    most_message_bytes: ClassVar[int] = MOST_APPENDED + (64 << 10)
+    max_message_bytes: ClassVar[int] = MAX_APPENDED_BYTES + (64 << 10)
 
-    def __init__(self, hub: Hub, channel: Channel, query: QueryParams):
-        super().__init__(hub, channel, query)
+    def __init__(self, model: ModelInfo, query: QueryParams):
+        super().__init__(model, query)
         if query.get("intent", "transcription") != "transcription":
             raise bad_request("only intent=transcription is spoken here")
         self._session: dict[str, Any] = {
@@ -55,95 +66,92 @@ class RealtimeConversation(Conversation):
             "audio": {
                 "input": {
                     "format": {"type": "audio/pcm", "rate": DEFAULT_RATE},
-                    "transcription": {"model": query.get("model", hub.model)},
+                    "transcription": {"model": query.get("model", model.name)},
                     "noise_reduction": None,
                     "turn_detection": dict(_VAD),
                 }
             },
         }
+        self._settings = self._configuration()
         self._item = _name("item")
         self._previous: str | None = None
-        self._emitted = ""  # of the transcript of this item
-        self._events: list[StreamEvent] = []  # its finals, where the client parts utterances
+        self._sent = ""  # of the transcript of this item, as deltas
+        self._finals: list[StreamEvent] = []  # of this item
         self._speaking = False
-        self._committed = 0.0  # seconds heard when the last item ended
-        self._offset = 0.0  # seconds heard when the stream began anew
-        self.endpoint = _endpoint(_VAD)
+        self._committed = 0.0  # seconds of audio when the last item ended
+        self._duration = 0.0  # seconds of audio so far
 
-    async def greet(self) -> None:
-        """See Conversation."""
-        await self._say("session.created", session=self._session)
+    def on_open(self) -> Iterable[Action]:
+        """See LiveProtocol."""
+        return [self._settings, self._reply("session.created", session=self._session)]
 
-    async def handle(self, message: Any) -> bool:
-        """See Conversation."""
+    def parse(self, message: Message) -> Iterable[Action]:
+        """See LiveProtocol; mistakes are answered."""
         request: dict[str, Any] = {}
         try:
             request = parse_object(message)
-            await self._handle(request)
+            return list(self._parse(request))
         except Refused as refused:
             if refused.reason != "bad_request":
                 raise
-            await self._error("invalid_request_error", refused, request.get("event_id"))
-        return True
+            return [Reply(self._error("invalid_request_error", refused, request.get("event_id")))]
 
-    async def finish(self) -> None:
-        """See Conversation."""
-        await self._tell(await self.rest())
-        if self._events:
-            await self._complete()
+    def render(self, outcome: Outcome) -> Iterator[Message]:
+        """See LiveProtocol."""
+        self._duration = outcome.duration
+        item = self._item
+        for event in outcome.events:
+            if event.text:
+                yield from self._render_event(event)
+        match outcome.action:
+            case Flush() if self._item == item:  # it has not ended by itself
+                yield from self._complete()
+            case Reset():
+                self._committed = outcome.duration
+                self._sent, self._finals, self._speaking = "", [], False
+                yield self._event("input_audio_buffer.cleared")
+            case Configure() | Finish() if self._finals:
+                yield from self._complete()
 
-    async def complain(self, refused: Refused) -> None:
-        """See Conversation."""
-        kind = "server_error" if refused.code == FAULT else "invalid_request_error"
-        await self._error(kind, refused, None)
+    def on_error(self, refused: Refused) -> Iterable[Message]:
+        """See LiveProtocol."""
+        kind = "server_error" if refused.status >= 500 else "invalid_request_error"
+        return [self._error(kind, refused, None)]
 
     @property
-    def _parts(self) -> bool:
-        """The server tells where utterances end."""
+    def _detects_turns(self) -> bool:
+        """The server finds where utterances end."""
         return self._session["audio"]["input"]["turn_detection"] is not None
 
-    async def _handle(self, request: dict[str, Any]) -> None:
+    def _parse(self, request: dict[str, Any]) -> Iterator[Action]:
         match request.get("type"):
             case "session.update":
                 self._update(request.get("session"))
-                await self._say("session.updated", session=self._session)
+                settings = self._configuration()
+                if settings != self._settings:
+                    self._settings = settings
+                    yield settings
+                yield self._reply("session.updated", session=self._session)
             case "input_audio_buffer.append":
-                await self._append(request.get("audio"))
+                yield Audio(_decoded(request.get("audio")))
             case "input_audio_buffer.commit":
-                await self._commit()
+                if self._duration <= self._committed:
+                    raise bad_request("the buffer is empty: append audio before the commit")
+                yield Flush()
             case "input_audio_buffer.clear":
-                self._clear()
-                await self._say("input_audio_buffer.cleared")
+                yield Reset()
             case other:
                 raise bad_request(f"unknown or unsupported event type {other!r:.60}")
 
-    async def _append(self, audio: object) -> None:
-        if not isinstance(audio, str):
-            raise bad_request("audio is missing")
-        try:
-            data = base64.b64decode(audio, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise bad_request(f"audio is not base64: {error}") from None
-        if self.input is None:
-            encoding, rate = _format(self._session["audio"]["input"]["format"])
-            self.input = open_input(encoding, rate, 1, self.hub.settings.max_session_seconds)
-        await self._tell(await self.hear(data))
-
-    async def _commit(self) -> None:
-        if self.heard <= self._committed:
-            raise bad_request("the buffer is empty: append sound before the commit")
-        before = self._item
-        await self._tell(await self.flush())
-        if self._item == before:  # the flush has not ended it by itself
-            await self._complete()
-
-    def _clear(self) -> None:
-        self.forget()
-        self._offset = self._committed = self.heard
-        self._emitted, self._events, self._speaking = "", [], False
+    def _configuration(self) -> Configure:
+        """The session's settings, checked."""
+        settings = self._session["audio"]["input"]
+        return Configure(
+            format=_format(settings["format"]), endpoint=_endpoint(settings["turn_detection"])
+        )
 
     def _update(self, changes: object) -> None:
-        """Take over the settings of a session that are known here; the others are checked."""
+        """Take over settings. Raises Refused, and changes none, if one of them cannot be met."""
         if not isinstance(changes, dict):
             raise bad_request("session is missing")
         if changes.get("type", "transcription") != "transcription":
@@ -154,74 +162,66 @@ class RealtimeConversation(Conversation):
             new = {key: merged["audio"]["input"][key] for key in self._session["audio"]["input"]}
         except (KeyError, TypeError):
             raise bad_request("session.audio.input is not an object") from None
-        old = self._session["audio"]["input"]
-        encoding, rate = _format(new["format"])
-        if self.input is not None and (encoding, rate) != _format(old["format"]):
-            raise bad_request("the format cannot change once sound has come")
+        _format(new["format"])
+        _endpoint(new["turn_detection"])
         if not isinstance(new["transcription"], dict):
             raise bad_request("transcription is not an object")
-        check_language(new["transcription"].get("language"), self.hub.language)
-        endpoint = _endpoint(new["turn_detection"])
-        if self.started and endpoint != self.endpoint:
-            raise bad_request("turn_detection cannot change once sound has come")
-        self.endpoint = endpoint
+        check_language(new["transcription"].get("language"), self.model.language)
         self._session = merged
 
-    async def _tell(self, events: Iterable[StreamEvent]) -> None:
-        for event in events:
-            if not event.text:
-                continue
-            if self._parts and not self._speaking:
-                self._speaking = True
-                await self._say(
-                    "input_audio_buffer.speech_started",
-                    audio_start_ms=self._milliseconds(event.start),
-                    item_id=self._item,
-                )
-            if not event.is_final:
-                await self._delta(" ".join([*(e.text for e in self._events), event.stable]))
-                continue
-            self._events.append(event)
-            if self._parts:
-                await self._say(
-                    "input_audio_buffer.speech_stopped",
-                    audio_end_ms=self._milliseconds(event.end),
-                    item_id=self._item,
-                )
-                await self._complete()
+    def _render_event(self, event: StreamEvent) -> Iterator[Message]:
+        if self._detects_turns and not self._speaking:
+            self._speaking = True
+            yield self._event(
+                "input_audio_buffer.speech_started",
+                audio_start_ms=round(event.start * 1000),
+                item_id=self._item,
+            )
+        if not event.is_final:
+            said = [*(final.text for final in self._finals), event.stable]
+            yield from self._delta(" ".join(said))
+            return
+        self._finals.append(event)
+        if self._detects_turns:
+            yield self._event(
+                "input_audio_buffer.speech_stopped",
+                audio_end_ms=round(event.end * 1000),
+                item_id=self._item,
+            )
+            yield from self._complete()
 
-    async def _complete(self) -> None:
-        """The item ends: what was said in it."""
-        transcript = " ".join(event.text for event in self._events)
-        await self._say(
+    def _complete(self) -> Iterator[Message]:
+        """The item ends: its transcript."""
+        transcript = joined(self._finals)
+        yield self._event(
             "input_audio_buffer.committed", item_id=self._item, previous_item_id=self._previous
         )
-        await self._delta(transcript)
-        words = [word for event in self._events for word in event.words]
+        yield from self._delta(transcript)
+        words = [word for event in self._finals for word in event.words]
         wanted = _LOGPROBS in (self._session["include"] or ())
-        await self._say(
+        yield self._event(
             f"{_TRANSCRIPTION}.completed",
             item_id=self._item,
             content_index=0,
             transcript=transcript,
-            usage={"type": "duration", "seconds": round(self.heard - self._committed, 3)},
+            usage={"type": "duration", "seconds": round(self._duration - self._committed, 3)},
             **({"logprobs": logprobs(words)} if wanted else {}),
         )
-        self._committed = self.heard
+        self._committed = self._duration
         self._previous, self._item = self._item, _name("item")
-        self._emitted, self._events, self._speaking = "", [], False
+        self._sent, self._finals, self._speaking = "", [], False
 
-    async def _delta(self, text: str) -> None:
-        """What `text` has more than the deltas so far."""
-        if text.startswith(self._emitted) and text != self._emitted:
-            delta = text[len(self._emitted) :]
-            self._emitted = text
-            await self._say(
+    def _delta(self, text: str) -> Iterator[Message]:
+        """What `text` has beyond the deltas so far."""
+        if text.startswith(self._sent) and text != self._sent:
+            delta = text[len(self._sent) :]
+            self._sent = text
+            yield self._event(
                 f"{_TRANSCRIPTION}.delta", item_id=self._item, content_index=0, delta=delta
             )
 
-    async def _error(self, kind: str, refused: Refused, event_id: object) -> None:
-        await self._say(
+    def _error(self, kind: str, refused: Refused, event_id: object) -> dict[str, Any]:
+        return self._event(
             "error",
             error={
                 "type": kind,
@@ -232,11 +232,11 @@ class RealtimeConversation(Conversation):
             },
         )
 
-    async def _say(self, kind: str, **content: Any) -> None:
-        await self.send({"type": kind, "event_id": _name("event"), **content})
+    def _reply(self, kind: str, **content: Any) -> Reply:
+        return Reply(self._event(kind, **copy.deepcopy(content)))
 
-    def _milliseconds(self, seconds: float) -> int:
-        return round((self._offset + seconds) * 1000)
+    def _event(self, kind: str, **content: Any) -> dict[str, Any]:
+        return {"type": kind, "event_id": _name("event"), **content}
 
 
 def _name(kind: str) -> str:
@@ -252,15 +252,24 @@ def _merge(old: dict[str, Any], new: dict[str, Any]) -> None:
             old[key] = value
 
 
-def _format(value: object) -> tuple[str, int]:
-    """Encoding and rate of {"type": "audio/pcm", "rate": 24000}, or of the type alone."""
+def _decoded(audio: object) -> bytes:
+    if not isinstance(audio, str):
+        raise bad_request("audio is missing")
+    try:
+        return base64.b64decode(audio, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise bad_request(f"audio is not base64: {error}") from None
+
+
+def _format(value: object) -> AudioFormat:
+    """From {"type": "audio/pcm", "rate": 24000}, or from the type alone."""
     kind = value.get("type") if isinstance(value, dict) else value
-    if kind not in _ENCODINGS:
+    if not isinstance(kind, str) or kind not in _ENCODINGS:
         raise bad_request(f"format {kind!r:.30}: one of {', '.join(_ENCODINGS)}")
     if kind != "audio/pcm":
-        return _ENCODINGS[kind], 8000
+        return AudioFormat(_ENCODINGS[kind], 8000)
     rate = value.get("rate", DEFAULT_RATE) if isinstance(value, dict) else DEFAULT_RATE
-    return "s16le", round(number(rate, "rate", 1000, 768_000))
+    return AudioFormat("s16le", round(number(rate, "rate", 1000, 768_000)))
 
 
 def _endpoint(turn_detection: object) -> EndpointConfig:

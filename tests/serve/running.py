@@ -65,7 +65,7 @@ class Running:
 
     def is_empty(self) -> bool:
         """No stream is held any more."""
-        return not self.hub._conversations and self.hub.places.free == (
+        return not self.hub._sessions and self.hub.places.free == (
             self.hub.settings.max_connections
         )
 

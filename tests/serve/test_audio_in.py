@@ -12,7 +12,7 @@ from sounds import RATE, encode, pieces, s16
 
 from asr.audio import read
 from asr.errors import AudioError
-from serve.audio_in import BLOCK_SECONDS, AudioInput, open_input
+from serve.audio_in import BLOCK_SECONDS, AudioFormat, AudioInput, open_input
 from serve.limits import Refused
 
 SINE = (0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE)).astype(np.float32)
@@ -39,7 +39,7 @@ def test_containers_that_arrive_in_pieces_are_the_recordings(name):
     import io
 
     data = CONTAINERS[name](SINE)
-    source = open_input("container", 0, 0, limit=10)
+    source = open_input(AudioFormat("container"), limit=10)
     live = heard(source, list(pieces(data, 700)))
     whole = read(io.BytesIO(data))
     assert abs(len(live) - len(whole)) < 0.05 * RATE
@@ -52,7 +52,7 @@ def test_containers_that_arrive_in_pieces_are_the_recordings(name):
 def test_opus_comes_without_delay():
     """Each piece gives its sound at once: what a browser sends is heard while it speaks."""
     data = encode(SINE, "webm", "libopus", 48_000, live="1")
-    source = open_input("container", 0, 0, limit=10)
+    source = open_input(AudioFormat("container"), limit=10)
     n_heard, lags = 0, []
     for number, part in enumerate(pieces(data, len(data) // 20), start=1):
         n_heard += sum(map(len, source.feed(part)))
@@ -66,8 +66,10 @@ def test_opus_comes_without_delay():
 def test_raw_samples_do_not_depend_on_the_cuts(cuts, channels):
     data = s16(SINE[:3000])
     parts = [data[a:b] for a, b in zip([0, *sorted(cuts)], [*sorted(cuts), None], strict=True)]
-    whole = heard(open_input("s16le", RATE, channels, 10), [data])
-    np.testing.assert_array_equal(heard(open_input("s16le", RATE, channels, 10), parts), whole)
+    whole = heard(open_input(AudioFormat("s16le", RATE, channels), 10), [data])
+    np.testing.assert_array_equal(
+        heard(open_input(AudioFormat("s16le", RATE, channels), 10), parts), whole
+    )
     expected = np.frombuffer(data, "<i2")[: len(data) // 2 // channels * channels]
     np.testing.assert_allclose(
         whole, expected.reshape(-1, channels).mean(axis=1) / 32768, atol=1e-6
@@ -77,13 +79,13 @@ def test_raw_samples_do_not_depend_on_the_cuts(cuts, channels):
 @pytest.mark.parametrize(("encoding", "codec"), [("mulaw", "pcm_mulaw"), ("alaw", "pcm_alaw")])
 def test_telephone_codecs_are_ffmpegs(encoding, codec):
     data = encode(SINE, codec.removeprefix("pcm_"), codec, 8_000)  # a file without a header
-    samples = heard(open_input(encoding, 8_000, 1, 10), [data])
+    samples = heard(open_input(AudioFormat(encoding, 8_000), 10), [data])
     low = s16(SINE, 8_000)
     np.testing.assert_allclose(samples, np.frombuffer(low, "<i2") / 32768, atol=0.02)
 
 
 def test_floats_are_checked():
-    source = open_input("f32le", RATE, 1, 10)
+    source = open_input(AudioFormat("f32le", RATE), 10)
     np.testing.assert_array_equal(heard(source, [SINE.tobytes()]), SINE)
     with pytest.raises(AudioError, match="not finite"):
         heard(source, [np.array([0, np.nan], "<f4").tobytes()])
@@ -95,14 +97,14 @@ def test_floats_are_checked():
 )
 def test_what_cannot_be_is_refused(encoding, rate, channels):
     with pytest.raises(Refused):
-        open_input(encoding, rate, channels, 10)
+        AudioFormat(encoding, rate, channels)
 
 
 def test_decoded_seconds_are_bounded_while_decoding():
     """An hour of silence is 20 kB of Opus: it must not become an hour of samples first."""
     bomb = encode(np.zeros(120 * RATE, np.float32), "ogg", "libopus", 48_000, b="6000")
     assert len(bomb) < 100_000
-    source = open_input("container", 0, 0, limit=3)
+    source = open_input(AudioFormat("container"), limit=3)
     n_heard = 0
     with pytest.raises(Refused, match="longer than 3 s"):  # noqa: PT012
         for block in source.feed(bomb):
@@ -112,14 +114,14 @@ def test_decoded_seconds_are_bounded_while_decoding():
 
 def test_raw_seconds_are_bounded():
     with pytest.raises(Refused, match="longer than 1 s"):
-        heard(open_input("s16le", RATE, 1, limit=1), [bytes(4 * RATE)])
+        heard(open_input(AudioFormat("s16le", RATE), limit=1), [bytes(4 * RATE)])
 
 
 @pytest.mark.parametrize(
     "data", [b"garbage" * 5000, b"", b"#EXTM3U\nfile:///etc/passwd\n" * 500], ids=len
 )
 def test_garbage_is_told_and_leaves_no_thread(data):
-    source = open_input("container", 0, 0, limit=10)
+    source = open_input(AudioFormat("container"), limit=10)
     with pytest.raises(AudioError, match="cannot be read"):
         heard(source, [data])
     source.close()
@@ -127,7 +129,7 @@ def test_garbage_is_told_and_leaves_no_thread(data):
 
 
 def test_a_stream_that_is_left_leaves_no_thread():
-    source = open_input("container", 0, 0, limit=10)
+    source = open_input(AudioFormat("container"), limit=10)
     data = encode(SINE, "webm", "libopus", 48_000, live="1")
     blocks = source.feed(data[: len(data) // 2])
     next(blocks)

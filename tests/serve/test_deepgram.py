@@ -130,10 +130,10 @@ def test_queries_that_cannot_be_met_get_400(server, query):
 def test_silence_of_the_client_ends_the_stream(server, monkeypatch):
     from websockets.exceptions import ConnectionClosed
 
-    from serve.protocols.deepgram import DeepgramConversation
+    from serve.protocols.deepgram import DeepgramProtocol
 
-    assert DeepgramConversation.idle_seconds == 10
-    monkeypatch.setattr(DeepgramConversation, "idle_seconds", 0.3)
+    assert DeepgramProtocol.idle_seconds == 10
+    monkeypatch.setattr(DeepgramProtocol, "idle_seconds", 0.3)
     with server.connect("/v1/listen") as ws:
         kinds = [json.loads(ws.recv(timeout=20))["type"] for _ in range(2)]
         with pytest.raises(ConnectionClosed) as caught:

@@ -34,7 +34,7 @@ def one_broken(monkeypatch):
     """Let the next stream of a server be broken, those after it not."""
 
     def arrange(server, fail):
-        recognizer, made = server.hub.recognizer, []
+        recognizer, made = server.hub.loaded.recognizer, []
         healthy = recognizer.stream
 
         def stream(**options):
@@ -260,9 +260,9 @@ def test_who_sends_too_fast_is_slowed_down(start, pcm, monkeypatch):
         sender = threading.Thread(target=_flood, args=(ws, bytes(100_000)))
         sender.start()
         time.sleep(1.0)
-        [conversation] = server.hub._conversations
+        [session] = server.hub._sessions
         assert sender.is_alive()
-        assert conversation._inbox._bytes <= serve.session.INBOX_BYTES + 100_000
+        assert session._inbox._bytes <= serve.session.INBOX_BYTES + 100_000
         ws.socket.shutdown(socket.SHUT_RDWR)
         gate.set()
         sender.join(20)

@@ -85,8 +85,8 @@ def test_streamed(client, recording, transcript):
 
 
 def test_models(client, server):
-    assert [model.id for model in client.models.list()] == [server.hub.model]
-    assert client.models.retrieve(server.hub.model).owned_by
+    assert [model.id for model in client.models.list()] == [server.hub.info.name]
+    assert client.models.retrieve(server.hub.info.name).owned_by
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("whisper-1")
 
@@ -122,7 +122,7 @@ def test_no_recordings(client, server):
             client.audio.transcriptions.create(model="any", file=("talk.wav", data))
     with pytest.raises(openai.BadRequestError, match="no recording in its field"):
         client.post("/audio/transcriptions", body={}, cast_to=object)
-    assert server.hub.uploads.places.free == server.hub.settings.max_uploads
+    assert server.hub.loaded.uploads.places.free == server.hub.settings.max_uploads
 
 
 def test_too_large_and_too_long(start):
@@ -144,7 +144,7 @@ def test_too_large_and_too_long(start):
 def test_full(start, recording):
     server = start(max_uploads=1)
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0)
-    with server.hub.uploads.places.taken():
+    with server.hub.loaded.uploads.places.taken():
         with pytest.raises(openai.InternalServerError) as caught:
             ask(client, recording)
         assert caught.value.status_code == 503
@@ -167,12 +167,12 @@ def test_who_leaves_is_not_worked_for(start, monkeypatch):
             raise
         yield None
 
-    monkeypatch.setattr(server.hub.recognizer, "segments", endless)
+    monkeypatch.setattr(server.hub.loaded.recognizer, "segments", endless)
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0, timeout=0.5)
     with client, pytest.raises(openai.APITimeoutError):
         client.audio.transcriptions.create(model="any", file=("talk.wav", b"x"))
     server.wait(lambda: bool(stopped))
-    server.wait(lambda: server.hub.uploads.places.free == server.hub.settings.max_uploads)
+    server.wait(lambda: server.hub.loaded.uploads.places.free == server.hub.settings.max_uploads)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")

@@ -25,8 +25,8 @@ def test_health_and_readiness(server, monkeypatch):
     assert get(server, "/healthz")[0] == 200
     status, _, body = get(server, "/readyz")
     assert status == 200
-    assert json.loads(body)["model"] == server.hub.model
-    monkeypatch.setattr(server.hub, "_recognizer", None)
+    assert json.loads(body)["model"] == server.hub.info.name
+    monkeypatch.setattr(server.hub, "loaded", None)
     assert get(server, "/healthz")[0] == 200
     for path in ("/readyz", "/v1/audio/transcriptions"):
         answer = get(server, path) if path == "/readyz" else post(server, path)

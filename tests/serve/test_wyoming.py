@@ -48,7 +48,7 @@ def test_info_and_ping(server):
             return info, Pong.from_event(await asyncio.wait_for(client.read_event(), 1))
 
     info, pong = asyncio.run(ask())
-    assert info.asr[0].models[0].name == server.hub.model
+    assert info.asr[0].models[0].name == server.hub.info.name
     assert info.asr[0].models[0].languages == ["en"]
     assert pong.text == "hello"
 
@@ -95,7 +95,7 @@ def test_wyoming_bench(server, recording, tmp_path):
     address = f"127.0.0.1:{server.wyoming_port}"
     info = bench(server, "info", address)
     assert info.returncode == 0, info.stderr
-    assert server.hub.model in info.stdout
+    assert server.hub.info.name in info.stdout
     (tmp_path / "talk.wav").write_bytes(recording.read_bytes())
     (tmp_path / "talk.txt").write_text(TEXT)
     result = bench(server, "stt", address, "--corpus", str(tmp_path), "--rounds", "2")

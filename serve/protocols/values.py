@@ -1,4 +1,4 @@
-"""What clients send, checked; what several protocols say alike."""
+"""Values that clients send, checked, and parts of messages that several protocols share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from asr.types import StreamEvent, Word
 from asr.vad import VadConfig
 from serve.limits import bad_request
 
-MOST_HOTWORDS = 200
-LONGEST_HOTWORD = 100  # characters
-# A shorter silence than parts segments in files would part words otherwise than there.
-LEAST_SILENCE = VadConfig().min_silence
+MAX_HOTWORDS = 200
+MAX_HOTWORD_LENGTH = 100  # characters
+# A shorter silence than the one between segments of files would split words otherwise than there.
+MIN_SILENCE = VadConfig().min_silence
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
@@ -54,16 +54,16 @@ def hotwords(phrases: object) -> tuple[str, ...]:
     """Phrases to listen for, checked. Raises Refused."""
     if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
         raise bad_request("hot words are a list of phrases")
-    if len(phrases) > MOST_HOTWORDS or any(len(phrase) > LONGEST_HOTWORD for phrase in phrases):
+    if len(phrases) > MAX_HOTWORDS or any(len(phrase) > MAX_HOTWORD_LENGTH for phrase in phrases):
         raise bad_request(
-            f"at most {MOST_HOTWORDS} hot words of {LONGEST_HOTWORD} characters are possible"
+            f"at most {MAX_HOTWORDS} hot words of {MAX_HOTWORD_LENGTH} characters are possible"
         )
     return tuple(phrase for phrase in phrases if phrase.strip())
 
 
 def silence(milliseconds: object, name: str) -> float:
     """Seconds of silence that end an utterance, from a client's milliseconds. Raises Refused."""
-    return max(LEAST_SILENCE, number(milliseconds, name, 0, 60_000) / 1000)
+    return max(MIN_SILENCE, number(milliseconds, name, 0, 60_000) / 1000)
 
 
 def check_language(wanted: object, spoken: str) -> None:
@@ -75,11 +75,6 @@ def check_language(wanted: object, spoken: str) -> None:
         raise bad_request(f"the language {wanted!r:.20} is not spoken here: {spoken!r} is")
 
 
-def finals(events: Iterable[StreamEvent]) -> list[StreamEvent]:
-    """The finals in which something was said."""
-    return [event for event in events if event.is_final and event.text]
-
-
 def joined(events: Iterable[StreamEvent]) -> str:
     """The text of several finals."""
     return " ".join(event.text for event in events if event.text)
@@ -88,6 +83,19 @@ def joined(events: Iterable[StreamEvent]) -> str:
 def confidence(words: Sequence[Word]) -> float:
     """The mean of words' confidences; 0 if there are none."""
     return sum(word.confidence for word in words) / len(words) if words else 0.0
+
+
+def timed_words(words: Iterable[Word]) -> list[dict[str, Any]]:
+    """Words with times in seconds and confidences, rounded."""
+    return [
+        {
+            "word": word.word,
+            "start": round(word.start, 3),
+            "end": round(word.end, 3),
+            "confidence": round(word.confidence, 4),
+        }
+        for word in words
+    ]
 
 
 def logprobs(words: Iterable[Word]) -> list[dict[str, Any]]:

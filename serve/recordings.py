@@ -1,0 +1,164 @@
+"""Recordings over HTTP: a request is checked, read, transcribed and answered.
+
+What a request asks for, and what the answer looks like, is a `RecordingProtocol`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from starlette.datastructures import ImmutableMultiDict, UploadFile
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from asr.types import Segment, Transcript
+from serve import limits
+from serve.auth import presented_key
+from serve.hub import Hub
+from serve.limits import bad_request
+from serve.protocols.base import RecordingProtocol
+from serve.uploads import Finished
+
+MAX_FIELDS, MAX_FIELD_BYTES = 64, 64 << 10
+_FORM_OVERHEAD = 128 << 10  # bytes of a request that are not the recording
+
+
+def endpoint(kind: type[RecordingProtocol]) -> Callable[[Request], Awaitable[Response]]:
+    """The handler of requests in a protocol. Raises Refused, or AudioError for no recording."""
+
+    async def transcribe(request: Request) -> Response:
+        hub: Hub = request.app.state.hub
+        check_key(request)
+        uploads = hub.check_open().uploads
+        recording, fields = await _read(request, hub, kind.file_field)
+        protocol = kind(hub.info, request.query_params, fields)
+        with contextlib.ExitStack() as held:
+            held.enter_context(uploads.places.taken())
+            results = uploads.segments(recording)
+            if protocol.is_streamed:
+                first = await anext(results)  # what is wrong with it shows before the answer begins
+                hub.metrics.uploads.inc()
+                events = _server_sent(hub, protocol, first, results)
+                return _HeldResponse(events, held.pop_all())
+            transcript = await _collect(request, hub, results)
+        if transcript is None:
+            return Response(status_code=499)  # who asked has left
+        hub.metrics.uploads.inc()
+        hub.metrics.audio.labels(protocol.name).inc(transcript.duration)
+        return protocol.render(transcript)
+
+    return transcribe
+
+
+def check_key(request: Request) -> None:
+    """Raises Refused unless the request has a key that opens the server."""
+    if not request.app.state.hub.keys.accept(presented_key(request.headers)):
+        raise limits.unauthorized()
+
+
+class _HeldResponse(StreamingResponse):
+    """Server-sent events; what is `held` is let go of at the end, however it comes."""
+
+    def __init__(self, events: AsyncGenerator[str], held: contextlib.ExitStack):
+        super().__init__(events, media_type="text/event-stream")
+        self._events, self._held = events, held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._events.aclose()
+            self._held.close()
+
+
+async def _collect(
+    request: Request, hub: Hub, results: AsyncGenerator[Segment | Finished]
+) -> Transcript | None:
+    """The whole transcript; None, and no more work, if the client leaves before."""
+
+    async def collect() -> Transcript:
+        segments: list[Segment] = []
+        async with contextlib.aclosing(results):
+            async for result in results:
+                if isinstance(result, Finished):
+                    return Transcript(tuple(segments), result.duration, hub.info.name)
+                segments.append(result)
+        raise AssertionError("a recording ends with Finished")
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = asyncio.create_task(collect()), asyncio.create_task(left())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return tasks[0].result() if tasks[0].done() else None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _server_sent(
+    hub: Hub,
+    protocol: RecordingProtocol,
+    first: Segment | Finished,
+    rest: AsyncGenerator[Segment | Finished],
+) -> AsyncGenerator[str]:
+    segments: list[Segment] = []
+    async with contextlib.aclosing(rest):
+        result = first
+        while not isinstance(result, Finished):
+            yield protocol.render_segment(result, is_first=not segments)
+            segments.append(result)
+            result = await anext(rest)
+    hub.metrics.audio.labels(protocol.name).inc(result.duration)
+    yield protocol.render_end(Transcript(tuple(segments), result.duration, hub.info.name))
+
+
+async def _read(
+    request: Request, hub: Hub, file_field: str | None
+) -> tuple[io.BytesIO, ImmutableMultiDict[str, str]]:
+    """The recording and the fields of the form. Raises Refused for what is too big."""
+    limit = hub.settings.max_upload_bytes
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit + _FORM_OVERHEAD:
+        raise limits.too_big("the recording", limit)
+    bounded = Request(request.scope, _bounded(request, limit, hub.settings.idle_seconds))
+    if file_field is None:
+        return io.BytesIO(await bounded.body()), ImmutableMultiDict()
+    async with bounded.form(
+        max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
+    ) as form:
+        upload = form.get(file_field)
+        if not isinstance(upload, UploadFile):
+            raise bad_request(f"the form has no recording in its field {file_field!r}")
+        if (upload.size or 0) > limit:
+            raise limits.too_big("the recording", limit)
+        recording = io.BytesIO(await upload.read())
+        recording.name = upload.filename or "the recording"  # what errors call it
+        fields = [(key, value) for key, value in form.multi_items() if isinstance(value, str)]
+        return recording, ImmutableMultiDict(fields)
+
+
+def _bounded(request: Request, limit: int, patience: float) -> Receive:
+    """The request's body; Refused as soon as it is too big, or stalls."""
+    n_bytes = 0
+
+    async def receive() -> Message:
+        nonlocal n_bytes
+        try:
+            async with asyncio.timeout(patience):
+                message = await request.receive()
+        except TimeoutError:
+            raise limits.idle(patience) from None
+        n_bytes += len(message.get("body", b""))
+        if n_bytes > limit + _FORM_OVERHEAD:
+            raise limits.too_big("the recording", limit)
+        return message
+
+    return receive
