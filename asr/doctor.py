@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import sys
@@ -11,10 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from asr import packages
 from asr.errors import ASRError, AudioError
 
 PACKAGES = {  # distribution: module
@@ -29,8 +28,9 @@ PACKAGES = {  # distribution: module
     "click": "click",
 }
 EXTRAS = {
-    "train": ("torch", "torchaudio", "jiwer", "hydra-core"),
-    "data": ("lhotse",),
+    "train": ("torch", "torchaudio", "jiwer", "hydra-core", "onnx", "librosa", "safetensors"),
+    "data": ("lhotse", "sentencepiece"),
+    "serve": ("fastapi", "uvicorn", "websockets"),
     "mic": ("sounddevice",),
 }
 
@@ -60,11 +60,14 @@ def examine() -> Iterator[Finding]:
     for subject, check in checks.items():
         yield _guard(subject, check)
     for extra, distributions in EXTRAS.items():
-        absent = [name for name in distributions if _version(name) is None]
+        absent = [name for name in distributions if packages.version(name) is None]
         state: Literal["ok", "missing"] = "missing" if absent else "ok"
         detail = f"without {', '.join(absent)}" if absent else "installed"
         remedy = f"only if you need it: pip install 'blstm-ctc-asr[{extra}]'" if absent else ""
         yield Finding(state, f"extra [{extra}]", detail, remedy)
+    for name, check in LIBRARIES.items():
+        if packages.version(name) is not None:
+            yield _guard(name, check)
 
 
 def _guard(subject: str, check: Callable[[], str]) -> Finding:
@@ -82,15 +85,33 @@ def _guard(subject: str, check: Callable[[], str]) -> Finding:
 
 
 def _package(distribution: str, module: str) -> str:
-    importlib.import_module(module)
-    return _version(distribution) or "of unknown version"
+    packages.load(distribution, module)
+    return packages.version(distribution) or "of unknown version"
 
 
-def _version(distribution: str) -> str | None:
+def _check_torch() -> str:
+    packages.load("torch")
+    return packages.version("torch") or "of unknown version"
+
+
+def _check_torchaudio() -> str:
+    """Its compiled library computes a loss: Python alone imports with any torch."""
+    torch = packages.load("torch")
+    functional = packages.load("torchaudio", "torchaudio.functional")
     try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
+        loss = functional.rnnt_loss(
+            torch.zeros(1, 2, 2, 3),
+            *(torch.tensor(values, dtype=torch.int32) for values in ([[1]], [2], [1])),
+            blank=0,
+        )
+    except Exception as error:  # an operator that is not there shows up as anything
+        raise packages.refusal("torchaudio", error) from error
+    if not 2.6 < float(loss) < 2.61:  # two ways of three steps each: -ln(2 / 27)
+        raise packages.refusal("torchaudio", ValueError(f"a loss of {float(loss)}"))
+    return f"{packages.version('torchaudio')}, its library loads beside this torch"
+
+
+LIBRARIES: dict[str, Callable[[], str]] = {"torch": _check_torch, "torchaudio": _check_torchaudio}
 
 
 def _check_audio() -> str:

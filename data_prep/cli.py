@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from asr.data.manifest import HoldOut
 from asr.errors import ASRError, ManifestError
+from asr.program import run
 from data_prep.catalogue import CATALOGUE, FORMATS, find
 from data_prep.corpus import Clip, Corpus, did_you_mean
 from data_prep.texts import PACKAGES
@@ -449,25 +449,10 @@ def _read(manifests: tuple[Path, ...]) -> dict[str, list]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and leave the process with its exit status.
-
-    0 is success, 1 an error, 2 a wrong call, 130 an interruption.
-    """
-    try:
-        status = cli.main(arguments, prog_name="asr-prepare", standalone_mode=False) or 0
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except ASRError as error:
-        click.echo(f"asr-prepare: {error}", err=True)
-        status = 1
-    except BrokenPipeError:  # who read the output has seen enough, as in `asr-prepare list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    except OSError as error:  # a full disk, a folder that may not be written
-        click.echo(f"asr-prepare: {error.filename or 'disk'}: {error.strerror}", err=True)
-        status = 1
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("asr-prepare: interrupted; the same command again goes on from here", err=True)
-        status = 130
-    sys.exit(status)
+    """Run the command line and leave the process with its exit status."""
+    run(
+        cli,
+        "asr-prepare",
+        arguments,
+        interrupted="interrupted; the same command again goes on from here",
+    )

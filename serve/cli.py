@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 import click
 
-from asr.errors import ASRError, MissingDependencyError
+from asr.errors import MissingDependencyError
+from asr.program import run
 from serve.settings import ServeSettings, from_flags, options, read_settings
 
 
@@ -58,16 +58,5 @@ def serve_with(settings: ServeSettings) -> int:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point; errors become one line and an exit status."""
-    status: int
-    try:
-        status = command.main(arguments, prog_name="asr-serve", standalone_mode=False) or 0
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except ASRError as error:
-        click.echo(f"asr-serve: {error}", err=True)
-        status = 1
-    except (KeyboardInterrupt, click.Abort):
-        status = 130
-    sys.exit(status)
+    """Run the command line and leave the process with its exit status."""
+    run(command, "asr-serve", arguments)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 MOST_LINES = 500
 # A room may import rooms of its own layer and of those before it.
 LAYERS = [
-    {"types", "errors", "arrays", "compiled", "config", "files", "writers"},
+    {"types", "errors", "arrays", "compiled", "config", "files", "packages", "program", "writers"},
     {"audio", "text"},
     {"features", "silero", "vad"},
     {"data", "models", "lm", "decode"},

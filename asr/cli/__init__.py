@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
-import sys
 
 import click
 
-from asr import __version__
+from asr import __version__, program
 from asr.errors import ASRError
+from asr.program import run
 
 COMMANDS = {
     "transcribe": "Write down what is said in recordings.",
@@ -77,27 +76,10 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and leave the process with its exit status.
-
-    0 is success, 1 an error, 2 a wrong call, 130 an interruption; `asr transcribe` counts failed
-    recordings instead.
-    """
-    try:
-        status = cli.main(arguments, prog_name="asr", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except ASRError as error:
-        complain(error)
-        status = 1
-    except (KeyboardInterrupt, click.Abort):
-        status = 130
-    except BrokenPipeError:  # who read the output has seen enough, as in `asr … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    sys.exit(status)
+    """Run the command line and leave the process with its exit status: see `asr.program.run`."""
+    run(cli, "asr", arguments)
 
 
 def complain(error: ASRError | str) -> None:
     """Print an error and its remedy to standard error."""
-    click.echo(f"asr: {error}", err=True)
+    program.complain("asr", error)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from asr import packages
 from asr.errors import MissingDependencyError
 
 TRAINING_PACKAGES = {"torch", "torchaudio", "hydra", "omegaconf", "jiwer", "safetensors", "onnx"}
@@ -35,7 +36,11 @@ def precision_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def needs_training_extra(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn the failed import of a package of the training extra into an error with its remedy."""
+    """Turn the failed import of a package of the training extra into an error with its remedy.
+
+    Where torch or torchaudio is installed and its library does not load, the remedy names the pair
+    that works.
+    """
 
     @functools.wraps(function)
     def wrapped(*arguments: Any, **options: Any) -> Any:
@@ -47,5 +52,11 @@ def needs_training_extra(function: Callable[..., Any]) -> Callable[..., Any]:
             raise MissingDependencyError(
                 f"this command needs {error.name}", "pip install 'blstm-ctc-asr[train]'"
             ) from error
+        except (ImportError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of a file; a library that does not load has no number
+            packages.load("torch")
+            packages.load("torchaudio")
+            raise
 
     return wrapped

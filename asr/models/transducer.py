@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asr import packages
 from asr.decode.transducer import Floats, greedy
 from asr.errors import ConfigError
 from asr.models.heads import Head, uniform
@@ -85,7 +86,7 @@ class TransducerHead(Head):
         self, outputs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor
     ) -> Tensor:
         """See `Head.losses`; -ln of the sum over all ways to emit the target."""
-        from torchaudio.functional import rnnt_loss
+        rnnt_loss = packages.load("torchaudio", "torchaudio.functional").rnnt_loss
 
         # Its tensors may not be longer than the longest of the batch, nor have gaps.
         outputs = outputs[:, : int(lengths.max())]
