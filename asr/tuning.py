@@ -168,16 +168,16 @@ def _parts(
     """(6,): what lm_weight, word_bonus, unknown_penalty and second_weight are multiplied with; the
     acoustic score of the first head; and what lm_weight * rescore_weight is multiplied with."""
     words = hypothesis.text.split()
-    unknown = sum(not _knows(decoder, word) for word in words)
+    lexicon, model = decoder.lexicon, decoder.lm
+    said = [word for word in words if lexicon is None or word in lexicon]
+    unknown = len(words) - len(said)
     first = hypothesis.acoustic_score
     lm = hypothesis.lm_score
-    return np.array([lm, len(words), unknown, second - first, first, other - lm])
-
-
-def _knows(decoder: BeamSearchDecoder, word: str) -> bool:
-    """Whether a word goes without `unknown_penalty`."""
-    lexicon, lm = decoder.lexicon, decoder.lm
-    return (lexicon is None or word in lexicon) and (lm is None or lm.word_id(word) != UNKNOWN_ID)
+    weighted = lm
+    if model is not None and lexicon is not None:
+        lacking = sum(model.word_id(word) == UNKNOWN_ID for word in said)
+        weighted += lacking * decoder.unknown_word_cost
+    return np.array([weighted, len(words), unknown, second - first, first, other - lm])
 
 
 def _best_weights(lists: Sequence[_Lists], config: DecoderConfig) -> DecoderConfig:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,7 +19,7 @@ from asr.decode.batches import DecodesBatches
 from asr.decode.checks import to_probabilities
 from asr.decode.confidence import Confidence
 from asr.decode.config import DecoderConfig
-from asr.decode.grammar import build_grammar
+from asr.decode.grammar import build_grammar, unknown_word_cost
 from asr.decode.hotwords import with_boosts
 from asr.decode.lexicon import Lexicon
 from asr.decode.likelihood import forward
@@ -119,6 +120,13 @@ class BeamSearchDecoder(DecodesBatches):
         )
         changed._idle = []
         return changed
+
+    @cached_property
+    def unknown_word_cost(self) -> float:
+        """What a word that the lexicon has and the language model lacks costs besides `<unk>`."""
+        if self.lexicon is None or self.lm is None:
+            return 0.0
+        return unknown_word_cost(self.lexicon, self.lm)
 
     def _new_beam(self) -> Beam:
         with contextlib.suppress(IndexError):  # other threads take from the list, too

@@ -18,9 +18,11 @@ class DecoderConfig:
     horizon: seconds; what parts from the best text earlier than this ago is given up, so that the
     beginning of a text becomes stable (inf: for N-best lists of long utterances).
     lm_weight: factor of the language model's log-probabilities. word_bonus: added for every word.
-    unknown_penalty: added (it is negative) for every word that the lexicon lacks, or the language
-    model. closed: spell words of the lexicon only. hotword_boost: added for a hot word given
-    without a boost of its own.
+    unknown_penalty: added (it is negative) for every word that the lexicon lacks, and for hot words
+    that the language model lacks. (Other words of the lexicon that the model lacks cost what the
+    model says: see `asr.decode.grammar.unknown_word_cost`.)
+    closed: spell words of the lexicon only.
+    hotword_boost: added for a hot word given without a boost of its own.
     confidence: coefficients of the calibration of word confidences, see `asr.decode.confidence`.
     second_weight: share of the network's second head, if it has one, in the acoustic score of the
     best `second_nbest` texts (`asr.decode.second`).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -12,11 +12,13 @@ from asr.decode.hotwords import build_automaton
 from asr.decode.lexicon import Lexicon, unit_labels
 from asr.decode.tables import NOTHING, RULES, TOKEN, TREE, WORD, Grammar, first_prefix
 from asr.errors import DecodeError
+from asr.lm.backoff import NEVER
 from asr.lm.ngram import NGram
 from asr.lm.words import SPECIAL, UNKNOWN_ID
 from asr.text.vocabulary import WORD_START, Vocabulary
 
 _PART = 1 << 16  # n-grams looked at in one go
+_LARGEST = 80.0  # natural logarithm of a factor
 _SLACK = 1 + 1e-6  # an upper bound stays one when it is rounded to 32 bits
 
 
@@ -53,7 +55,7 @@ def build_grammar(
     tokens["first"][1:] = tokens["last"][:-1]
     tokens["ends"] = [boundary in spelling for spelling in spellings]
     if like is None:
-        tree, words = _tree(lexicon, lm, config)
+        tree, words = _tree(lexicon, lm, hotwords, config)
     else:
         tree, words = like.tree, like.words
     unknown_ahead = _unknown_ahead(lm) if lexicon else 0.0
@@ -115,8 +117,27 @@ def _spelling(
     return [marks.get(character, index.get(character, foreign)) for character in symbol]
 
 
+def unknown_word_cost(lexicon: Lexicon, lm: NGram, hot: Collection[str] = ()) -> float:
+    """Natural log, to be added to what the model says of `<unk>`: the cost of a word that the
+    lexicon has and the model lacks. Words that are `hot` are not counted among them.
+
+    All of them share the probability of `<unk>`, and none is likelier than the rarest word of the
+    model. (A constant that is too small lets rare names win over words that the model knows.) A
+    model that gives `<unk>` next to no probability, as a file without one, excludes them.
+    """
+    missing = [
+        word
+        for word, own in zip(lexicon.words, _language_model_words(lexicon, lm), strict=True)
+        if own == UNKNOWN_ID and word not in hot and word not in SPECIAL
+    ]
+    unigrams = _unigrams(lm)
+    known = unigrams[len(SPECIAL) :]
+    rarest = float(known[known > NEVER / 2].min(initial=0.0))
+    return min(-math.log(max(1, len(missing))), rarest - float(unigrams[UNKNOWN_ID]))
+
+
 def _tree(
-    lexicon: Lexicon | None, lm: NGram | None, config: DecoderConfig
+    lexicon: Lexicon | None, lm: NGram | None, hotwords: Mapping[str, float], config: DecoderConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """TREE and WORD records with a look-ahead: every node promises the best word below it.
 
@@ -137,12 +158,13 @@ def _tree(
     if lm is not None:
         lm_words = _language_model_words(lexicon, lm)
         words["lm_word"] = lm_words[lexicon.word]
-        # What is known to the lexicon alone has its share of the probability of all unknown words.
-        share = np.where(lm_words == UNKNOWN_ID, config.unknown_penalty, 0.0)
+        share = _unknown_words(lexicon, lm, lm_words, hotwords, config)
         words["gain"] = np.exp(share)[lexicon.word]
         words["most"] = np.exp(config.lm_weight * _most(lm)[words["lm_word"]]) * words["gain"]
         share /= config.lm_weight or math.inf
         ahead = lexicon.best_below((_unigrams(lm)[lm_words] + share).astype(np.float32))
+        # What is promised is given back, so a bound does no harm: no factor leaves 32 bits.
+        ahead = np.maximum(ahead, -_LARGEST / (config.lm_weight or math.inf))
         ahead[0] = 0.0  # before a word nothing is promised
     parents = np.repeat(np.arange(lexicon.nodes), np.diff(lexicon.first))
     np.bitwise_or.at(
@@ -153,6 +175,29 @@ def _tree(
     tree["leave"][:-1] = np.exp(-config.lm_weight * ahead)
     tree["most"][:-1] = _most_onwards(tree, words, parents)
     return tree, words
+
+
+def _unknown_words(
+    lexicon: Lexicon,
+    lm: NGram,
+    lm_words: np.ndarray,
+    hotwords: Mapping[str, float],
+    config: DecoderConfig,
+) -> np.ndarray:
+    """Natural log (words,): what the words of the lexicon cost besides what the model says.
+
+    Hot words cost `unknown_penalty` where the model lacks them: whoever names one expects it.
+    """
+    is_unknown = lm_words == UNKNOWN_ID
+    if not is_unknown[len(SPECIAL) :].any():
+        return np.zeros(len(lm_words))
+    hot = {word for phrase in hotwords for word in phrase.split()}
+    cost = config.lm_weight * unknown_word_cost(lexicon, lm, hot)
+    costs = np.where(is_unknown, cost, 0.0)
+    costs[[i for word in hot if (i := lexicon.words.index(word)) and is_unknown[i]]] = (
+        config.unknown_penalty
+    )
+    return costs
 
 
 def _most_onwards(tree: np.ndarray, words: np.ndarray, parents: np.ndarray) -> np.ndarray:

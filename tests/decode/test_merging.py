@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
-from ctc_reference import FRAME_SHIFT, UNPRUNED, random_log_probs, synthetic_log_probs
+from ctc_reference import FRAME_SHIFT, TINY_ARPA, UNPRUNED, random_log_probs, synthetic_log_probs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +17,7 @@ from asr.decode import BeamSearchDecoder, Lexicon
 from asr.decode.beam import BeamSearchStream
 from asr.decode.likelihood import ctc_log_likelihood
 from asr.decode.tables import NOTHING
+from asr.lm.arpa import read_arpa
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
 
@@ -28,22 +31,60 @@ def decoder(lm: NGram, **changed: float) -> BeamSearchDecoder:
     return BeamSearchDecoder(PHONES, lexicon=lexicon, lm=lm, **weights)
 
 
+RAREST = -1.4 * math.log(10)  # natural log: "bba", the rarest word of the tiny model
+UNKNOWN = -1.2 * math.log(10)  # and its `<unk>`
+
+
+@pytest.mark.parametrize(
+    ("unknown", "cost"),
+    [
+        ({"zoo": [["z", "y"]]}, RAREST - UNKNOWN),  # not likelier than the rarest word
+        ({"zoo": [["z", "y"]], "zed": [["z", "z"]]}, -math.log(2)),  # the two share `<unk>`
+    ],
+)
 @pytest.mark.parametrize("penalty", [0.0, -1.5])
-def test_words_that_the_language_model_lacks_cost_the_penalty(
-    penalty: float, tiny_lm: NGram
+def test_words_that_the_language_model_lacks_share_what_it_leaves_to_unknown_ones(
+    penalty: float, unknown: dict[str, list[list[str]]], cost: float, tiny_lm: NGram
 ) -> None:
-    sounds = LEXICON | {"zoo": [["z", "y"]]}
-    lexicon = Lexicon.from_pronunciations(sounds, PHONES)
+    lexicon = Lexicon.from_pronunciations(LEXICON | unknown, PHONES)
     weights = UNPRUNED | {"lm_weight": 0.8, "unknown_penalty": penalty}
     search = BeamSearchDecoder(PHONES, lexicon=lexicon, lm=tiny_lm, **weights)
+    assert search.unknown_word_cost == pytest.approx(cost, abs=1e-5)
     found = search.decode(noise(3, 6), FRAME_SHIFT, nbest=50)
-    unknown = [hypothesis.text.split().count("zoo") for hypothesis in found]
-    assert {0, 1} <= {*unknown}
-    for hypothesis, count in zip(found, unknown, strict=True):
+    counts = [sum(word in unknown for word in h.text.split()) for h in found]
+    assert {0, 1} <= {*counts}
+    for hypothesis, count in zip(found, counts, strict=True):
         lm_score = float(tiny_lm.score(hypothesis.text.split()).sum())
         assert hypothesis.lm_score == pytest.approx(lm_score, abs=1e-4)
-        total = hypothesis.acoustic_score + 0.8 * lm_score + penalty * count
+        total = hypothesis.acoustic_score + 0.8 * (lm_score + cost * count)
         assert hypothesis.score == pytest.approx(total, abs=1e-4)
+
+
+def test_hot_words_that_the_language_model_lacks_cost_the_penalty(tiny_lm: NGram) -> None:
+    lexicon = Lexicon.from_pronunciations(LEXICON | {"zoo": [["z", "y"]]}, PHONES)
+    weights = UNPRUNED | {"lm_weight": 0.8, "unknown_penalty": -1.5}
+    search = BeamSearchDecoder(
+        PHONES, lexicon=lexicon, lm=tiny_lm, hotwords={"zoo": 2.0}, **weights
+    )
+    for hypothesis in search.decode(noise(3, 6), FRAME_SHIFT, nbest=50):
+        count = hypothesis.text.split().count("zoo")
+        lm_score = float(tiny_lm.score(hypothesis.text.split()).sum())
+        total = hypothesis.acoustic_score + 0.8 * lm_score + (2.0 - 1.5) * count
+        assert hypothesis.score == pytest.approx(total, abs=1e-4)
+
+
+def test_a_model_without_an_unknown_word_excludes_what_it_lacks(
+    tiny_lm: NGram, tmp_path: Path
+) -> None:
+    path = tmp_path / "closed.arpa"
+    closed = TINY_ARPA.replace("-1.2\t<unk>\t0\n", "").replace("ngram 1=7", "ngram 1=6")
+    path.write_text(closed, encoding="utf-8")
+    lm = NGram.compile(read_arpa(path))
+    lexicon = Lexicon.from_pronunciations(LEXICON | {"zoo": [["z", "y"]]}, PHONES)
+    search = BeamSearchDecoder(PHONES, lexicon=lexicon, lm=lm, **UNPRUNED)
+    assert search.unknown_word_cost == 0.0
+    found = search.decode(noise(3, 6), FRAME_SHIFT, nbest=50)
+    assert "zoo" not in found[0].text
 
 
 def noise(seed: int, frames: int) -> np.ndarray:
