@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asr import audio
 from asr.bundle import Bundle
-from asr.data.manifest import read_manifest
+from asr.data.manifest import read_audio, read_manifest
 from asr.errors import ConfigError
 from asr.features import FeatureConfig, Features
 from asr.models.compression import compress
@@ -88,6 +87,6 @@ def _features(config: FeatureConfig, manifest: Path) -> list[Tensor]:
     short = [u for u in read_manifest(manifest) if u.duration <= MOST_SECONDS]
     chosen = short[:: max(1, len(short) // MOST_RECORDINGS)][:MOST_RECORDINGS]
     features = Features(config)
-    waveforms = (audio.read(u.audio_filepath, config.sample_rate) for u in chosen)
+    waveforms = (read_audio(u, config.sample_rate) for u in chosen)
     rows = (torch.from_numpy(features(waveform)) for waveform in waveforms)
     return [r for r in rows if len(r)]

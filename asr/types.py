@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 
@@ -73,6 +73,24 @@ class Transcript:
     def words(self) -> tuple[Word, ...]:
         return tuple(word for segment in self.segments for word in segment.words)
 
+    def shifted(self, seconds: float) -> Transcript:
+        """All times later by so many seconds: those of the recording that this is a part of."""
+
+        def shift(timed: Any) -> Any:
+            end = None if timed.end is None else timed.end + seconds
+            return replace(timed, start=timed.start + seconds, end=end)
+
+        segments = []
+        for segment in self.segments:
+            words = tuple(
+                replace(shift(word), units=tuple(map(shift, word.units))) for word in segment.words
+            )
+            segments.append(replace(shift(segment), words=words))
+        losses = tuple(map(shift, self.losses))
+        return replace(
+            self, segments=tuple(segments), duration=self.duration + seconds, losses=losses
+        )
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file in the format that its extension names: txt, srt, vtt, json, …
 
@@ -137,10 +155,22 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One line of a manifest. Keys other than the named ones are kept in `extra`."""
+    """One line of a manifest. Keys other than the named ones are kept in `extra`.
+
+    With an `offset`, it is the part of the file that begins there and lasts `duration` (seconds);
+    without one it is the whole file.
+    """
 
     audio_filepath: str
     duration: float
     text: str
     speaker: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    offset: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call it in a message: its file, and where in the file it begins."""
+        if self.offset is None:
+            return self.audio_filepath
+        return f"{self.audio_filepath} from {self.offset:.2f} s"

@@ -41,7 +41,7 @@ def check(
     """
     for name, utterances in manifests.items():
         for utterance in utterances:
-            where = f"{name}: {utterance.audio_filepath}"
+            where = f"{name}: {utterance.name}"
             for kind, detail in _text(utterance, vocabulary, frame_shift):
                 yield Finding(kind, where, detail)
             for kind, detail in _recording(utterance, decode):
@@ -89,7 +89,11 @@ def _recording(utterance: Utterance, decode: bool) -> Iterator[tuple[str, str]]:
     except AudioError as error:
         yield "unreadable file", str(error)
         return
-    if abs(duration - utterance.duration) > TOLERANCE:
+    if utterance.offset is not None:
+        if utterance.offset + utterance.duration > duration + TOLERANCE:
+            end = utterance.offset + utterance.duration
+            yield "wrong duration", f"claims to end at {end:.2f} s of {duration:.2f} s"
+    elif abs(duration - utterance.duration) > TOLERANCE:
         yield "wrong duration", f"claims {utterance.duration:.2f} s, lasts {duration:.2f} s"
 
 
@@ -99,7 +103,7 @@ def _repeated_recordings(manifests: Mapping[str, Sequence[Utterance]]) -> Iterat
     for name, utterances in manifests.items():
         for utterance in utterances:
             path = Path(utterance.audio_filepath)
-            if path.is_file():
+            if utterance.offset is None and path.is_file():
                 by_size[path.stat().st_size][str(path)].append(name)
     for same_size in by_size.values():
         by_content: dict[str, list[str]] = defaultdict(list)

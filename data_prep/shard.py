@@ -20,7 +20,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from asr.errors import ManifestError
+import soundfile
+
+from asr.audio import SAMPLE_RATE
+from asr.data.manifest import read_audio
+from asr.errors import AudioError, ManifestError
 from asr.types import Utterance
 
 FORMAT, VERSION = "asr-shards", 2
@@ -94,15 +98,25 @@ def _write(
     }
 
 
-def _add(tar: tarfile.TarFile, number: int, utterance: Utterance) -> dict[str, Any]:
-    """Add a recording and its line; returns the line of the shard's list."""
+def _recording(utterance: Utterance) -> tuple[str, bytes]:
+    """The ending of its name, and what is in it: a copy, or FLAC of a part of a file."""
     path = Path(utterance.audio_filepath)
     try:
-        recording = path.read_bytes()
-    except OSError as error:
+        if utterance.offset is None:
+            return path.suffix.lower(), path.read_bytes()
+        part = io.BytesIO()
+        soundfile.write(part, read_audio(utterance), SAMPLE_RATE, "PCM_16", format="FLAC")
+        return ".flac", part.getvalue()
+    except (OSError, AudioError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ManifestError(
-            f"{path}: cannot be read: {error.strerror}", "`asr-prepare check` finds all such files"
+            f"{path}: cannot be read: {reason}", "`asr-prepare check` finds all such files"
         ) from error
+
+
+def _add(tar: tarfile.TarFile, number: int, utterance: Utterance) -> dict[str, Any]:
+    """Add a recording and its line; returns the line of the shard's list."""
+    suffix, recording = _recording(utterance)
     line = {
         "duration": utterance.duration,
         "text": utterance.text,
@@ -110,10 +124,10 @@ def _add(tar: tarfile.TarFile, number: int, utterance: Utterance) -> dict[str, A
         **utterance.extra,
     }
     text = json.dumps(line, ensure_ascii=False).encode()
-    name = f"{number:08d}{path.suffix.lower()}"
+    name = f"{number:08d}{suffix}"
     place = {"offset": tar.offset + tarfile.BLOCKSIZE, "bytes": len(recording)}
     # WebDataset: what has the same name before the first dot belongs together.
-    for ending, content in ((path.suffix.lower(), recording), (".json", text)):
+    for ending, content in ((suffix, recording), (".json", text)):
         info = tarfile.TarInfo(f"{number:08d}{ending}")
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content))

@@ -16,7 +16,7 @@ from tone_speech import tones
 from asr import audio, tuning
 from asr.bundle import Bundle
 from asr.cli import cli
-from asr.cli.tune import _spoken
+from asr.cli.tune import _dev_set, _spoken
 from asr.config import build
 from asr.decode import BeamSearchDecoder, DecoderConfig, Lexicon
 from asr.errors import ConfigError
@@ -24,7 +24,7 @@ from asr.lm.arpa import read_arpa
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
 from asr.tuning import DevSet, tune
-from asr.types import Hypothesis
+from asr.types import Hypothesis, Utterance
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "she-couldnt-decide.flac"
 WORDS = ("bad", "dad", "bed", "dead", "add", "head", "lead")
@@ -129,3 +129,25 @@ def test_command_writes_the_bundle(tone_bundle: Bundle, tmp_path: Path) -> None:
     # All are as good: the narrowest.
     narrowest = tuning.BEAMS[0], tuning.BEAM_THRESHOLDS[0], tuning.TOKEN_THRESHOLDS[0]
     assert (config.beam, config.beam_threshold, config.token_threshold) == narrowest
+
+
+def test_command_hears_parts_of_recordings_and_goes_on_after_bad_ones(
+    tone_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = ["bad cab", "a bee"]
+    parts = [tones(text) for text in said]
+    soundfile.write(tmp_path / "all.wav", np.concatenate(parts), 16_000)
+    alone, within, start = [], [], 0.0
+    for i, (text, part) in enumerate(zip(said, parts, strict=True)):
+        soundfile.write(tmp_path / f"{i}.wav", part, 16_000)
+        seconds = len(part) / 16_000
+        alone.append(Utterance(str(tmp_path / f"{i}.wav"), seconds, text))
+        within.append(Utterance(str(tmp_path / "all.wav"), seconds, text, offset=start))
+        start += seconds
+    expected, found = _dev_set(tone_bundle, alone), _dev_set(tone_bundle, within)
+    assert expected.references == found.references == said
+    for a, b in zip(expected.log_probs, found.log_probs, strict=True):
+        np.testing.assert_array_equal(a, b)
+    bad = Utterance(str(tmp_path / "gone.wav"), 1.0, "gone")
+    assert _dev_set(tone_bundle, [bad, alone[0]]).references == said[:1]
+    assert "gone.wav: no such file" in capsys.readouterr().err

@@ -13,7 +13,8 @@ from asr.cli import complain
 from asr.cli._inputs import STDIN
 from asr.cli._outputs import output_stems
 from asr.cli._progress import Progress
-from asr.errors import ASRError, ConfigError
+from asr.errors import ASRError, ConfigError, ManifestError
+from asr.types import Utterance
 from asr.writers import FORMATS, render, save, writer_for
 
 if TYPE_CHECKING:
@@ -93,19 +94,25 @@ def command(
     for name in wanted:
         writer_for(name)
     pairs = _pairs(inputs)
+    if not pairs:
+        raise ManifestError(f"{inputs[0]}: holds no utterance", "give recordings with their texts")
     if out is None and (len(wanted) > 1 or len(pairs) > 1):
         raise click.UsageError("several files of output need --out FOLDER")
-    stems = output_stems([recording for recording, _ in pairs])
+    stems = output_stems([_output_name(utterance) for utterance in pairs])
     aligner = _aligner(model, lexicon, skip_unknown, vad, threads)
     failures = 0
     with Progress(len(pairs)) as progress:
-        for (recording, text), stem in zip(pairs, stems, strict=True):
+        for utterance, stem in zip(pairs, stems, strict=True):
+            recording = utterance.audio_filepath
             try:
-                transcript = _align(aligner, recording, text, progress)
+                transcript = _align(aligner, utterance, progress)
                 with progress.hidden():
                     _name_doubtful(recording, transcript)
                     if out is None:
-                        click.echo(render(transcript, wanted[0], Path(recording).stem), nl=False)
+                        click.echo(
+                            render(transcript, wanted[0], Path(_output_name(utterance)).stem),
+                            nl=False,
+                        )
                 for format in wanted if out is not None else ():
                     path = Path(out or ".", f"{stem}.{format}")
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,17 +124,17 @@ def command(
     return min(failures, MOST_FAILURES)
 
 
-def _pairs(inputs: Sequence[str]) -> list[tuple[str, str]]:
-    """(recording, text) of what stands on the command line."""
+def _pairs(inputs: Sequence[str]) -> list[Utterance]:
+    """The recordings and texts that stand on the command line."""
     if len(inputs) == 1 and inputs[0].endswith(MANIFEST):
         from asr.data.manifest import read_manifest
 
-        return [(u.audio_filepath, u.text) for u in read_manifest(inputs[0])]
+        return read_manifest(inputs[0])
     if len(inputs) != 2:
         raise click.UsageError(f"give a recording and its text, or one manifest (*{MANIFEST})")
     recording, text = inputs
     try:
-        return [(recording, Path(text).read_text(encoding="utf-8"))]
+        return [Utterance(recording, 0.0, Path(text).read_text(encoding="utf-8-sig"))]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{text}: cannot be read: {reason}", "give a UTF-8 text file") from error
@@ -150,9 +157,26 @@ def _aligner(
     )
 
 
-def _align(aligner: Aligner, recording: str, text: str, progress: Progress) -> Transcript:
-    from asr import audio
+def _output_name(utterance: Utterance) -> str:
+    """Its recording; a part of one is told apart by where it begins, in milliseconds."""
+    if utterance.offset is None:
+        return utterance.audio_filepath
+    path = Path(utterance.audio_filepath)
+    milliseconds = round(1000 * utterance.offset)
+    return str(path.with_name(f"{path.stem}-{milliseconds:08d}{path.suffix}"))
 
+
+def _align(aligner: Aligner, utterance: Utterance, progress: Progress) -> Transcript:
+    """Times count from the start of the file, also where only a part of it is aligned."""
+    from asr import audio
+    from asr.data.manifest import read_audio
+
+    if utterance.offset is not None:
+        waveform = read_audio(utterance)
+        part = aligner.align(waveform, utterance.text, audio.SAMPLE_RATE)
+        progress.finish(utterance.name, part.duration)
+        return part.shifted(utterance.offset)
+    recording, text = utterance.audio_filepath, utterance.text
     source = sys.stdin.buffer if recording == STDIN else recording
     known = progress.shown and recording != STDIN
     duration = audio.probe(recording).duration if known else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import click
 from asr.cli import complain
 from asr.cli._batch import Settings
 from asr.cli._progress import Progress
-from asr.errors import AudioError
+from asr.errors import AudioError, ManifestError
 from asr.files import replacing
 
 if TYPE_CHECKING:
@@ -21,6 +22,29 @@ if TYPE_CHECKING:
     from asr.types import Utterance
 
 BATCH = 32  # utterances that are recognised together
+
+
+@dataclass
+class Result:
+    """What came of one manifest.
+
+    silent: recordings with an empty reference, and the words that were recognised there;
+    silent_seconds: how long they are in all. failures: recordings that could not be read.
+    """
+
+    comparisons: list[Comparison] = field(default_factory=list)
+    silent: list[tuple[str, str]] = field(default_factory=list)
+    silent_seconds: float = 0.0
+    failures: int = 0
+
+    @property
+    def inserted(self) -> int:
+        """Words that were recognised where nothing is said."""
+        return sum(len(text.split()) for _, text in self.silent)
+
+    @property
+    def insertions_per_minute(self) -> float:
+        return 60 * self.inserted / self.silent_seconds if self.silent_seconds else 0.0
 
 
 @click.command(context_settings={"show_default": True})
@@ -61,96 +85,136 @@ def command(
     """Count the errors of a model, for each manifest by itself.
 
     Reference and result are normalised in the same way. WER comes with its 95 % confidence
-    interval. Exit status 1 if a recording could not be read; it is left out.
+    interval. Words recognised where nothing is said, in lines with an empty text, are counted by
+    themselves, as insertions a minute. Exit status 1 if a recording cannot be read or is damaged;
+    it is left out.
 
-    \\b
+    \b
       asr evaluate --manifest dev.jsonl
       asr evaluate -m models/mine --manifest a.jsonl --manifest b.jsonl --report errors/
     """
     from asr.data.manifest import read_manifest
 
     sets = [(path, read_manifest(path)) for path in manifests]
+    for path, utterances in sets:
+        if not utterances:
+            raise ManifestError(f"{path}: holds no utterance", "give recordings with their texts")
     recognizer = Settings(**choices).load()
-    unreadable = 0
+    failures = 0
     for path, utterances in sets:
         began = time.monotonic()
         with Progress(len(utterances)) as progress:
-            comparisons, failures = _compare(recognizer, utterances, use_vad, progress)
+            result = _compare(recognizer, utterances, use_vad, progress)
         elapsed = time.monotonic() - began
-        unreadable += failures
+        failures += result.failures
         seconds = sum(utterance.duration for utterance in utterances)
-        click.echo(_summary(path, comparisons, seconds, elapsed))
+        click.echo(_summary(path, result, seconds, elapsed))
         if report_folder:
-            _write_report(Path(report_folder), path, comparisons)
-    return int(unreadable > 0)
+            _write_report(Path(report_folder), path, result)
+    return int(failures > 0)
 
 
 def _compare(
     recognizer: Recognizer, utterances: Sequence[Utterance], use_vad: bool, progress: Progress
-) -> tuple[list[Comparison], int]:
-    """Comparisons of all utterances that have a text, and how many could not be read."""
+) -> Result:
     from asr.metrics import compare
     from asr.text.languages import normalizer
 
     normalize = normalizer(recognizer.bundle.config.language)
-    spoken = [(u, text) for u in utterances if (text := normalize(u.text))]
-    comparisons: list[Comparison] = []
-    failures = 0
-    for first in range(0, len(spoken), BATCH):
-        batch = spoken[first : first + BATCH]
-        heard = _recognize(recognizer, [u.audio_filepath for u, _ in batch], use_vad)
-        for (utterance, reference), result in zip(batch, heard, strict=True):
-            progress.finish(utterance.audio_filepath, utterance.duration)
-            if isinstance(result, AudioError):
-                failures += 1
+    result = Result()
+    for first in range(0, len(utterances), BATCH):
+        batch = utterances[first : first + BATCH]
+        recognized = _recognize(recognizer, batch, use_vad)
+        for utterance, found in zip(batch, recognized, strict=True):
+            progress.finish(utterance.name, utterance.duration)
+            if isinstance(found, AudioError):
+                result.failures += 1
                 with progress.hidden():
-                    complain(result)
+                    complain(found)
+                continue
+            text, seconds = found
+            reference, hypothesis = normalize(utterance.text), normalize(text)
+            if reference:
+                result.comparisons.append(compare(reference, hypothesis, utterance.name))
             else:
-                comparisons.append(compare(reference, normalize(result), utterance.audio_filepath))
-    return comparisons, failures
+                result.silent.append((utterance.name, hypothesis))
+                result.silent_seconds += seconds
+    return result
 
 
 def _recognize(
-    recognizer: Recognizer, paths: Sequence[str], use_vad: bool
-) -> list[str | AudioError]:
-    """The text of each recording, or why it cannot be read."""
-    from asr import audio
+    recognizer: Recognizer, utterances: Sequence[Utterance], use_vad: bool
+) -> list[tuple[str, float] | AudioError]:
+    """The text and duration (s) of each recording, or why it cannot be evaluated."""
+    from asr.audio import SAMPLE_RATE
+    from asr.data.manifest import read_audio
 
-    results: list[str | AudioError] = [""] * len(paths)
+    results: list[tuple[str, float] | AudioError] = [("", 0.0)] * len(utterances)
     waveforms = {}
-    for i, path in enumerate(paths):
+    for i, utterance in enumerate(utterances):
         try:
-            if use_vad:
-                results[i] = recognizer.transcribe(path).text
+            if not use_vad:
+                waveforms[i] = read_audio(utterance)
+                continue
+            if utterance.offset is None:
+                transcript = recognizer.transcribe(utterance.audio_filepath)
             else:
-                waveforms[i] = audio.read(path)
+                transcript = recognizer.transcribe(read_audio(utterance), SAMPLE_RATE)
+            if transcript.losses:
+                loss = transcript.losses[0]
+                raise AudioError(
+                    f"{utterance.name}: damaged after {loss.start:.2f} s: {loss.reason}",
+                    "left out; copy it again, or convert it to FLAC and take that",
+                )
+            results[i] = transcript.text, transcript.duration
         except AudioError as error:
             results[i] = error
     hypotheses = recognizer.recognize(list(waveforms.values()))
-    for i, hypothesis in zip(waveforms, hypotheses, strict=True):
-        results[i] = hypothesis.text
+    for (i, waveform), hypothesis in zip(waveforms.items(), hypotheses, strict=True):
+        results[i] = hypothesis.text, len(waveform) / SAMPLE_RATE
     return results
 
 
-def _summary(title: str, comparisons: Sequence[Comparison], seconds: float, took: float) -> str:
+def _summary(title: str, result: Result, seconds: float, took: float) -> str:
     from asr.metrics import confidence_interval, total
 
-    words = total(c.words for c in comparisons)
-    characters = total(c.characters for c in comparisons)
-    low, high = confidence_interval([c.words for c in comparisons])
+    words = total(c.words for c in result.comparisons)
+    characters = total(c.characters for c in result.comparisons)
+    low, high = confidence_interval([c.words for c in result.comparisons])
+    speed = f"{seconds / 3600:.2f} h in {took:.0f} s: {seconds / took:.0f}x real time"
+    lines = [f"{title}: {len(result.comparisons)} utterances, {words.reference} words"]
+    if result.comparisons:
+        lines += [
+            f"  WER {words.rate:7.2%}  [{low:.2%}, {high:.2%}]  {words.substitutions}"
+            f" substitutions, {words.deletions} deletions, {words.insertions} insertions",
+            f"  CER {characters.rate:7.2%}  {speed}",
+        ]
+    else:
+        lines.append(f"  no error rate: no recording with a text could be read  {speed}")
+    if result.silent:
+        lines.append(f"  {_silence(result)}")
+    return "\n".join(lines)
+
+
+def _silence(result: Result) -> str:
     return (
-        f"{title}: {len(comparisons)} utterances, {words.reference} words\n"
-        f"  WER {words.rate:7.2%}  [{low:.2%}, {high:.2%}]  {words.substitutions} substitutions,"
-        f" {words.deletions} deletions, {words.insertions} insertions\n"
-        f"  CER {characters.rate:7.2%}  {seconds / 3600:.2f} h in {took:.0f} s:"
-        f" {seconds / took:.0f}x real time"
+        f"{len(result.silent)} recordings without speech, {result.silent_seconds / 60:.2f} min:"
+        f" {result.inserted} words inserted, {result.insertions_per_minute:.2f} a minute"
     )
 
 
-def _write_report(folder: Path, manifest: str, comparisons: Sequence[Comparison]) -> None:
+def _write_report(folder: Path, manifest: str, result: Result) -> None:
     from asr.report import error_report
 
     folder.mkdir(parents=True, exist_ok=True)
     name = "-".join(Path(manifest).with_suffix("").parts[-2:])  # commonvoice-en/dev.jsonl
+    report = error_report(manifest, result.comparisons)
+    if result.silent:
+        inserted = (
+            f"{len(text.split()):3}     {name}\n        {text}\n"
+            for name, text in result.silent
+            if text
+        )
+        report += f"\nSilence\n{_silence(result)}\n" + "".join(inserted)
     with replacing(folder / f"{name}.txt") as temporary:
-        temporary.write_text(error_report(manifest, comparisons), encoding="utf-8")
+        temporary.write_text(report, encoding="utf-8")

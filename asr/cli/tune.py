@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from asr.cli import complain
+from asr.errors import AudioError, ManifestError
+
 if TYPE_CHECKING:
     from asr.audio import Waveform
     from asr.bundle import Bundle
@@ -47,7 +50,10 @@ def command(manifests: tuple[str, ...], model: str, tolerance: float, dry_run: b
 
     bundle = Bundle.load(model)
     bundle.check_ctc("tuning")
-    dev = _dev_set(bundle, [u for path in manifests for u in read_manifest(path)])
+    utterances = [u for path in manifests for u in read_manifest(path)]
+    if not utterances:
+        raise ManifestError(f"{', '.join(manifests)}: no utterance", "give recordings with texts")
+    dev = _dev_set(bundle, utterances)
     lm = NGram.load(bundle.lm_path) if bundle.lm_path else None
     lexicon = Lexicon.load(bundle.lexicon_path) if bundle.lexicon_path else None
     if lm is not None and lexicon is None and bundle.vocabulary.kind != "phones":
@@ -71,7 +77,7 @@ def command(manifests: tuple[str, ...], model: str, tolerance: float, dry_run: b
 
 
 def _dev_set(bundle: Bundle, utterances: list[Utterance]) -> DevSet:
-    from asr import audio
+    from asr.data.manifest import read_audio
     from asr.engine import OnnxEngine
     from asr.features import Features
     from asr.text.languages import normalizer
@@ -81,13 +87,18 @@ def _dev_set(bundle: Bundle, utterances: list[Utterance]) -> DevSet:
     features = Features(bundle.config.features)
     engine = OnnxEngine(bundle.model_path)
     log_probs: list[Any] = []
+    texts: list[str] = []
     batch = 32
     for first in range(0, len(utterances), batch):
-        read = [audio.read(u.audio_filepath) for u in utterances[first : first + batch]]
-        rows = [features(_spoken(waveform)) for waveform in read]
+        rows = []
+        for utterance in utterances[first : first + batch]:
+            try:
+                rows.append(features(_spoken(read_audio(utterance))))
+                texts.append(normalize(utterance.text))
+            except AudioError as error:  # the others go on
+                complain(error)
         heads = engine.all_log_probs(rows)
         log_probs += heads if bundle.second_vocabulary else [first for first, *_ in heads]
-    texts = [normalize(utterance.text) for utterance in utterances]
     return DevSet(log_probs, texts, bundle.config.frame_shift)
 
 

@@ -44,8 +44,8 @@ def command(
     import numpy as np
     import torch
 
-    from asr import audio, diagnostics
-    from asr.data.manifest import read_manifest
+    from asr import diagnostics
+    from asr.data.manifest import read_audio, read_manifest
     from asr.decode.greedy import GreedyDecoder
     from asr.features import Features
     from asr.uncertainty import JudgedWord, Sampler, auc, comparable, judge
@@ -62,7 +62,7 @@ def command(
     utterances = read_manifest(manifest)[:limit]
     with Progress(len(utterances)) as progress:
         for utterance in utterances:
-            waveform = audio.read(utterance.audio_filepath, network.features.sample_rate)
+            waveform = read_audio(utterance, network.features.sample_rate)
             rows = features(waveform)
             (best,) = decoder.decode(network.log_probs(rows), shift)
             words = [word for word in best.words if spelled(word.word)]

@@ -12,8 +12,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from asr import audio
 from asr.data.augment import Augmenter
+from asr.data.manifest import read_audio, read_part
 from asr.data.shards import ShardReader
 from asr.errors import AudioError, ManifestError
 from asr.features import FeatureConfig, Features
@@ -137,11 +137,12 @@ class SpeechDataset(Dataset):
         return self._cache[index].astype(np.float32) / 32767
 
     def _decode(self, index: int) -> np.ndarray:
-        utterance = self.utterances[index]
-        source: audio.AudioSource = utterance.audio_filepath
+        utterance, rate = self.utterances[index], self._features.config.sample_rate
         if self.reader is not None and "shard" in utterance.extra:
-            source = self.reader.open(utterance)
-        return np.clip(audio.read(source, self._features.config.sample_rate), -1, 1)
+            waveform = read_part(self.reader.open(utterance), utterance, rate)
+        else:
+            waveform = read_audio(utterance, rate)
+        return np.clip(waveform, -1, 1)
 
 
 def collate(examples: Sequence[Example | str], heads: Sequence[str]) -> Batch:
@@ -176,7 +177,7 @@ def collate(examples: Sequence[Example | str], heads: Sequence[str]) -> Batch:
 
 def name_of(utterance: Utterance) -> str:
     """What to call an utterance in a message: its id, or its file."""
-    return str(utterance.extra.get("id") or utterance.audio_filepath)
+    return str(utterance.extra.get("id") or utterance.name)
 
 
 def ctc_frames(target: Sequence[int]) -> int:

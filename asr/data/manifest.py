@@ -1,6 +1,7 @@
 """JSON-lines manifests: one utterance a line, compatible with NeMo's.
 
 {"audio_filepath": "clips/1.opus", "duration": 2.23, "text": "…", "speaker": "s1", …}
+{"audio_filepath": "talk.mp3", "offset": 61.5, "duration": 2.23, "text": "…", …}
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from asr import audio
 from asr.errors import ManifestError
+from asr.files import replacing
 from asr.types import Utterance
 
-_NAMED = ("audio_filepath", "duration", "text", "speaker")
+_REQUIRED = ("audio_filepath", "duration", "text")
 HoldOut = Literal["auto", "speaker", "text", "recording"]
 
 
@@ -29,11 +32,11 @@ def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Utte
     corpora write them relative to either; `root` names the folder instead.
 
     Raises ManifestError, naming file and line, for a line that is not a JSON object with the three
-    required keys.
+    required keys. Byte-order marks and Windows' line ends are no part of a line.
     """
     path = Path(path)
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             utterances = list(_parse(lines, path))
     except OSError as error:
         reason = error.strerror or error
@@ -44,16 +47,36 @@ def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Utte
     return [replace(u, audio_filepath=_absolute(base, u.audio_filepath)) for u in utterances]
 
 
+def read_audio(utterance: Utterance, sample_rate: int = audio.SAMPLE_RATE) -> audio.Waveform:
+    """The sound of an utterance, mono, `(samples,)`: its file, or its part of the file.
+
+    Raises AudioError if it cannot be read, or is damaged.
+    """
+    return read_part(utterance.audio_filepath, utterance, sample_rate)
+
+
+def read_part(
+    source: audio.AudioSource, utterance: Utterance, sample_rate: int = audio.SAMPLE_RATE
+) -> audio.Waveform:
+    """As `read_audio`, where the file of the utterance is open already."""
+    if utterance.offset is None:
+        return audio.read(source, sample_rate)
+    return audio.read(source, sample_rate, start=utterance.offset, duration=utterance.duration)
+
+
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
-    """Write to a temporary name and rename, so that a manifest is whole or not there."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    """Write a manifest, which is whole or not there."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for utterance in utterances:
-            named = {key: getattr(utterance, key) for key in _NAMED}
-            file.write(json.dumps({**named, **utterance.extra}, ensure_ascii=False) + "\n")
-    temporary.replace(path)
+            file.write(json.dumps(to_line(utterance), ensure_ascii=False) + "\n")
+
+
+def to_line(utterance: Utterance) -> dict[str, Any]:
+    """What stands in the line of a manifest."""
+    named = {key: getattr(utterance, key) for key in (*_REQUIRED, "speaker")}
+    part = {} if utterance.offset is None else {"offset": utterance.offset}
+    return {**named, **part, **utterance.extra}
 
 
 def hold_out(
@@ -120,22 +143,29 @@ def _parse(lines: Iterable[str], path: Path) -> Iterator[Utterance]:
             continue
         try:
             data = json.loads(line)
-            audio_filepath, duration, text = (data.pop(key) for key in _NAMED[:3])
-            speaker = data.pop("speaker", None)
+            audio_filepath, duration, text = (data.pop(key) for key in _REQUIRED)
+            speaker, offset = data.pop("speaker", None), data.pop("offset", None)
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ManifestError(
-                f"{path}:{number}: not a JSON object with {', '.join(_NAMED[:3])} ({error!r})"
+                f"{path}:{number}: not a JSON object with {', '.join(_REQUIRED)} ({error!r})"
             ) from error
-        _check(f"{path}:{number}", audio_filepath, duration, text, speaker)
-        yield Utterance(audio_filepath, float(duration), text, speaker, data)
+        where = f"{path}:{number}"
+        _check(where, audio_filepath, text, speaker)
+        seconds = _seconds(where, "duration", duration)
+        start = None if offset is None else _seconds(where, "offset", offset)
+        yield Utterance(audio_filepath, seconds, text, speaker, data, start)
 
 
-def _check(where: str, audio_filepath: object, duration: object, text: object, speaker: object):
+def _seconds(where: str, key: str, value: object) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0:  # type: ignore[operator, arg-type]
+        raise ManifestError(f"{where}: {key} is not a number of seconds: {value!r}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _check(where: str, audio_filepath: object, text: object, speaker: object) -> None:
     if not isinstance(audio_filepath, str) or not audio_filepath:
         raise ManifestError(f"{where}: audio_filepath is not a path: {audio_filepath!r}")
-    number = isinstance(duration, int | float) and not isinstance(duration, bool)
-    if not number or not math.isfinite(duration) or duration < 0:  # type: ignore[operator, arg-type]
-        raise ManifestError(f"{where}: duration is not a number of seconds: {duration!r}")
     if not isinstance(text, str):
         raise ManifestError(f"{where}: text is not a string: {text!r}")
     if not isinstance(speaker, str | None):

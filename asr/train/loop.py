@@ -11,7 +11,6 @@ import dataclasses
 import itertools
 import math
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -44,6 +43,7 @@ from asr.train.noise import make_noise
 from asr.train.optimization import learning_rate, make_optimizer
 from asr.train.pruning import make_pruning
 from asr.train.runs import check_run, claimed
+from asr.train.signals import stopping
 from asr.train.truncated import truncated_backward
 
 # Settings that may change when a run goes on; any other change makes it another run.
@@ -156,7 +156,7 @@ class Trainer:
             f"padding {self._train_sampler.padding():.1%}, "
             f"{self.processes.world_size} process(es) on {self.device}"
         )
-        with self._signals():
+        with stopping(self._ask_to_stop):
             while self.state.epoch < trainer.epochs and not self._stop and not self._converged():
                 self._train_epoch()
                 if not self._stop:
@@ -486,17 +486,6 @@ class Trainer:
         dtype = torch.float16 if precision == "fp16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=precision != "fp32")
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the run after the step in progress, with a checkpoint."""
-
-        def stop(*_: object) -> None:
-            self._stop = True
-            self.log.say("stopping after this step; the same command goes on from here")
-
-        before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _ask_to_stop(self) -> None:
+        self._stop = True
+        self.log.say("stopping after this step; the same command goes on from here")

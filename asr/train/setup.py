@@ -10,11 +10,10 @@ from pathlib import Path
 
 import torch
 
-from asr import audio
 from asr.config import to_dict
 from asr.data.augment import Augmenter
 from asr.data.dataset import SpeechDataset, feature_statistics, usable
-from asr.data.manifest import hold_out, read_manifest, write_manifest
+from asr.data.manifest import hold_out, read_audio, read_manifest, write_manifest
 from asr.data.shards import ShardReader, is_index, read_index, shard_numbers
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
@@ -243,7 +242,7 @@ def _with_statistics(
 def _waveforms(manifest: str | None, sample_rate: int) -> list:
     if manifest is None:
         return []
-    return [audio.read(u.audio_filepath, sample_rate) for u in read_manifest(manifest)]
+    return [read_audio(u, sample_rate) for u in read_manifest(manifest)]
 
 
 def _write_description(

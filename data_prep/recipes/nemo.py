@@ -29,14 +29,14 @@ def _clips(path: Path) -> Iterator[Clip]:
     for utterance in read_manifest(path):
         extra = dict(utterance.extra)
         name = str(extra.pop("id", ""))
-        offset = extra.pop("offset", None)
+        offset = utterance.offset
         audio = Path(utterance.audio_filepath)
         if offset is None:
             yield Clip(audio, utterance.text, utterance.speaker, name, extra=extra)
         else:
-            name = name or f"{audio.stem}-{round(float(offset) * 1000):08d}"
+            name = name or f"{audio.stem}-{round(offset * 1000):08d}"
             yield Clip(
-                audio, utterance.text, utterance.speaker, name, float(offset), utterance.duration,
+                audio, utterance.text, utterance.speaker, name, offset, utterance.duration,
                 extra=extra,
             )  # fmt: skip
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from tone_speech import tones
@@ -92,6 +93,48 @@ def test_wrong_calls(
     got, _, errors = run(*arguments)
     assert got == status
     assert cause in errors
+
+
+def test_parts_of_a_recording(run: Run, tmp_path: Path) -> None:
+    parts = [tones(said) for said in ("bad", "cafe")]
+    soundfile.write(tmp_path / "all.wav", np.concatenate(parts), 16_000)
+    starts = (0.0, len(parts[0]) / 16_000)
+    write_manifest(
+        tmp_path / "parts.jsonl",
+        [
+            Utterance("all.wav", len(part) / 16_000, text, offset=start)
+            for part, text, start in zip(parts, ("bad", "cafe"), starts, strict=True)
+        ],
+    )
+    out = tmp_path / "out"
+    assert run(tmp_path / "parts.jsonl", "-f", "json,ctm", "-o", out) == (0, "", "")
+    names = [f"all-{round(1000 * start):08d}" for start in starts]
+    assert sorted(path.stem for path in out.glob("*.json")) == names
+    first, second = (json.loads((out / f"{n}.json").read_text())["segments"][0] for n in names)
+    assert first["end"] <= starts[1]
+    assert starts[1] <= second["start"] < second["end"] <= starts[1] + len(parts[1]) / 16_000
+    assert second["words"][0]["units"][0]["start"] >= starts[1]
+
+
+def test_texts_and_manifests_of_windows(run: Run, recording: Path, tmp_path: Path) -> None:
+    text = tmp_path / "talk.txt"
+    text.write_bytes("\ufeffbad\r\ncafe\r\n".encode())
+    status, output, errors = run(recording, text, "-f", "srt")
+    assert (status, errors) == (0, "")
+    assert "\nbad\n" in output
+    assert "\ufeff" not in output
+    line = json.dumps({"audio_filepath": recording.name, "duration": 1.0, "text": "bad\tcafe"})
+    (tmp_path / "m.jsonl").write_bytes(f"\ufeff{line}\r\n".encode())
+    assert run(tmp_path / "m.jsonl", "-f", "txt")[0] == 0
+
+
+def test_an_empty_manifest_is_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").touch()
+    assert run(tmp_path / "m.jsonl") == (
+        1,
+        "",
+        f"asr: {tmp_path}/m.jsonl: holds no utterance (give recordings with their texts)\n",
+    )
 
 
 def test_several_outputs_need_a_folder(run: Run, recording: Path, tmp_path: Path) -> None:

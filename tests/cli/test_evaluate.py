@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from tone_speech import tones
@@ -11,7 +13,7 @@ from tone_speech import tones
 from asr.bundle import Bundle
 from asr.cli import main
 from asr.cli.evaluate import _recognize
-from asr.data.manifest import write_manifest
+from asr.data.manifest import read_manifest, write_manifest
 from asr.errors import AudioError
 from asr.recognizer import Recognizer
 from asr.types import Utterance
@@ -58,8 +60,95 @@ def test_rates(tone_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_with_and_without_speech_detection(tone_bundle: Bundle, tmp_path: Path) -> None:
     recognizer = Recognizer(tone_bundle, decoder="greedy", vad=VadConfig(detector="energy"))
     soundfile.write(tmp_path / "a.wav", tones("bad cafe"), 16_000)
-    paths = [str(tmp_path / "a.wav"), str(tmp_path / "missing.wav")]
+    utterances = [Utterance(str(tmp_path / name), 1.0, "") for name in ("a.wav", "missing.wav")]
     for use_vad in (True, False):
-        text, error = _recognize(recognizer, paths, use_vad)
-        assert text == "bad cafe"
+        result, error = _recognize(recognizer, utterances, use_vad)
+        assert result == ("bad cafe", pytest.approx(len(tones("bad cafe")) / 16_000))
         assert isinstance(error, AudioError)
+
+
+@pytest.fixture
+def evaluate(tone_bundle: Bundle, capsys: pytest.CaptureFixture[str]):
+    """`asr evaluate ARGUMENTS` with the model of tones -> status, output, errors."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        options = ["--model", tone_bundle.folder, "--decoder", "greedy", "-t", 1]
+        with pytest.raises(SystemExit) as end:
+            main(["evaluate", *map(str, options), *map(str, arguments)])
+        captured = capsys.readouterr()
+        return int(end.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])
+def test_nothing_to_evaluate_is_refused(evaluate, tmp_path: Path, content: str) -> None:
+    (tmp_path / "empty.jsonl").write_text(content, encoding="utf-8")
+    status, output, errors = evaluate("--manifest", tmp_path / "empty.jsonl")
+    assert (status, output) == (1, "")
+    assert "empty.jsonl: holds no utterance" in errors
+
+
+def test_words_on_silence_count(evaluate, tmp_path: Path) -> None:
+    pairs = [("bad", "bad"), ("ham jam", ""), ("cab", " … "), ("dice", "dice")]
+    manifest = write(tmp_path, "mixed", pairs)
+    seconds = sum(len(tones(said)) for said in ("ham jam", "cab")) / 16_000
+    told = f"2 recordings without speech, {seconds / 60:.2f} min: 3 words inserted, "
+    told += f"{180 / seconds:.2f} a minute"
+    status, output, _ = evaluate("--manifest", manifest, "--no-vad", "--report", tmp_path / "out")
+    assert status == 0
+    assert "2 utterances, 2 words\n  WER   0.00%" in output
+    assert told in output
+    (report,) = (tmp_path / "out").iterdir()
+    assert told in report.read_text()
+    assert "mixed-1.wav\n        ham jam" in report.read_text()
+    alone = write(tmp_path, "silent", [("ham", "")])
+    status, output, _ = evaluate("--manifest", alone, "--no-vad")
+    assert status == 0
+    assert "WER" not in output
+    assert "1 words inserted" in output
+
+
+def test_bad_recordings_are_told_and_the_others_go_on(evaluate, tmp_path: Path) -> None:
+    manifest = write(tmp_path, "some", [("bad", "bad")] * 6)
+    (tmp_path / "some-0.wav").write_bytes(b"")
+    (tmp_path / "some-1.wav").write_bytes(b"no sound " * 100)
+    whole = (tmp_path / "some-2.wav").read_bytes()
+    (tmp_path / "some-2.wav").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "some-3.wav").unlink()
+    (tmp_path / "some-4.wav").unlink()
+    os.mkfifo(tmp_path / "some-4.wav")
+    for flag in ("--vad", "--no-vad"):
+        status, output, errors = evaluate("--manifest", manifest, flag)
+        assert status == 1
+        assert "1 utterances, 1 words" in output
+        assert all(f"some-{i}.wav" in errors for i in range(5)), errors
+    for path in tmp_path.glob("*.wav"):
+        path.unlink()
+    status, output, _ = evaluate("--manifest", manifest)
+    assert status == 1
+    assert "WER" not in output
+
+
+def test_parts_of_recordings(evaluate, tone_bundle: Bundle, tmp_path: Path) -> None:
+    parts = [tones(said) for said in ("bad", "ham", "dice")]
+    soundfile.write(tmp_path / "all.wav", np.concatenate(parts), 16_000)
+    starts = np.cumsum([0, *map(len, parts)]) / 16_000
+    write_manifest(
+        tmp_path / "parts.jsonl",
+        [
+            Utterance("all.wav", len(part) / 16_000, text, offset=float(start))
+            for part, text, start in zip(parts, ("bad", "ham", "jam"), starts, strict=False)
+        ],
+    )
+    report = ["--report", tmp_path / "out"]
+    status, output, _ = evaluate("--manifest", tmp_path / "parts.jsonl", "--no-vad", *report)
+    assert status == 0
+    assert "3 utterances, 3 words\n  WER  33.33%" in output
+    assert (
+        f"all.wav from {starts[2]:.2f} s\n        (jam->dice)"
+        in next((tmp_path / "out").iterdir()).read_text()
+    )
+    recognizer = Recognizer(tone_bundle, decoder="greedy", vad=VadConfig(detector="energy"))
+    found = _recognize(recognizer, read_manifest(tmp_path / "parts.jsonl"), True)
+    assert [result[0] for result in found] == ["bad", "ham", "dice"]

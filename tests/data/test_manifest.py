@@ -1,11 +1,13 @@
 import json
 import math
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.data.manifest import hold_out, read_manifest, write_manifest
+from asr.data.manifest import hold_out, read_audio, read_manifest, write_manifest
 from asr.errors import ManifestError
 from asr.types import Utterance
 
@@ -17,6 +19,7 @@ utterances = st.builds(
     text=texts,
     speaker=st.none() | texts,
     extra=st.dictionaries(st.sampled_from(["id", "licence", "lang"]), texts | st.integers()),
+    offset=st.none() | st.floats(0, 1e5),
 )
 
 
@@ -59,6 +62,10 @@ def test_urls_stay(tmp_path):
         line(text=None),
         line(audio_filepath=""),
         line(speaker=3),
+        line(offset="1"),
+        line(offset=-1),
+        line(offset=math.inf),
+        line(offset=False),
     ],
 )
 def test_bad_lines_are_named(bad, tmp_path):
@@ -66,6 +73,26 @@ def test_bad_lines_are_named(bad, tmp_path):
     path.write_text(f"{line()}\n\n{bad}\n")
     with pytest.raises(ManifestError, match=r"m\.jsonl:3: "):
         read_manifest(path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_marks_and_line_ends_of_windows(tmp_path, mark, end):
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(f"{mark}{line()}{end}{end}{line(text='b', offset=2)}{end}".encode())
+    first, second = read_manifest(path)
+    assert (first.text, first.offset, first.extra) == ("a", None, {})
+    assert (second.text, second.offset, second.extra) == ("b", 2.0, {})
+
+
+def test_a_part_of_a_file_is_read(tmp_path):
+    waveform = np.linspace(-0.5, 0.5, 32_000, dtype=np.float32)
+    soundfile.write(tmp_path / "a.wav", waveform, 16_000, "FLOAT")
+    (tmp_path / "m.jsonl").write_text(f"{line(offset=0.5)}\n{line(offset=0)}\n{line()}\n")
+    middle, beginning, whole = map(read_audio, read_manifest(tmp_path / "m.jsonl"))
+    np.testing.assert_array_equal(middle, waveform[8_000:24_000])
+    np.testing.assert_array_equal(beginning, waveform[:16_000])
+    np.testing.assert_array_equal(whole, waveform)
 
 
 def test_missing_and_binary_files(tmp_path):

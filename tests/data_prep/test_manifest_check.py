@@ -91,6 +91,13 @@ def test_recordings_that_occur_twice(good, tmp_path):
     assert _kinds([*good, good[0]]) == {"repeated recording": 1}
 
 
+def test_parts_of_one_recording_are_no_repetition_and_lie_inside_it(good):
+    half = good[0].duration / 2
+    parts = [dataclasses.replace(good[0], duration=half, offset=start) for start in (0.0, half)]
+    assert _kinds(parts) == {}
+    assert _kinds([dataclasses.replace(good[0], offset=1.0)]) == {"wrong duration": 1}
+
+
 def test_equal_sizes_are_not_taken_for_equal_recordings(tmp_path, digits):
     for i in (0, 1):
         soundfile.write(tmp_path / f"{i}.wav", digits[i].waveform[:3000], 16_000)

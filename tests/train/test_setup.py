@@ -1,4 +1,8 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
+import soundfile
 
 pytest.importorskip("torch")
 
@@ -7,6 +11,7 @@ from asr.errors import ConfigError
 from asr.train.config import DataConfig, HeadSettings
 from asr.train.setup import make_targets, read_splits
 from asr.types import Utterance
+from data_prep.shard import shard
 
 
 def test_dev_is_held_out_of_train_where_there_is_no_manifest_of_it(tones):
@@ -51,3 +56,23 @@ def test_what_was_held_out_can_be_evaluated_later(make, settings, tones):
     train, dev = hold_out(read_manifest(tones), 0.25)
     assert read_manifest(f"{settings['run']}/dev.jsonl") == dev
     assert read_manifest(f"{settings['run']}/train.jsonl") == train
+
+
+def test_parts_of_a_recording_train_like_files_of_their_own(make, settings, tones, tmp_path):
+    parts, waveforms, start = [], [], 0.0
+    for utterance in read_manifest(tones):
+        waveforms.append(soundfile.read(utterance.audio_filepath, dtype="int16")[0])
+        parts.append(replace(utterance, audio_filepath=str(tmp_path / "all.wav"), offset=start))
+        start += len(waveforms[-1]) / 16_000
+    soundfile.write(tmp_path / "all.wav", np.concatenate(waveforms), 16_000)
+    write_manifest(tmp_path / "parts.jsonl", parts)
+    index = shard(read_manifest(tmp_path / "parts.jsonl"), tmp_path / "shards", "train", seed=None)
+    manifests = {"files": tones, "parts": tmp_path / "parts.jsonl", "shards": index}
+    found = {}
+    for name, manifest in manifests.items():
+        trainer = make(run=str(tmp_path / name), data={"train": [str(manifest)]})
+        dataset = trainer._train_loader.dataset
+        found[name] = [dataset._read(i) for i in range(len(parts))]
+    for name, tolerance in (("parts", 0.0), ("shards", 1e-4)):  # shards are not cached in 16 bits
+        for expected, waveform in zip(found["files"], found[name], strict=True):
+            np.testing.assert_allclose(expected, waveform, rtol=0, atol=tolerance)
