@@ -1,16 +1,69 @@
-"""The two libraries that decode, behind one interface."""
+"""The two libraries that decode, behind one interface.
+
+Both read a recording from its beginning to its end: most codecs do not give the same samples after
+a seek. What is missing is told to `lose` in seconds of the recording's clock, and filled
+with silence where the length of it is known, so that every later word keeps its time.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import BinaryIO, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
-MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.1, 3600.0  # of lost packets: filled with silence, or damage
+from asr.audio.containers import promised_mpeg_seconds
+from asr.audio.resampling import Channels
+from asr.audio.views import View
+from asr.errors import AudioError
+from asr.types import Loss
+
+MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.1, 3600.0  # of time stamps: filled with silence, or ignored
+MAX_STALLS = 50  # errors of a container in a row, until it counts as over
+_STATELESS = re.compile("PCM_|FLOAT|DOUBLE|ULAW|ALAW")  # codecs in which samples stand alone
+_MAX_SILENCE = 1 << 16  # samples that are made at a time to fill a gap
+_JUMP_BYTES = 256  # between packets of Matroska; headers of blocks and clusters are shorter
+_END_SECONDS = 0.25  # that a track may end before its header says, as encoders round
+_EDGE_SECONDS = 0.5  # of junk at the edges of a bare stream, which may be cut anywhere: no loss
+
+Lose: TypeAlias = Callable[[Loss], object]
+
+
+class Piece(NamedTuple):
+    """Consecutive samples `(samples, channels)` at `rate` Hz."""
+
+    samples: Channels
+    rate: int
+
+
+class Decoder(Protocol):
+    """A recording that a library has opened; `duration` is in seconds, None if it is not known."""
+
+    name: str
+    sample_rate: int
+    channels: int
+    duration: float | None
+    codec: str
+
+    def seek(self, sample: int) -> int:
+        """Go there if that is exact, else stay at the beginning; the sample that comes next."""
+        ...
+
+    def pieces(self, lose: Lose, block_size: int) -> Iterator[Piece]:
+        """All that can be decoded from here on, at most `block_size` samples at a time."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class _Sequential(soundfile.SoundFile):
+    """soundfile seeks after every read, to where it is: slow, inexact for most codecs, impossible
+    for some, and loud, since libmpg123 then writes to standard error."""
+
+    def seekable(self) -> bool:
+        return False
 
 
 class SoundFileDecoder:
@@ -18,112 +71,220 @@ class SoundFileDecoder:
 
     name = "soundfile"
 
-    def __init__(self, handle: BinaryIO):
-        self._file = soundfile.SoundFile(handle)
+    def __init__(self, view: View):
+        self._view = view
+        self._file = _Sequential(view)
         self.sample_rate = self._file.samplerate
         self.channels = self._file.channels
         self.codec = f"{self._file.format} {self._file.subtype}"
         # A FLAC stream that was written to a pipe does not know its own length.
-        self.samples = self._file.frames if self._file.frames < 1 << 62 else None
+        frames = self._file.frames if self._file.frames < 1 << 62 else None
+        self.duration = None if frames is None else frames / self.sample_rate
+        self._first = 0
 
-    def blocks(self, first: int, block_size: int) -> Iterator[NDArray[np.float32]]:
-        """Blocks `(samples, channels)` from sample `first` on."""
-        if self.samples is not None and first >= self.samples:
-            return
-        self._file.seek(first)
+    def seek(self, sample: int) -> int:
+        """See Decoder."""
+        if self._file.format == "FLAC" or _STATELESS.match(self._file.subtype):
+            self._first = min(sample, self._file.frames)
+        return self._first
+
+    def pieces(self, lose: Lose, block_size: int) -> Iterator[Piece]:
+        """See Decoder. Raises where libsndfile does not get any further."""
+        n_samples = self._file.seek(self._first) if self._first else 0
         while len(block := self._file.read(block_size, dtype="float32", always_2d=True)):
-            yield block
+            n_samples += len(block)
+            yield Piece(block, self.sample_rate)
+        if self._view.error:
+            raise self._view.error
+        end = n_samples / self.sample_rate
+        if self.duration and end < self.duration - 0.1:
+            lose(Loss(end, self.duration, "truncated: its end is missing"))
+        elif promised := self._promised(end):
+            lose(Loss(end, promised, "truncated: its header promises more"))
 
-    def damage(self, n_decoded: int) -> str:
-        """How the file shows that its end is missing; empty if it doesn't."""
-        # libsndfile shortens what it promises to what is there, and tells so in its log only. A WAV
-        # header written to a pipe claims the largest size it can: that is no damage.
-        size = re.search(r"data : (\d+) \(should be \d+\)", self._file.extra_info)
-        if size and int(size[1]) < 0x7FFF_0000:
-            return f"its header promises {size[1]} bytes of samples, which are not there"
-        if re.search(r"Ogg ?: Junk after the last page", self._file.extra_info):
-            return "it ends in the middle of a page"
-        if self.samples and n_decoded < self.samples - self.sample_rate // 10:
-            return (
-                f"it ends after {n_decoded / self.sample_rate:.2f} s"
-                f" of {self.samples / self.sample_rate:.2f} s"
-            )
-        return ""
+    def _promised(self, end: float) -> float:
+        """Seconds that the header speaks of, if more than there are; else 0.
+
+        libsndfile shortens what is promised to what is there, and tells so in its log only.
+        """
+        sizes = re.findall(r"(\w+) *: (\d+) \(should be (\d+)\)", self._file.extra_info)
+        ratio = 0.0
+        for chunk, claimed, there in sizes:
+            # What was written to a pipe claims the largest size there is: that is no damage.
+            if int(there) < int(claimed) < 0x7FFF_0000 or chunk in ("riff", "Riff"):
+                ratio = int(claimed) / max(1, int(there))
+        return end * ratio if 1 < ratio < 1 << 20 else 0.0
 
     def close(self) -> None:
         self._file.close()
 
 
 class AvDecoder:
-    """ffmpeg."""
+    """ffmpeg, packet by packet: an error ends a packet, not the recording."""
 
     name = "PyAV"
 
-    def __init__(self, handle: BinaryIO):
+    def __init__(self, view: View, track: int | None = None):
         import av  # 18 MB, and only now: libsndfile reads most recordings
 
+        self._view = view
+        promised = promised_mpeg_seconds(
+            view
+        )  # before ffmpeg, which relies on its place in the file
+        view.seek(0)
         # Playlists and the like name other files and addresses: no recording opens those.
-        self._container = av.open(handle, mode="r", options={"protocol_whitelist": "none"})
-        if not self._container.streams.audio:
-            raise ValueError("no audio track")
-        self._stream = self._container.streams.audio[0]
-        self.sample_rate = self._stream.codec_context.sample_rate
-        self.channels = self._stream.codec_context.channels
-        self.codec = f"{self._container.format.name} {self._stream.codec_context.name}"
-        duration = self._container.duration  # microseconds
-        self.samples = None if duration is None else round(duration * self.sample_rate / 1e6)
-        self._end = 0.0  # of the last frame, in seconds of the container's clock
+        self._container = av.open(view, mode="r", options={"protocol_whitelist": "none"})
+        self._stream = _choose(self._container.streams.audio, track)
+        context = self._stream.codec_context
+        self.sample_rate, self.channels = context.sample_rate, context.channels
+        self._format = self._container.format.name
+        self.codec = f"{self._format} {context.name}"
+        # A stream without a clock has no time of its own: ffmpeg counts what it has read.
+        self._clockless = self._format in ("mp3", "aac", "ac3", "eac3", "dts", "amr", "loas")
+        self._own = promised if self._format == "mp3" else self._own_duration()
+        self.duration = self._own
+        self._damage = ""  # since the last frame, as a reason
+        # Damaged pages, frames and clusters are passed over without an error, but not without a gap
+        # in time; Matroska alone has gaps for other reasons, too.
+        self._jumped = self._always_jumps = self._format in ("ogg", "flac", "wv", "tta", "asf")
+        self._bad_bytes = self._good_bytes = 0
 
-    def blocks(self, first: int, block_size: int) -> Iterator[NDArray[np.float32]]:
-        """Blocks `(samples, channels)` from sample `first` on.
+    def seek(self, sample: int) -> int:
+        """See Decoder: ffmpeg seeks to packets, not to samples."""
+        return 0
 
-        ffmpeg seeks to packets, not to samples: decoding and dropping is what stays exact.
-        """
-        position = 0
-        for block in self._timed_frames(block_size):
-            begin = max(0, first - position)
-            position += len(block)
-            if begin < len(block):
-                yield block[begin:]
+    def _own_duration(self) -> float | None:
+        """What the header says of this track; neither an estimate nor that of the picture."""
+        kinds = set(self._format.split(","))
+        if kinds & {"mov", "flac", "wv", "tta", "ape", "tak"} and self._stream.duration:
+            return float(self._stream.duration * self._stream.time_base)
+        if "matroska" in kinds:
+            if tag := re.fullmatch(
+                r"(\d+):(\d+):(\d+\.\d+)", self._stream.metadata.get("DURATION", "")
+            ):
+                hours, minutes, seconds = map(float, tag.groups())
+                return 3600 * hours + 60 * minutes + seconds
+            if len(self._container.streams) == 1 and self._container.duration:
+                return self._container.duration / 1e6  # from microseconds
+        return None
 
-    def _timed_frames(self, block_size: int) -> Iterator[NDArray[np.float32]]:
-        """Frames, with silence where the track starts late or packets were lost.
+    def pieces(self, lose: Lose, block_size: int) -> Iterator[Piece]:
+        """See Decoder."""
+        origin = (self._container.start_time or 0) / 1e6
+        position = 0.0  # seconds
+        for frame, to_float in self._frames():
+            rate = frame.sample_rate
+            gap = 0.0 if frame.time is None else frame.time - origin - position
+            if gap < -MIN_GAP_SECONDS or gap > MAX_GAP_SECONDS:
+                if gap > 0:
+                    lose(Loss(position, position, f"its time stamps jump by {gap:.0f} s"))
+                origin += gap  # another part, with a clock of its own
+                gap = 0.0
+            if gap > MIN_GAP_SECONDS and self._jumped and not self._damage:
+                self._damage = "damaged: packets are missing"
+            missing = self._missing(gap, position)
+            if self._damage and missing > 0:
+                lose(Loss(position, position + missing, self._damage))
+            self._damage, self._bad_bytes, self._jumped = "", 0, self._always_jumps
+            silent = round(missing * rate)
+            for begin in range(0, silent, _MAX_SILENCE):
+                n = min(_MAX_SILENCE, silent - begin)
+                yield Piece(np.zeros((n, frame.layout.nb_channels), np.float32), rate)
+            position += silent / rate
+            for part in to_float.resample(frame):
+                samples = part.to_ndarray().T.astype(np.float32)
+                position += len(samples) / rate
+                yield Piece(samples, rate)
+        if self._view.error:
+            raise self._view.error
+        self._check_end(position, lose)
 
-        So a word keeps the time at which a player shows it.
-        """
+    def _missing(self, gap: float, position: float) -> float:
+        """Seconds that are missing in front of a frame that comes `gap` seconds late."""
+        if not self._damage:
+            return gap if gap > MIN_GAP_SECONDS else 0.0
+        if not self._clockless:
+            return max(0.0, gap)
+        estimate = self._bad_seconds(position)
+        return 0.0 if position == 0 and estimate < _EDGE_SECONDS else max(0.0, gap, estimate)
+
+    def _bad_seconds(self, position: float) -> float:
+        """How long the bytes that could not be decoded would have lasted, as the others did."""
+        if self._good_bytes and position:
+            return self._bad_bytes * position / self._good_bytes
+        rate = self._stream.codec_context.bit_rate or self._container.bit_rate
+        return self._bad_bytes * 8 / rate if rate else 0.0
+
+    def _check_end(self, position: float, lose: Lose) -> None:
+        if self._own is not None and position < self._own - _END_SECONDS:
+            lose(Loss(position, self._own, "truncated: its header promises more"))
+        elif self._damage:
+            missing = self._bad_seconds(position)
+            if not self._clockless or missing >= _EDGE_SECONDS:
+                lose(Loss(position, position + missing if missing else None, self._damage))
+
+    def _frames(self) -> Iterator[tuple[Any, Any]]:
+        """Decoded frames, each with what makes float samples of its like."""
         import av
 
-        to_float = av.AudioResampler(format="fltp", rate=self.sample_rate)
-        origin = (self._container.start_time or 0) / 1e6
-        position = 0
-        for frame in self._container.decode(self._stream):
-            parts = [part.to_ndarray().T.astype(np.float32) for part in to_float.resample(frame)]
-            if frame.time is not None:
-                gap = frame.time - origin - position / self.sample_rate
-                if gap > MAX_GAP_SECONDS:
-                    raise ValueError(f"its time stamps jump by {gap:.0f} s")
-                silent = round(gap * self.sample_rate) if gap > MIN_GAP_SECONDS else 0
-                for begin in range(0, silent, block_size):
-                    parts.insert(
-                        0, np.zeros((min(block_size, silent - begin), self.channels), np.float32)
-                    )
-                self._end = frame.time + frame.samples / frame.sample_rate
-            for part in parts:
-                position += len(part)
-                yield part
+        like: tuple[int, str, str] | None = None
+        to_float = None
+        for packet in self._packets():
+            try:
+                frames = self._stream.codec_context.decode(packet)
+            except av.FFmpegError as error:
+                if not isinstance(error, av.error.EOFError):
+                    self._damage = f"damaged: {reason_of(error)}"
+                    self._bad_bytes += packet.size
+                continue
+            self._good_bytes += packet.size
+            for frame in frames:
+                kind = frame.sample_rate, frame.layout.name, frame.format.name
+                if kind != like:
+                    like, to_float = kind, av.AudioResampler("fltp", None, frame.sample_rate)
+                yield frame, to_float
 
-    def damage(self, n_decoded: int) -> str:
-        """How the file shows that its end is missing; empty if it doesn't."""
-        # Only these headers know their length; for the others ffmpeg estimates it.
-        knows = {"mov", "matroska"} & set(self._container.format.name.split(","))
-        if knows and self.samples:
-            duration = self.samples / self.sample_rate
-            if self._end < 0.98 * duration - 1.0:
-                return f"its sound ends after {self._end:.2f} s of {duration:.2f} s"
-        return ""
+    def _packets(self) -> Iterator[Any]:
+        """Packets of the track; where the container is damaged, those behind."""
+        import av
+
+        stalls, reached, end = 0, -1, None
+        while stalls < MAX_STALLS:
+            try:
+                for packet in self._container.demux():
+                    if self._format.startswith("matroska") and packet.pos and end:
+                        self._jumped |= packet.pos > end + _JUMP_BYTES
+                    end = packet.pos and packet.pos + packet.size
+                    if packet.stream_index == self._stream.index:
+                        yield packet
+                return
+            except av.error.EOFError:
+                return
+            except av.FFmpegError as error:
+                self._damage = f"damaged: {reason_of(error)}"
+                stalls = 0 if self._view.tell() > reached else stalls + 1
+                reached = max(reached, self._view.tell())
 
     def close(self) -> None:
         self._container.close()
 
 
-Decoder: TypeAlias = SoundFileDecoder | AvDecoder
+def _choose(tracks: Any, track: int | None) -> Any:
+    """A sound track by its number; else the one marked as default; else the first."""
+    if not tracks:
+        raise ValueError("no audio track")
+    if track is None:
+        marked = (t for t in tracks if "default" in str(t.disposition.name or "").lower())
+        return next(marked, tracks[0])
+    if track not in range(len(tracks)):
+        raise AudioError(
+            f"there is no sound track {track}",
+            f"it has {len(tracks)}, counted from 0",
+        )
+    return tracks[track]
+
+
+def reason_of(error: Exception) -> str:
+    """The message of a decoder without its own wording of the file name."""
+    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return str(text).strip().rstrip(".") or type(error).__name__

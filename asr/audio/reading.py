@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from asr.audio.decoders import AvDecoder, Decoder, SoundFileDecoder
-from asr.audio.resampling import PLAUSIBLE_RATES, SAMPLE_RATE, Channels, Resampler, Waveform
-from asr.audio.sources import AudioSource, open_source
+from asr.audio.recording import MAX_BLOCK_VALUES, Placed, Recording, open_recording
+from asr.audio.resampling import SAMPLE_RATE, Channels, Resampler, Waveform
+from asr.audio.sources import AudioSource
 from asr.errors import AudioError
 from asr.types import Loss
 
 BLOCK_SECONDS = 10.0
 MAX_READ_SECONDS = 2 * 3600.0  # what `read` takes into memory unless told otherwise: 460 MB
-MAX_BLOCK_VALUES = 1 << 23  # samples x channels per read, whatever the header claims
 
 OnLoss: TypeAlias = Callable[[Loss], object]
 
@@ -40,9 +37,9 @@ def probe(source: AudioSource, track: int | None = None) -> AudioInfo:
 
     Raises AudioError if this is no recording.
     """
-    with _open(source, track) as (decoder, _):
-        duration = None if decoder.samples is None else decoder.samples / decoder.sample_rate
-        return AudioInfo(decoder.sample_rate, decoder.channels, duration, decoder.codec)
+    with open_recording(source, track) as recording:
+        decoder = recording.decoder
+        return AudioInfo(decoder.sample_rate, decoder.channels, decoder.duration, decoder.codec)
 
 
 def channel_blocks(
@@ -136,125 +133,146 @@ def _resampled(
     on_loss: OnLoss | None,
 ) -> Iterator[NDArray[np.float32]]:
     """`channel_blocks`; or mono blocks, mixed before resampling, which is cheaper."""
-    with _open(source, track) as (decoder, name):
-        rate = decoder.sample_rate
-        first = round(start * rate)
-        wanted = None if duration is None else round(duration * rate)
-        resampler = Resampler(rate, sample_rate, None if mix else decoder.channels)
-        n_read = 0
-        for block in _gather(decoder, first, name, max(1, round(block_seconds * rate))):
-            if wanted is not None:
-                block = block[: wanted - n_read]
-            _check_finite(block, first + n_read, rate, name)
-            n_read += len(block)
-            if limit is not None and n_read > limit * rate:
+    with open_recording(source, track) as recording:
+        report = _Report(recording.name, on_loss, start, duration)
+        resampler, rate, n_channels, seconds = None, 0, 0, 0.0
+        decoded = _part(recording.samples(report, start, block_seconds), start, duration)
+        for block in _gather(decoded, block_seconds):
+            report.begin()
+            samples = _finite(block, report)
+            seconds += len(samples) / block.rate
+            if limit is not None and seconds > limit:
                 raise AudioError(
-                    f"{name}: longer than {limit:g} s", "split the recording or raise the limit"
+                    f"{recording.name}: longer than {limit:g} s",
+                    "split the recording or raise the limit",
                 )
-            resampled = resampler.feed(mix(block) if mix else block)
+            if resampler is None or block.rate != rate:
+                if resampler is not None and len(rest := resampler.finish()):
+                    yield rest
+                rate, n_channels = block.rate, n_channels or samples.shape[1]
+                resampler = Resampler(rate, sample_rate, None if mix else n_channels)
+            samples = _with_channels(samples, n_channels)
+            resampled = resampler.feed(mix(samples) if mix else samples)
             if len(resampled):
                 yield resampled
-            if wanted is not None and n_read >= wanted:
-                break
-        else:
-            _check_complete(decoder, first + n_read, name)
-        if n_read == 0:
-            raise _nothing_read(decoder, start, name)
-        rest = resampler.finish()
-        if len(rest):
+        if resampler is None:
+            raise _nothing_read(recording, start, report.reasons)
+        if len(rest := resampler.finish()):
             yield rest
 
 
-def _decoder_errors() -> tuple[type[Exception], ...]:
-    """What the decoders raise where there is no intact recording."""
-    import av
+class _Report:
+    """What is told to `on_loss`: losses of the wanted part, and none before there is any sound."""
 
-    return soundfile.SoundFileError, av.FFmpegError, OSError, ValueError
+    def __init__(self, name: str, on_loss: OnLoss | None, start: float, duration: float | None):
+        self.name, self._on_loss = name, on_loss
+        self._start, self._end = start, math.inf if duration is None else start + duration
+        self._waiting: list[Loss] | None = []
 
+    @property
+    def strict(self) -> bool:
+        return self._on_loss is None
 
-@contextlib.contextmanager
-def _open(source: AudioSource, track: int | None) -> Iterator[tuple[Decoder, str]]:
-    """The first decoder that takes the recording, and the name to call the recording by."""
-    with contextlib.ExitStack() as stack:
-        handle, name = open_source(source, stack)
-        origin = handle.tell()
-        if handle.seek(0, os.SEEK_END) == origin:
-            raise AudioError(f"{name}: the file is empty (0 bytes)", "record or copy it again")
-        attempts = []
-        for decoder_type in (SoundFileDecoder, AvDecoder):
-            handle.seek(origin)
-            try:
-                decoder: Decoder = decoder_type(handle)
-            except _decoder_errors() as error:
-                attempts.append(f"{decoder_type.name}: {_reason(error)}")
-                continue
-            stack.callback(decoder.close)
-            if decoder.sample_rate in PLAUSIBLE_RATES and decoder.channels > 0:
-                yield decoder, name
-                return
-            attempts.append(
-                f"{decoder_type.name}: claims {decoder.sample_rate} Hz, {decoder.channels} channels"
+    @property
+    def reasons(self) -> str:
+        """Why there has been no sound yet."""
+        return "; ".join(dict.fromkeys(loss.reason for loss in self._waiting or ()))
+
+    def __call__(self, loss: Loss) -> None:
+        if loss.start >= self._end or (loss.end is not None and loss.end < self._start):
+            return
+        if self._waiting is not None:
+            self._waiting.append(loss)
+        elif self._on_loss is not None:
+            self._on_loss(loss)
+        else:
+            raise AudioError(
+                f"{self.name}: damaged at {loss.start:.2f} s; {loss.reason}",
+                "copy it again, or transcribe what is left of it: `asr transcribe` does",
             )
-        raise AudioError(
-            f"{name}: not a recording that can be read; {'; '.join(attempts)}",
-            "play it to check it, or convert it to FLAC",
+
+    def begin(self) -> None:
+        """There is sound: what is missing beside it can be told."""
+        waiting, self._waiting = self._waiting, None
+        for loss in waiting or ():
+            self(loss)
+
+
+def _part(blocks: Iterator[Placed], start: float, duration: float | None) -> Iterator[Placed]:
+    """What lies between `start` and `start + duration`."""
+    for block in blocks:
+        begin = max(0, round((start - block.origin) * block.rate))
+        end = None
+        if duration is not None:
+            end = begin + round((duration - max(0.0, block.origin - start)) * block.rate)
+        over = end is not None and block.first + len(block.samples) >= end
+        block = block.part(
+            max(0, begin - block.first), None if end is None else max(0, end - block.first)
         )
+        if len(block.samples):
+            yield block
+        if over:
+            return
 
 
-def _gather(
-    decoder: Decoder, first: int, name: str, block_size: int
-) -> Iterator[NDArray[np.float32]]:
-    """The blocks of a decoder, small ones joined up to `block_size`, its errors made ours."""
-    block_size = min(block_size, max(1, MAX_BLOCK_VALUES // decoder.channels))
-    parts: list[NDArray[np.float32]] = []
-    n_gathered = n_decoded = 0
-    try:
-        for part in decoder.blocks(first, block_size):
-            parts.append(part)
-            n_gathered += len(part)
-            n_decoded += len(part)
-            if n_gathered >= block_size:
-                yield np.concatenate(parts)
-                parts, n_gathered = [], 0
-    except _decoder_errors() as error:
-        reached = (first + n_decoded) / decoder.sample_rate
-        raise AudioError(
-            f"{name}: damaged after {reached:.2f} s; {decoder.name}: {_reason(error)}",
-            "convert it to FLAC with a tool that skips damage, and take that",
-        ) from error
+def _gather(blocks: Iterator[Placed], block_seconds: float) -> Iterator[Placed]:
+    """Small blocks joined up to `block_seconds`."""
+    parts: list[Placed] = []
+    for block in blocks:
+        if parts and (block.rate, block.samples.shape[1]) != (
+            parts[0].rate,
+            parts[0].samples.shape[1],
+        ):
+            yield _joined(parts)
+            parts = []
+        parts.append(block)
+        n_samples = sum(len(part.samples) for part in parts)
+        size = min(block_seconds * block.rate, MAX_BLOCK_VALUES // block.samples.shape[1])
+        if n_samples >= size:
+            yield _joined(parts)
+            parts = []
     if parts:
-        yield np.concatenate(parts)
+        yield _joined(parts)
 
 
-def _check_finite(block: NDArray[np.floating], position: int, rate: int, name: str) -> None:
-    finite = np.isfinite(block).all(axis=1)
-    if not finite.all():
-        time = (position + int(np.argmin(finite))) / rate
+def _joined(parts: list[Placed]) -> Placed:
+    if len(parts) == 1:
+        return parts[0]
+    return parts[0]._replace(samples=np.concatenate([part.samples for part in parts]))
+
+
+def _finite(block: Placed, report: _Report) -> Channels:
+    """The samples, with silence for those that are no numbers, which are lost."""
+    finite = np.isfinite(block.samples).all(axis=1)
+    if finite.all():
+        return block.samples
+    bad = np.flatnonzero(~finite)
+    start, end = ((block.first + i) / block.rate + block.origin for i in (bad[0], bad[-1] + 1))
+    if report.strict:
         raise AudioError(
-            f"{name}: the sample at {time:.3f} s is not a finite number",
+            f"{report.name}: the sample at {start:.3f} s is not a finite number",
             "write the recording again from its source; 16-bit samples cannot hold such values",
         )
+    report(Loss(start, end, "damaged: samples that are not finite numbers"))
+    return np.where(finite[:, None], block.samples, np.float32(0))
 
 
-def _check_complete(decoder: Decoder, n_decoded: int, name: str) -> None:
-    if damage := decoder.damage(n_decoded):
-        raise AudioError(
-            f"{name}: truncated, {damage}",
-            "copy it again; to keep what is there, convert it to FLAC and take that",
-        )
+def _with_channels(samples: Channels, n_channels: int) -> Channels:
+    """Samples of another channel count, as parts of joined recordings may have."""
+    if samples.shape[1] == n_channels:
+        return samples
+    return np.repeat(samples.mean(axis=1, keepdims=True, dtype=np.float32), n_channels, axis=1)
 
 
-def _nothing_read(decoder: Decoder, start: float, name: str) -> AudioError:
-    if decoder.samples and start > 0:
-        length = decoder.samples / decoder.sample_rate
+def _nothing_read(recording: Recording, start: float, reasons: str) -> AudioError:
+    name, duration = recording.name, recording.decoder.duration
+    if reasons:
         return AudioError(
-            f"{name}: {length:.2f} s long, nothing to read from {start:g} s on",
+            f"{name}: no sound in it can be decoded; {reasons}", "copy it again from its source"
+        )
+    if duration and start > 0:
+        return AudioError(
+            f"{name}: {duration:.2f} s long, nothing to read from {start:g} s on",
             "choose a part within the recording",
         )
     return AudioError(f"{name}: holds no samples", "record or copy it again")
-
-
-def _reason(error: Exception) -> str:
-    """The message of a decoder without its own wording of the file name."""
-    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-    return str(text).strip().rstrip(".") or type(error).__name__

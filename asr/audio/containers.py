@@ -1,0 +1,231 @@
+"""What can be told about a recording from its bytes alone, before anything is decoded.
+
+Who wrote the file may have died before the header was finished; who joined recordings left tags
+between them. Neither library copes with all of that, so it is found here and hidden from them.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from asr.audio.views import Patch, View
+
+_UNKNOWN_SIZE = 0x7FFF_0000  # bytes; what writes to a pipe claims the largest size it can
+_CHUNK = 1 << 20  # bytes that are searched at a time
+_MPEG_TAGS = (b"ID3", b"TAG", b"APETAGEX")
+_LONGEST_TAG = 1 << 28  # bytes; an ID3v2 tag cannot be longer
+
+
+def open_view(file: BinaryIO) -> View:
+    """The file from its present position on, repaired: WAV sizes, tags between joined MP3s."""
+    begin = file.tell()
+    view = View(file, [(begin, file.seek(0, 2))])
+    start = view.read(16)
+    if start[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64", b".snd"):
+        patches = list(_au_patches(start) if start[:4] == b".snd" else _wav_patches(view))
+        view = View(file, [(begin, begin + view.size)], patches)
+    elif is_mpeg(view):
+        tags = list(_mpeg_tags(view))
+        edges = [0, *(edge for tag in tags for edge in tag), view.size]
+        kept = [(begin + a, begin + b) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        view = View(file, [stretch for stretch in kept if stretch[0] < stretch[1]])
+    view.seek(0)
+    return view
+
+
+def is_mpeg(view: View) -> bool:
+    """MP3 or AAC as a bare stream, with or without a tag in front."""
+    position = 0
+    while (head := _at(view, position, 10))[:3] == b"ID3" and (length := _id3_length(head)):
+        position += length
+    return _is_sync(head)
+
+
+def promised_mpeg_seconds(view: View) -> float | None:
+    """How long a single MP3 says it is, in the frame that Xing invented.
+
+    None where it does not say, or where the file is longer than what it speaks of.
+    """
+    frame = _at(view, 0, 200)
+    tag = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if tag < 0 or not _is_sync(frame) or len(frame) < tag + 16:
+        return None
+    flags, n_frames, n_bytes = struct.unpack(">3I", frame[tag + 4 : tag + 16])
+    if flags & 3 != 3 or view.size > n_bytes + 4096:
+        return None
+    version, rate_index = (frame[1] >> 3) & 3, (frame[2] >> 2) & 3
+    if rate_index == 3 or version == 1:
+        return None
+    rate = (44_100, 48_000, 32_000)[rate_index] // {3: 1, 2: 2, 0: 4}[version]
+    return n_frames * (1152 if version == 3 else 576) / rate
+
+
+@dataclass(frozen=True, slots=True)
+class OggLayout:
+    """How an Ogg file is built: how many streams follow each other, and whether pages are whole."""
+
+    links: int
+    damaged: bool
+    ends_in_page: bool
+
+
+def ogg_layout(view: View) -> OggLayout:
+    """Walk over all pages (RFC 3533): their numbers and checksums tell what is missing."""
+    links, damaged = 0, False
+    expected: dict[int, int] = {}  # serial number -> page number
+    began = False  # the last page began a stream
+    position, window = 0, 1 << 16
+    while position < view.size:
+        page = _at(view, position, window)
+        length = _ogg_length(page)
+        if length is None and b"OggS".startswith(page[:4]):
+            return OggLayout(links, damaged, ends_in_page=True)
+        if length is None or page[:4] != b"OggS":
+            damaged = True
+            following = page.find(b"OggS", 1)
+            position += following if following > 0 else max(1, len(page) - 3)
+            continue
+        serial, number, checksum = struct.unpack("<3I", page[14:26])
+        body = page[:22] + bytes(4) + page[26:length]
+        begins = bool(page[5] & 2)
+        if len(body) < length or _ogg_checksum(body) != checksum:
+            if position + length > view.size:
+                return OggLayout(links, damaged, ends_in_page=True)
+            damaged = True
+            position += 4
+            continue
+        if begins and not began:
+            links += 1
+        elif not begins and expected.get(serial) != number:
+            damaged = True
+        began, expected[serial] = begins, number + 1
+        position += length
+    return OggLayout(links, damaged, ends_in_page=False)
+
+
+def _at(view: View, position: int, size: int) -> bytes:
+    view.seek(position)
+    return view.read(size)
+
+
+def _wav_patches(view: View) -> Iterator[Patch]:
+    """Sizes for a header that was never finished, or claims the largest size there is."""
+    order = ">" if _at(view, 0, 4) == b"RIFX" else "<"
+    wide = _at(view, 0, 4) in (b"RF64", b"BW64")
+    position, sizes = 12, None  # `sizes`: where RF64 keeps those that need 64 bits
+    for _ in range(1000):  # chunks: a damaged file may have any number of empty ones
+        head = _at(view, position, 8)
+        if len(head) < 8:
+            return
+        name, size = head[:4], struct.unpack(order + "I", head[4:])[0]
+        body = position + 8
+        if name == b"ds64":
+            sizes = body
+        if name == b"data":
+            break
+        position = body + size + size % 2
+    else:
+        return
+    there = view.size - body
+    if wide and sizes is not None:
+        claimed = struct.unpack("<Q", _at(view, sizes + 8, 8).ljust(8, b"\0"))[0]
+        if not 0 < claimed < 1 << 62:
+            yield Patch(4, b"\xff" * 4)
+            yield Patch(sizes, struct.pack("<3Q", view.size - 8, there, 0))
+            yield Patch(body - 4, b"\xff" * 4)
+    elif size >= _UNKNOWN_SIZE or (size == 0 and there and not _are_chunks(view, body, order)):
+        yield Patch(4, struct.pack(order + "I", min(view.size - 8, 0xFFFF_FFFF)))
+        yield Patch(body - 4, struct.pack(order + "I", min(there, 0xFFFF_FFFF)))
+    elif body + size < view.size and not _are_chunks(view, body + size + size % 2, order):
+        yield Patch(4, struct.pack(order + "I", body + size - 8))
+
+
+def _are_chunks(view: View, position: int, order: str) -> bool:
+    """Whether nothing but chunks of RIFF follows, to the end of the file."""
+    while position < view.size - 1:
+        head = _at(view, position, 8)
+        if len(head) < 8 or not (head[:4].isascii() and head[:4].decode("ascii").isprintable()):
+            return False
+        size = struct.unpack(order + "I", head[4:])[0]
+        position += 8 + size + size % 2
+    return position <= view.size + 1
+
+
+def _au_patches(start: bytes) -> Iterator[Patch]:
+    if start[8:12] == bytes(4):
+        yield Patch(8, b"\xff" * 4)  # the format's own word for an unknown size
+
+
+def _mpeg_tags(view: View) -> Iterator[tuple[int, int]]:
+    """Where tags lie in an MP3: (begin, end) of each, in order.
+
+    What merely looks like one does not count: frames, another tag, or the end must follow.
+    """
+    position = done = 0
+    while position < view.size:
+        data = _at(view, position, _CHUNK + 16)
+        hits = [i for name in _MPEG_TAGS if 0 <= (i := data.find(name)) < _CHUNK]
+        if not hits:
+            position += _CHUNK
+            continue
+        found = position + min(hits)
+        begin, end = _tag_at(view, found)
+        if end > max(begin, done):
+            yield max(begin, done), end
+            done = end
+        position = max(end, found + 1)
+
+
+def _tag_at(view: View, position: int) -> tuple[int, int]:
+    """Where the tag begins and ends whose name stands here; an empty range if it is none."""
+    begin, length = position, 0
+    head = _at(view, position, 32)
+    if head[:3] == b"ID3":
+        length = _id3_length(head)
+    elif head[:8] == b"APETAGEX" and len(head) == 32:
+        size, _, flags = struct.unpack("<3I", head[12:24])
+        if flags & 1 << 29:  # this is the header
+            length = 32 + size
+        else:  # the footer of a tag without one: its items lie in front
+            begin, length = max(0, position + 32 - size), min(position + 32, size)
+    elif head[:3] == b"TAG":
+        length = 128
+    if not 0 < length < _LONGEST_TAG:
+        return position, position
+    end = min(begin + length, view.size)
+    after = _at(view, end, 10)
+    follows = not after or _is_sync(after) or after.startswith((*_MPEG_TAGS, b"LYRICS"))
+    return (begin, end) if follows or position == 0 else (position, position)
+
+
+def _id3_length(head: bytes) -> int:
+    """Of an ID3v2 tag with its header and footer; 0 if it is none."""
+    if len(head) < 10 or not 2 <= head[3] <= 4 or head[4] == 0xFF or max(head[6:10]) >= 0x80:
+        return 0
+    size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    return size + (20 if head[5] & 0x10 else 10)
+
+
+def _is_sync(head: bytes) -> bool:
+    """The first bytes of a frame of MPEG audio or ADTS."""
+    return len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] != 0xFF
+
+
+def _ogg_length(page: bytes) -> int | None:
+    """Bytes of the page that begins here; None if its header is not whole."""
+    if len(page) < 27 or len(page) < 27 + page[26]:
+        return None
+    return 27 + page[26] + sum(page[27 : 27 + page[26]])
+
+
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """Ogg's CRC, which is zlib's with the bits in another order and without its inversions."""
+    mirrored = zlib.crc32(page.translate(_REVERSED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
+    return int(f"{mirrored:032b}"[::-1], 2)

@@ -1,0 +1,190 @@
+"""One recording from its first to its last sample, whichever library reads which part of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import soundfile
+
+from asr.audio.containers import is_mpeg, ogg_layout, open_view
+from asr.audio.decoders import AvDecoder, Decoder, Lose, Piece, SoundFileDecoder, reason_of
+from asr.audio.resampling import PLAUSIBLE_RATES, Channels
+from asr.audio.sources import AudioSource, open_source
+from asr.audio.views import View
+from asr.errors import AudioError
+from asr.types import Loss
+
+MAX_BLOCK_VALUES = 1 << 23  # samples x channels per read, whatever the header claims
+
+
+class Placed(NamedTuple):
+    """Samples `(samples, channels)` with their place in the recording.
+
+    They are number `first` and those after, counted at their own rate from `origin` seconds on:
+    0, unless another rate was used in front of them.
+    """
+
+    samples: Channels
+    rate: int
+    origin: float
+    first: int
+
+    @property
+    def start(self) -> float:
+        return self.origin + self.first / self.rate
+
+    @property
+    def end(self) -> float:
+        return self.origin + (self.first + len(self.samples)) / self.rate
+
+    def part(self, begin: int, end: int | None = None) -> Placed:
+        """The samples `begin:end` of these."""
+        return self._replace(samples=self.samples[begin:end], first=self.first + begin)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file and the decoder that took it.
+
+    `ending` says how the bytes show that the end is missing; it is empty if they do not.
+    """
+
+    name: str
+    decoder: Decoder
+    view: View = field(repr=False)
+    ending: str = ""
+
+    def samples(self, lose: Lose, start: float, block_seconds: float) -> Iterator[Placed]:
+        """All that can be decoded, from `start` seconds on or from an earlier place.
+
+        Where libsndfile gives up, ffmpeg goes on.
+        """
+        decoder, end = self.decoder, 0.0
+        block_size = max(1, round(block_seconds * decoder.sample_rate))
+        block_size = min(block_size, max(1, MAX_BLOCK_VALUES // decoder.channels))
+        try:
+            first = decoder.seek(round(start * decoder.sample_rate))
+            end = first / decoder.sample_rate
+            for placed in _numbered(decoder.pieces(lose, block_size), first):
+                end = placed.end
+                yield placed
+        except decoder_errors() as error:
+            reason = f"damaged: {decoder.name}: {reason_of(error)}"
+            for placed in self._behind(end, reason, lose, block_size):
+                end = placed.end
+                yield placed
+        if self.ending:
+            lose(Loss(end, None, self.ending))
+
+    def _behind(self, reached: float, reason: str, lose: Lose, block_size: int) -> Iterator[Placed]:
+        """What ffmpeg finds behind the place where libsndfile has given up."""
+        end = reached
+        try:
+            if not isinstance(self.decoder, SoundFileDecoder):
+                raise ValueError
+            self.view.seek(0)
+            with contextlib.closing(AvDecoder(self.view)) as decoder:
+                later = partial(_lose_behind, reached, lose)
+                for placed in _numbered(decoder.pieces(later, block_size), 0):
+                    if placed.end > reached:
+                        yield placed.part(max(0, round((reached - placed.start) * placed.rate)))
+                        end = placed.end
+        except decoder_errors():
+            known = self.decoder.duration
+            lose(Loss(end, known if known is not None and known > end else None, reason))
+
+
+def decoder_errors() -> tuple[type[Exception], ...]:
+    """What the decoders raise where there is no intact recording."""
+    import av
+
+    return soundfile.SoundFileError, av.FFmpegError, OSError, ValueError
+
+
+@contextlib.contextmanager
+def open_recording(source: AudioSource, track: int | None = None) -> Iterator[Recording]:
+    """The recording with the first decoder that takes it; raises AudioError if none does."""
+    with contextlib.ExitStack() as stack:
+        handle, name = open_source(source, stack)
+        view = open_view(handle)
+        if not view.size:
+            raise AudioError(f"{name}: the file is empty (0 bytes)", "record or copy it again")
+        openers, ending = _openers(view, track)
+        attempts = []
+        for opener in openers:
+            view.seek(0)
+            try:
+                decoder = opener(view)
+            except decoder_errors() as error:
+                attempts.append(f"{_library(opener)}: {reason_of(error)}")
+                continue
+            stack.callback(decoder.close)
+            if decoder.sample_rate not in PLAUSIBLE_RATES or decoder.channels < 1:
+                attempts.append(
+                    f"{decoder.name}: claims {decoder.sample_rate} Hz, {decoder.channels} channels"
+                )
+            elif decoder.duration == 0 and opener is not openers[-1]:
+                attempts.append(f"{decoder.name}: holds no samples")
+            else:
+                yield Recording(name, decoder, view, ending)
+                return
+        raise AudioError(
+            f"{name}: not a recording that can be read; {'; '.join(attempts)}", _remedy(view)
+        )
+
+
+Opener = Callable[[View], Decoder]
+
+
+def _openers(view: View, track: int | None) -> tuple[list[Opener], str]:
+    """The decoders to try, the best one first, and how the end shows that something is missing.
+
+    libsndfile reads the first of joined streams only, and MP3 through a library that writes to
+    standard error.
+    """
+    av_opener: Opener = partial(AvDecoder, track=track)
+    if track is not None or is_mpeg(view):
+        return [av_opener], ""
+    view.seek(0)
+    if view.read(4) != b"OggS":
+        return [SoundFileDecoder, av_opener], ""
+    layout = ogg_layout(view)
+    ending = "truncated: it ends in the middle of a page" if layout.ends_in_page else ""
+    if layout.links > 1 or layout.damaged:
+        return [av_opener, SoundFileDecoder], ending
+    return [SoundFileDecoder, av_opener], ending
+
+
+def _library(opener: Opener) -> str:
+    return SoundFileDecoder.name if opener is SoundFileDecoder else AvDecoder.name
+
+
+def _remedy(view: View) -> str:
+    view.seek(4)
+    if view.read(4) == b"ftyp":
+        return (
+            "an MP4 whose index is missing: its recording was not finished or copied whole;"
+            " copy it again, or repair it with a tool such as untrunc"
+        )
+    return "play it to check it, or convert it to FLAC"
+
+
+def _numbered(pieces: Iterator[Piece], first: int) -> Iterator[Placed]:
+    """Pieces with their places; `first` is the number of the first sample."""
+    rate, origin = 0, 0.0
+    for samples, piece_rate in pieces:
+        if rate and piece_rate != rate:
+            origin, first = origin + first / rate, 0
+        rate = piece_rate
+        yield Placed(samples, rate, origin, first)
+        first += len(samples)
+
+
+def _lose_behind(reached: float, lose: Lose, loss: Loss) -> None:
+    """Tell a loss if it lies behind what was read already."""
+    if loss.end is None or loss.end > reached:
+        lose(Loss(max(loss.start, reached), loss.end, loss.reason))
