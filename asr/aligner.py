@@ -23,7 +23,7 @@ from asr.errors import DecodeError, VocabularyError
 from asr.features import Features
 from asr.recognizer import audio_blocks, windows
 from asr.text.languages import normalizer
-from asr.types import Segment, Transcript, Unit, Word
+from asr.types import Loss, Segment, Transcript, Unit, Word
 from asr.vad import VadConfig, find_speech
 
 GUESSED_SECONDS = 1.0  # how long a word may last at most of which nothing was heard
@@ -82,17 +82,21 @@ class Aligner:
         not heard: then it has no units, and its time is a guess between its neighbours. Words are
         given as they are written where their normal form stands alone, else as they are spoken.
 
-        `source`, `sample_rate` and `progress` are those of `Recognizer.transcribe`. Raises
+        `source`, `sample_rate` and `progress` are those of `Recognizer.transcribe`, and so are the
+        `losses` of a damaged recording. Raises
         AudioError if the recording cannot be read, VocabularyError for a text without words or with
         words that cannot be spelled.
         """
         lines = [_Line.of(line, self._normalize) for line in text.splitlines() if line.strip()]
         words = [word for line in lines for _, said in line.words for word in said]
         spelled = self._spell(words)
-        log_probs, starts, duration = self._listen(audio_blocks(source, sample_rate), progress)
+        losses: list[Loss] = []
+        blocks = audio_blocks(source, sample_rate, on_loss=losses.append)
+        log_probs, starts, duration = self._listen(blocks, progress)
         found = align(log_probs, spelled, self.bundle.vocabulary, self._config)
         placed = self._place(found, starts, duration)
-        return Transcript(_segments(lines, placed), duration, self.bundle.config.name)
+        name = self.bundle.config.name
+        return Transcript(_segments(lines, placed), duration, name, tuple(losses))
 
     def _spell(self, words: Sequence[str]) -> list[Spellings]:
         if not words:

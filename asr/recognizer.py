@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 
 from asr import audio
-from asr.audio import AudioSource, Waveform
+from asr.audio import AudioSource, OnLoss, Waveform
 from asr.bundle import Bundle, bundled
 from asr.config import build
 from asr.decode.config import DecoderConfig
@@ -22,7 +22,7 @@ from asr.errors import AudioError, BundleError, ConfigError
 from asr.features import Features
 from asr.punctuator import punctuator_of
 from asr.text.vocabulary import Vocabulary
-from asr.types import Hypothesis, Segment, Transcript, Word
+from asr.types import Hypothesis, Loss, Segment, Transcript, Word
 from asr.vad import Speech, VadConfig, find_speech
 
 if TYPE_CHECKING:
@@ -118,9 +118,17 @@ class Recognizer:
         source: AudioSource | np.ndarray,
         sample_rate: int | None = None,
         progress: Callable[[float], object] | None = None,
+        *,
+        track: int | None = None,
+        strict: bool = False,
     ) -> Transcript:
-        """The words of a whole recording; see `segments` for the arguments and errors."""
+        """The words of a whole recording; see `segments` for the arguments and errors.
+
+        Of a damaged recording, what can be decoded is transcribed, and the transcript's `losses`
+        say what is missing; `strict` refuses it instead, with an AudioError.
+        """
         duration = 0.0
+        losses: list[Loss] = []
 
         def reached(seconds: float) -> None:
             nonlocal duration
@@ -128,8 +136,10 @@ class Recognizer:
             if progress:
                 progress(seconds)
 
-        segments = tuple(self.segments(source, sample_rate, reached))
-        return Transcript(segments, duration, self.bundle.config.name)
+        on_loss = None if strict else losses.append
+        found = self.segments(source, sample_rate, reached, track=track, on_loss=on_loss)
+        segments = tuple(found)
+        return Transcript(segments, duration, self.bundle.config.name, tuple(losses))
 
     def segments(
         self,
@@ -137,24 +147,30 @@ class Recognizer:
         sample_rate: int | None = None,
         progress: Callable[[float], object] | None = None,
         limit: float | None = None,
+        *,
+        track: int | None = None,
+        on_loss: OnLoss | None = None,
     ) -> Iterator[Segment]:
         """What is said in a recording, segment by segment, in memory that does not grow.
 
         Segments without a word are left out.
 
         Args:
-            source: a path, a binary file object, or samples `(samples,)` or `(samples, channels)`
-                as floats in [-1, 1].
+            source: a path, the bytes of a file, a binary file object, or samples `(samples,)` or
+                `(samples, channels)` as floats in [-1, 1].
             sample_rate: of samples (Hz); files know their own.
             progress: called now and then with the seconds that have been read.
             limit: refuse recordings that turn out to be longer than this many seconds.
+            track: which sound track of a film, counted from 0; None: its default one.
+            on_loss: called with each stretch that damage or a cut has taken away. Without it, the
+                first one is an AudioError.
 
         Raises AudioError if the recording cannot be read.
         """
 
         def counted() -> Iterator[Waveform]:
             samples = 0
-            for block in audio_blocks(source, sample_rate, limit):
+            for block in audio_blocks(source, sample_rate, limit, track, on_loss):
                 samples += len(block)
                 if progress:
                     progress(samples / audio.SAMPLE_RATE)
@@ -353,7 +369,11 @@ def with_judges(search: BeamSearchDecoder, model: Bundle, second: Vocabulary | N
 
 
 def audio_blocks(
-    source: AudioSource | np.ndarray, sample_rate: int | None, limit: float | None = None
+    source: AudioSource | np.ndarray,
+    sample_rate: int | None,
+    limit: float | None = None,
+    track: int | None = None,
+    on_loss: OnLoss | None = None,
 ) -> Iterator[Waveform]:
     """A file, or samples with their rate, as blocks at 16 kHz."""
     if isinstance(source, np.ndarray):
@@ -364,7 +384,7 @@ def audio_blocks(
         return audio.array_blocks(source, sample_rate)
     if sample_rate is not None:
         raise ConfigError("a file knows its sample rate", "leave sample_rate out")
-    return audio.blocks(source, limit=limit)
+    return audio.blocks(source, limit=limit, track=track, on_loss=on_loss)
 
 
 def windows(segments: Iterable[Speech]) -> Iterator[list[Speech]]:

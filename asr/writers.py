@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from asr.errors import ConfigError
 from asr.files import replacing
-from asr.types import Segment, Transcript, Unit, Word
+from asr.types import Loss, Segment, Transcript, Unit, Word
 
 LINE_CHARACTERS = 42
 CUE_LINES = 2
@@ -76,11 +76,16 @@ def to_srt(transcript: Transcript, name: str) -> str:
 
 
 def to_vtt(transcript: Transcript, name: str) -> str:
-    """WebVTT subtitles (W3C)."""
-    return "WEBVTT\n" + "".join(
-        f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
-        + html.escape(_lines(cue.lines), quote=False)
-        for cue in cues(transcript)
+    """WebVTT subtitles (W3C); what the recording has lost is a note."""
+    notes = "".join(f"\nNOTE {_named(loss)}\n" for loss in transcript.losses)
+    return (
+        "WEBVTT\n"
+        + notes
+        + "".join(
+            f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
+            + html.escape(_lines(cue.lines), quote=False)
+            for cue in cues(transcript)
+        )
     )
 
 
@@ -92,14 +97,19 @@ def to_json(transcript: Transcript, name: str) -> str:
         "model": transcript.model,
         "segments": [_segment_dict(segment) for segment in transcript.segments],
     }
+    if transcript.losses:
+        data["losses"] = [loss_dict(loss) for loss in transcript.losses]
     return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
 
 
 def to_jsonl(transcript: Transcript, name: str) -> str:
-    """One object a segment and line."""
-    return _lines(
-        json.dumps(_segment_dict(segment), ensure_ascii=False) for segment in transcript.segments
-    )
+    """One object a segment and line; then one a loss, known by its key `loss`."""
+    entries = [_segment_dict(segment) for segment in transcript.segments]
+    entries += [
+        {"start": _milli(loss.start), "end": _end(loss), "loss": loss.reason}
+        for loss in transcript.losses
+    ]
+    return _lines(json.dumps(entry, ensure_ascii=False) for entry in entries)
 
 
 def to_tsv(transcript: Transcript, name: str) -> str:
@@ -109,9 +119,13 @@ def to_tsv(transcript: Transcript, name: str) -> str:
 
 
 def to_ctm(transcript: Transcript, name: str) -> str:
-    """NIST time-marked words: recording, channel, start, duration, word, confidence."""
+    """NIST time-marked words: recording, channel, start, duration, word, confidence.
+
+    What the recording has lost is a comment.
+    """
     recording = "_".join(name.split()) or "recording"
-    return _lines(
+    comments = [f";; {recording} {_named(loss)}" for loss in transcript.losses]
+    return _lines(comments) + _lines(
         f"{recording} 1 {_milli(w.start):.3f} {_milli(w.end) - _milli(w.start):.3f}"
         f" {w.word} {w.confidence:.3f}"
         for w in transcript.words
@@ -126,6 +140,11 @@ def to_textgrid(transcript: Transcript, name: str) -> str:
     }
     if units := [(u.start, u.end, u.symbol) for w in transcript.words for u in w.units]:
         tiers["units"] = units
+    if transcript.losses:
+        tiers["losses"] = [
+            (loss.start, transcript.duration if loss.end is None else loss.end, loss.reason)
+            for loss in transcript.losses
+        ]
     duration = max([transcript.duration, *(end for tier in tiers.values() for _, end, _ in tier)])
     header = [
         'File type = "ooTextFile"',
@@ -257,6 +276,20 @@ def _place_dict(part: Word | Unit) -> dict[str, float]:
         "end": _milli(part.end),
         "confidence": _milli(part.confidence),
     }
+
+
+def loss_dict(loss: Loss) -> dict[str, Any]:
+    """Times in seconds; `end` is None where it is not known."""
+    return {"start": _milli(loss.start), "end": _end(loss), "reason": loss.reason}
+
+
+def _end(loss: Loss) -> float | None:
+    return None if loss.end is None else _milli(loss.end)
+
+
+def _named(loss: Loss) -> str:
+    end = "" if loss.end is None else f"{loss.end:.3f}"
+    return f"missing {loss.start:.3f}-{end} s: {_one_line(loss.reason)}"
 
 
 def _intervals(

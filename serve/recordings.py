@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from starlette.datastructures import ImmutableMultiDict, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from asr.types import Segment, Transcript
+from asr.types import Loss, Segment, Transcript
 from serve import limits
 from serve.auth import presented_key
 from serve.hub import Hub
@@ -24,6 +24,8 @@ from serve.protocols.base import RecordingProtocol
 from serve.uploads import Finished
 
 MAX_FIELDS, MAX_FIELD_BYTES = 64, 64 << 10
+LOSSES_HEADER = "X-Audio-Losses"  # of damaged recordings: what is missing, in seconds
+MAX_NAMED_LOSSES = 20
 _FORM_OVERHEAD = 128 << 10  # bytes of a request that are not the recording
 
 
@@ -49,9 +51,25 @@ def endpoint(kind: type[RecordingProtocol]) -> Callable[[Request], Awaitable[Res
             return Response(status_code=499)  # who asked has left
         hub.metrics.uploads.inc()
         hub.metrics.audio.labels(protocol.name).inc(transcript.duration)
-        return protocol.render(transcript)
+        response = protocol.render(transcript)
+        if transcript.losses:
+            response.headers[LOSSES_HEADER] = _in_header(transcript.losses)
+        return response
 
     return transcribe
+
+
+def _in_header(losses: Sequence[Loss]) -> str:
+    """`36.40-37.02, 64.00-`: seconds from - to, to an unknown end where nothing follows."""
+    stretches = [
+        f"{loss.start:.2f}-{'' if loss.end is None else f'{loss.end:.2f}'}" for loss in losses
+    ]
+    more = ["..."] if len(stretches) > MAX_NAMED_LOSSES else []
+    return ", ".join(stretches[:MAX_NAMED_LOSSES] + more)
+
+
+def _transcript(segments: Sequence[Segment], end: Finished, hub: Hub) -> Transcript:
+    return Transcript(tuple(segments), end.duration, hub.info.name, end.losses)
 
 
 def check_key(request: Request) -> None:
@@ -85,7 +103,7 @@ async def _collect(
         async with contextlib.aclosing(results):
             async for result in results:
                 if isinstance(result, Finished):
-                    return Transcript(tuple(segments), result.duration, hub.info.name)
+                    return _transcript(segments, result, hub)
                 segments.append(result)
         raise AssertionError("a recording ends with Finished")
 
@@ -117,7 +135,7 @@ async def _server_sent(
             segments.append(result)
             result = await anext(rest)
     hub.metrics.audio.labels(protocol.name).inc(result.duration)
-    yield protocol.render_end(Transcript(tuple(segments), result.duration, hub.info.name))
+    yield protocol.render_end(_transcript(segments, result, hub))
 
 
 async def _read(

@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from asr.recognizer import Recognizer
-from asr.types import Segment
+from asr.types import Loss, Segment
 from serve.limits import Places
 from serve.settings import ServeSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """All of the recording has been read; it is `duration` seconds long."""
+    """All of the recording has been read; it is `duration` seconds long.
+
+    `losses` are what damage or a cut has taken away from it.
+    """
 
     duration: float
+    losses: tuple[Loss, ...] = ()
 
 
 class _Abandoned(Exception):
@@ -79,6 +83,7 @@ class Uploads:
         tell: Callable[[Segment | Finished | Exception], object],
     ) -> None:
         duration = 0.0
+        losses: list[Loss] = []
 
         def reached(seconds: float) -> None:
             nonlocal duration
@@ -88,10 +93,10 @@ class Uploads:
 
         try:
             for segment in self._recognizer.segments(
-                recording, progress=reached, limit=self._limit
+                recording, progress=reached, limit=self._limit, on_loss=losses.append
             ):
                 tell(segment)
-            tell(Finished(duration))
+            tell(Finished(duration, tuple(losses)))
         except _Abandoned:
             return
         except Exception as error:  # whatever it is, who waits is told

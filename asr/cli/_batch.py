@@ -39,6 +39,8 @@ class Settings:
     threads: int | None = None
     punctuate: bool = False
     reject: bool = True
+    track: int | None = None
+    strict: bool = False
 
     def load(self, quiet: bool = False) -> Recognizer:
         """The recogniser; what it skips of the hot words is told on standard error."""
@@ -87,7 +89,7 @@ def transcribe_all(
     """
     if jobs == 1:
         recognizer = settings.load()
-        return (_attempt(recognizer, recording, progress) for recording in recordings)
+        return (_attempt(recognizer, recording, settings, progress) for recording in recordings)
     cores = settings.threads or os.cpu_count() or 1
     return _in_processes(
         replace(settings, threads=max(1, cores // jobs)), recordings, jobs, progress
@@ -117,24 +119,30 @@ def _in_processes(
             yield result
 
 
-def _attempt(recognizer: Recognizer, recording: str, progress: Progress) -> Result:
+def _attempt(
+    recognizer: Recognizer, recording: str, settings: Settings, progress: Progress
+) -> Result:
     result: Result
     try:
-        result = recording, _transcribe(recognizer, recording, progress)
+        result = recording, _transcribe(recognizer, recording, settings, progress)
     except Exception as error:  # whatever one recording does, the others go on
         result = recording, error
     progress.finish(*_length(result))
     return result
 
 
-def _transcribe(recognizer: Recognizer, recording: str, progress: Progress) -> Transcript:
+def _transcribe(
+    recognizer: Recognizer, recording: str, settings: Settings, progress: Progress
+) -> Transcript:
     from asr import audio
 
-    if recording == STDIN:
-        return recognizer.transcribe(sys.stdin.buffer)
-    duration = audio.probe(recording).duration if progress.shown else None
+    known = progress.shown and recording != STDIN
+    duration = audio.probe(recording, settings.track).duration if known else None
     return recognizer.transcribe(
-        recording, progress=lambda seconds: progress.within(recording, seconds, duration)
+        sys.stdin.buffer if recording == STDIN else recording,
+        progress=lambda seconds: progress.within(recording, seconds, duration),
+        track=settings.track,
+        strict=settings.strict,
     )
 
 
@@ -144,12 +152,14 @@ def _length(result: Result) -> tuple[str, float]:
 
 
 _recognizer: Recognizer  # of a worker process
+_settings: Settings
 
 
 def _start_worker(settings: Settings) -> None:
-    global _recognizer
+    global _recognizer, _settings
+    _settings = settings
     _recognizer = settings.load(quiet=True)  # the first process has told what there is to tell
 
 
 def _work(recording: str) -> Result:
-    return _attempt(_recognizer, recording, Progress(1, shown=False))
+    return _attempt(_recognizer, recording, _settings, Progress(1, shown=False))

@@ -11,6 +11,7 @@ import click
 
 from asr.cli import complain
 from asr.cli._inputs import STDIN
+from asr.cli._losses import warn_of_losses
 from asr.cli._outputs import output_stems
 from asr.cli._progress import Progress
 from asr.errors import ASRError, ConfigError, ManifestError
@@ -107,6 +108,7 @@ def command(
             try:
                 transcript = _align(aligner, utterance, progress)
                 with progress.hidden():
+                    warn_of_losses(recording, transcript.losses)
                     _name_doubtful(recording, transcript)
                     if out is None:
                         click.echo(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,19 @@ import click
 from asr.cli import complain
 from asr.cli._batch import Settings, transcribe_all
 from asr.cli._inputs import STDIN, expand
+from asr.cli._losses import warn_of_losses
 from asr.cli._outputs import Entry, Journal, output_stems
 from asr.cli._progress import Progress
 from asr.errors import ASRError
 from asr.writers import FORMATS, render, save, writer_for
 
-MOST_FAILURES = 100  # an exit status has eight bits, and those above 125 mean other things
+FAILED, LOST = 1, 3  # exit statuses; 2 is a wrong call
 
 
 @click.command(
     context_settings={"show_default": True},
-    epilog="Exit status: the number of recordings that failed, 100 at most.",
+    epilog="Exit status: 0: all recordings are transcribed whole; 1: some failed; 2: a wrong call;"
+    " 3: none failed, but some are damaged or cut, and what is left of them is transcribed.",
 )
 @click.argument("files", nargs=-1, required=True)
 @click.option("--model", "-m", metavar="FOLDER", help="Model to use.  [default: bundled English]")
@@ -63,6 +66,14 @@ MOST_FAILURES = 100  # an exit status has eight bits, and those above 125 mean o
     default=True,
     help="Leave out what fits no words: another language, as a rule, or music. For beam.",
 )
+@click.option(
+    "--track",
+    type=click.IntRange(0),
+    help="Sound track of films to take, counted from 0.  [default: the one marked as default]",
+)
+@click.option(
+    "--strict", is_flag=True, help="Refuse damaged and cut recordings, not transcribe their rest."
+)
 @click.option("--punctuate", is_flag=True, help="Write capitals, commas, full stops.")
 @click.option("--threads", "-t", type=click.IntRange(1), help="Cores to use.  [default: all]")
 @click.option(
@@ -92,30 +103,40 @@ def command(
     if jobs > 1 and STDIN in recordings:
         raise click.UsageError("standard input is read by one process: leave --jobs out")
     if out is not None:
-        failures = _to_folder(Path(out), settings, recordings, wanted, jobs, resume)
+        done = _to_folder(Path(out), settings, recordings, wanted, jobs, resume)
     elif resume:
         raise click.UsageError("--resume needs --out")
     elif len(wanted) > 1 or (len(recordings) > 1 and wanted != ["txt"]):
         raise click.UsageError("several files of output need --out FOLDER")
     else:
-        failures = _to_stdout(settings, recordings, wanted[0], jobs)
-    return min(failures, MOST_FAILURES)
+        done = _to_stdout(settings, recordings, wanted[0], jobs)
+    return FAILED if done.failures else LOST if done.damaged else 0
 
 
-def _to_stdout(settings: Settings, recordings: Sequence[str], format: str, jobs: int) -> int:
-    """Print the transcripts, of several each under its name; return how many failed."""
-    failures = 0
+@dataclass
+class _Done:
+    """How many recordings failed, and of how many only a part is there."""
+
+    failures: int = 0
+    damaged: int = 0
+
+
+def _to_stdout(settings: Settings, recordings: Sequence[str], format: str, jobs: int) -> _Done:
+    """Print the transcripts, of several each under its name."""
+    done = _Done()
     with Progress(len(recordings)) as progress:
         for recording, transcript in transcribe_all(settings, recordings, jobs, progress):
             with progress.hidden():
                 if isinstance(transcript, Exception):
-                    failures += 1
+                    done.failures += 1
                     _report(recording, transcript)
                     continue
+                done.damaged += bool(transcript.losses)
+                warn_of_losses(recording, transcript.losses)
                 if len(recordings) > 1:
                     click.echo(f"==> {recording} <==")
                 click.echo(render(transcript, format, Path(recording).stem), nl=False)
-    return failures
+    return done
 
 
 def _to_folder(
@@ -125,12 +146,12 @@ def _to_folder(
     formats: Sequence[str],
     jobs: int,
     resume: bool,
-) -> int:
-    """Write the transcripts; return how many failed."""
+) -> _Done:
+    """Write the transcripts."""
     folder.mkdir(parents=True, exist_ok=True)
     journal, fingerprint = Journal(folder), settings.fingerprint()
     entries: dict[str, Entry] = {}
-    failures = 0
+    done = _Done()
     for recording, stem in zip(recordings, output_stems(recordings), strict=True):
         outputs = [stem.with_name(f"{stem.name}.{format}") for format in formats]
         entry = Entry.of(recording, fingerprint, outputs)
@@ -139,7 +160,7 @@ def _to_folder(
         try:
             journal.check_free(entry)
         except ASRError as error:
-            failures += 1
+            done.failures += 1
             _report(recording, error)
         else:
             entries[recording] = entry
@@ -152,11 +173,14 @@ def _to_folder(
                     (folder / output).parent.mkdir(parents=True, exist_ok=True)
                     save(transcript, folder / output)
                 journal.add(entries[recording])
+                done.damaged += bool(transcript.losses)
+                with progress.hidden():
+                    warn_of_losses(recording, transcript.losses)
             except Exception as error:  # whatever one recording does, the others go on
-                failures += 1
+                done.failures += 1
                 with progress.hidden():
                     _report(recording, error)
-    return failures
+    return done
 
 
 def _report(recording: str, error: Exception) -> None:

@@ -15,7 +15,7 @@ from starlette.datastructures import ImmutableMultiDict, QueryParams
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from asr.types import Segment, Transcript
-from asr.writers import render
+from asr.writers import loss_dict, render
 from serve.limits import Refused, bad_request
 from serve.protocols.base import ModelInfo, RecordingProtocol
 from serve.protocols.values import check_language, logprobs
@@ -71,6 +71,8 @@ class TranscriptionsProtocol(RecordingProtocol):
         event: dict[str, Any] = {"text": transcript.text}
         if self._with_logprobs:
             event["logprobs"] = logprobs(transcript.words)
+        if transcript.losses:
+            event["losses"] = [loss_dict(loss) for loss in transcript.losses]
         return _server_sent({"type": "transcript.text.done", **event, "usage": _usage(transcript)})
 
     def _verbose(self, transcript: Transcript) -> dict[str, Any]:
@@ -80,6 +82,8 @@ class TranscriptionsProtocol(RecordingProtocol):
             "duration": round(transcript.duration, 3),
             "text": transcript.text,
         }
+        if transcript.losses:  # OpenAI has no such field
+            body["losses"] = [loss_dict(loss) for loss in transcript.losses]
         if "word" in self._granularities:
             body["words"] = [
                 {"word": w.word, "start": round(w.start, 3), "end": round(w.end, 3)}

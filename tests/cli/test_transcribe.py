@@ -85,10 +85,33 @@ def test_bad_recordings_are_counted_and_the_others_go_on(run: Run, tmp_path: Pat
     bad = [tmp_path / name for name in ("text.wav", "empty.wav", "missing.wav", "nothing")]
     for extra in ([], ["--out", tmp_path / "out"]):
         status, _, err = run(*bad[:2], good, *bad[2:], *extra)
-        assert status == 4
+        assert status == 1
         assert [line.count(str(path)) for line, path in zip(err.splitlines(), bad, strict=True)]
         assert all(str(path) in err for path in bad)
     assert files(tmp_path / "out") == {"good.txt": "ham\n"}
+
+
+def test_a_cut_recording_is_transcribed_and_told(run: Run, tmp_path: Path) -> None:
+    good = record(tmp_path / "good.wav", "ham")
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(record(tmp_path / "whole.wav", "cab bad cafe").read_bytes()[:-3_000])
+    status, out, err = run(cut, good, "--format", "json", "--out", tmp_path / "out")
+    assert (status, out) == (3, "")
+    assert len(err.splitlines()) == 1
+    assert "cut.wav: 0.09 s are missing: " in err
+    result = json.loads(files(tmp_path / "out")["cut.json"])
+    assert result["text"] == "cab bad cafe"
+    assert [set(loss) for loss in result["losses"]] == [{"start", "end", "reason"}]
+    assert run(good)[0] == 0
+    assert run(cut, tmp_path / "missing.wav")[0] == 1  # failed is more than damaged
+
+
+def test_strict_refuses_what_is_damaged(run: Run, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(record(tmp_path / "whole.wav", "cab bad cafe").read_bytes()[:-3_000])
+    status, out, err = run(cut, "--strict")
+    assert (status, out) == (1, "")
+    assert "cut.wav: damaged at" in err
 
 
 def test_standard_input(tone_bundle: Bundle, tmp_path: Path) -> None:
