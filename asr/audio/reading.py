@@ -243,7 +243,7 @@ def _joined(parts: list[Placed]) -> Placed:
 
 def _finite(block: Placed, report: _Report) -> Channels:
     """The samples, with silence for those that are no numbers, which are lost."""
-    finite = np.isfinite(block.samples).all(axis=1)
+    finite = np.asarray(np.isfinite(block.samples).all(axis=1))
     if finite.all():
         return block.samples
     bad = np.flatnonzero(~finite)

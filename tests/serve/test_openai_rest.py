@@ -152,11 +152,24 @@ def test_full(start, recording):
     assert ask(client, recording).text == TEXT
 
 
+def test_what_is_left_of_a_cut_recording_comes_with_what_is_missing(client, recording):
+    cut = recording.read_bytes()[:-20_000]
+    for format in ("json", "text", "verbose_json"):
+        answer = client.audio.transcriptions.with_raw_response.create(
+            model="any", file=(f"cut{recording.suffix}", cut), response_format=format
+        )
+        assert answer.headers["x-audio-losses"].count("-") == 1
+        assert "bad cab" in answer.text
+    [loss] = json.loads(answer.text)["losses"]
+    assert loss["end"] is None or loss["end"] > loss["start"] > 5
+    assert "truncated" in loss["reason"]
+
+
 def test_who_leaves_is_not_worked_for(start, monkeypatch):
     server = start()
     stopped = []
 
-    def endless(source, progress, limit):
+    def endless(source, progress, limit, on_loss):
         """A recording that is never through."""
         try:
             for seconds in range(10_000):
