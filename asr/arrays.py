@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from asr.errors import ASRError
-from asr.files import replacing
+from asr.files import open_binary, replacing
 
 MAGIC = b"ASRARRAY"
 VERSION = 1
@@ -67,7 +67,7 @@ def load_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             prefix = file.read(_PREFIX.size)
             if len(prefix) < _PREFIX.size or not prefix.startswith(MAGIC):
                 raise ASRError(f"{path}: not an array file")

@@ -16,6 +16,7 @@ All of it is plain data: loading a bundle runs no code of it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -28,7 +29,7 @@ from typing import Any
 from asr.config import build, to_dict
 from asr.errors import ASRError, BundleError, ConfigError
 from asr.features import FeatureConfig
-from asr.files import replacing
+from asr.files import open_binary, replacing
 from asr.text.vocabulary import Vocabulary
 
 FORMAT, VERSION = "asr-bundle", 1
@@ -43,6 +44,8 @@ SECOND_VOCABULARY = "second-vocabulary.json"
 RESCORER, PUNCTUATION = "rescorer.onnx", "punctuation.onnx"
 REQUIRED = {CONFIG, VOCABULARY, ONNX, CARD}
 MAX_JSON_BYTES = 16 << 20
+MAX_FILE_BYTES = 4 << 30  # more than any file of a model; a sparse file may claim any size
+IN_USE = frozenset({".onnx", ".bin", ".safetensors", ".json"})  # endings of what a program reads
 BUNDLED = Path(__file__).parent / "bundled"  # models that come with the package
 
 
@@ -84,15 +87,20 @@ class Bundle:
     def load(cls, folder: str | os.PathLike[str]) -> Bundle:
         """Read and check a bundle.
 
-        Raises BundleError, with the reason, for what is no bundle, was made by a newer version, or
-        differs from its checksums.
+        Raises BundleError, with the reason, for what is no bundle, was made by a newer version,
+        differs from its checksums, or holds a model's file that they do not list.
         """
         folder = Path(folder)
-        if not folder.is_dir():
+        try:
+            is_folder, has_config = folder.is_dir(), (folder / CONFIG).is_file()
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+            reason = getattr(error, "strerror", None) or error
+            raise BundleError(f"{folder}: cannot be read: {reason}", "check the name") from error
+        if not is_folder:
             raise BundleError(
                 f"{folder}: no such folder", "give the folder of a model, or none for the bundled"
             )
-        if not (folder / CONFIG).is_file():
+        if not has_config:
             raise BundleError(
                 f"{folder}: not a model: no {CONFIG} in it", "make one with `asr export`"
             )
@@ -103,7 +111,9 @@ class Bundle:
             config = _parse_config(data)
             vocabulary = Vocabulary.load(folder / VOCABULARY)
         except ASRError as error:
-            raise BundleError(f"{folder}: {error.cause}", error.remedy) from error
+            raise BundleError(
+                f"{folder}: {error.cause}", error.remedy or "copy or export it again"
+            ) from error
         return cls(folder, config, vocabulary, files)
 
     @classmethod
@@ -183,8 +193,9 @@ class Bundle:
     @property
     def head_kind(self) -> str:
         """`ctc`, `transducer` or `attention`: what turns the network's output into text."""
-        heads = self.config.model.get("heads", {})
-        described: list[Any] = list(heads.values()) if isinstance(heads, Mapping) else []
+        heads: Any = self.config.model.get("heads", {})
+        heads = heads if isinstance(heads, Mapping) else {}
+        described = [head for head in heads.values() if isinstance(head, Mapping)]
         return described[0].get("kind", "ctc") if described else "ctc"
 
     def check_ctc(self, purpose: str) -> None:
@@ -212,6 +223,12 @@ class Bundle:
     def card(self) -> str:
         return (self.folder / CARD).read_text(encoding="utf-8")
 
+    def path(self, name: str) -> Path:
+        """Where a file of the bundle is; BundleError if the checksums do not list it."""
+        if name not in self.files:
+            raise BundleError(f"{self.folder}: lacks {name}", "export it again")
+        return self.folder / name
+
     def _path(self, name: str) -> Path | None:
         return self.folder / name if name in self.files else None
 
@@ -238,7 +255,9 @@ def _check_format(folder: Path, data: dict[str, Any]) -> None:
         )
     version = data.get("version")
     if not isinstance(version, int) or version < 1:
-        raise BundleError(f"{folder}: damaged: {CONFIG} has version {version!r}")
+        raise BundleError(
+            f"{folder}: damaged: {CONFIG} has version {version!r}", "copy the folder again"
+        )
     if version > VERSION:
         raise BundleError(
             f"{folder}: a model of version {version}, this program reads up to {VERSION}",
@@ -250,11 +269,18 @@ def _check_files(folder: Path) -> dict[str, int]:
     """Sizes of the files that the checksums list, all of which are there and unchanged."""
     sums = _read_object(folder / CHECKSUMS)
     if missing := REQUIRED - sums.keys():
-        raise BundleError(f"{folder}: damaged: {CHECKSUMS} lacks {', '.join(sorted(missing))}")
+        raise BundleError(
+            f"{folder}: damaged: {CHECKSUMS} lacks {', '.join(sorted(missing))}",
+            "copy the folder again",
+        )
+    _check_nothing_else(folder, sums)
     sizes = {}
     for name, expected in sums.items():
-        if Path(name).name != name or name in ("", ".."):
-            raise BundleError(f"{folder}: {CHECKSUMS} names {name!r}, which is outside the folder")
+        if Path(name).name != name or name in ("", "..") or "\0" in name:
+            raise BundleError(
+                f"{folder}: {CHECKSUMS} names {name!r}, which is outside the folder",
+                "do not use this model: get it from who made it",
+            )
         path = folder / name
         try:
             actual = _sha256(path)
@@ -272,10 +298,31 @@ def _check_files(folder: Path) -> dict[str, int]:
     return sizes
 
 
+def _check_nothing_else(folder: Path, sums: Mapping[str, Any]) -> None:
+    """Files that a program would read, and that nobody has vouched for, are no part of a model.
+
+    Notes, pictures and hidden files may lie beside it.
+    """
+    foreign = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix in IN_USE and path.name not in sums and path.name != CHECKSUMS
+        if not path.name.startswith(".")
+    )
+    if foreign:
+        raise BundleError(
+            f"{folder}: {', '.join(foreign)}: not in {CHECKSUMS}, so nobody vouches for it",
+            "move it out of the folder, or export the model with it",
+        )
+
+
 def _parse_config(data: dict[str, Any]) -> BundleConfig:
     known = {"format", "version", *BundleConfig.__dataclass_fields__}
     if foreign := data.keys() - known:
-        raise BundleError(f"damaged: {CONFIG} has unknown settings: {', '.join(sorted(foreign))}")
+        raise BundleError(
+            f"damaged: {CONFIG} has unknown settings: {', '.join(sorted(foreign))}",
+            "copy the folder again",
+        )
     groups = {name: data.get(name, {}) for name in ("features", "model", "decoder", "training")}
     name, language, frame_shift = (data.get(key) for key in ("name", "language", "frame_shift"))
     if (
@@ -283,16 +330,24 @@ def _parse_config(data: dict[str, Any]) -> BundleConfig:
         or not (isinstance(name, str) and isinstance(language, str))
         or not isinstance(frame_shift, int | float)
     ):
-        raise BundleError(f"damaged: {CONFIG} lacks a name, a language, a frame_shift or a group")
+        raise BundleError(
+            f"damaged: {CONFIG} lacks a name, a language, a frame_shift or a group",
+            "copy the folder again",
+        )
     features = build(FeatureConfig, groups.pop("features"), "features")
     return BundleConfig(name, language, features, float(frame_shift), **groups)
 
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise BundleError(f"{path}: damaged: {path.stat().st_size} bytes of settings")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        with open_binary(path) as file:
+            content = file.read(MAX_JSON_BYTES + 1)
+        if len(content) > MAX_JSON_BYTES:
+            raise BundleError(
+                f"{path}: damaged: more than {MAX_JSON_BYTES} bytes of settings",
+                "copy the folder again",
+            )
+        data = json.loads(content.decode("utf-8"))
     except OSError as error:
         raise BundleError(
             f"{path}: cannot be read: {error.strerror or error}", "copy the folder again"
@@ -315,5 +370,7 @@ def _json(data: Mapping[str, Any]) -> bytes:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_binary(path) as file:
+        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, "too large for a file of a model", str(path))
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,13 +2,58 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO
+from pathlib import Path, PurePath
+from typing import IO, BinaryIO
+
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # not on Windows
+_READ = os.O_RDONLY | _NONBLOCK | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def open_binary(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read its bytes.
+
+    Raises OSError, at once, also for a FIFO or a device, which would hang or never end. Pipes whose
+    other end is open already (a shell's `<(command)`, /dev/stdin) are read.
+    """
+    name = os.fspath(path)
+    try:
+        descriptor = os.open(name, _READ)
+    except ValueError as error:  # a zero byte
+        raise OSError(errno.EINVAL, "no possible name of a file", name) from error
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and is_open_pipe(name)):
+        if _NONBLOCK:
+            os.set_blocking(descriptor, True)
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder, not a file", name)
+    raise OSError(errno.EINVAL, "a pipe or a device, not a file", name)
+
+
+def open_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> io.TextIOWrapper:
+    """As `open_binary`, for text."""
+    return io.TextIOWrapper(open_binary(path), encoding=encoding)
+
+
+def read_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
+    """All text of a file; raises as `open_binary`, and UnicodeDecodeError."""
+    with open_text(path, encoding) as file:
+        return file.read()
+
+
+def is_open_pipe(path: str | os.PathLike[str]) -> bool:
+    """Whether the name is that of an open file of this process, not of one on disk."""
+    name = os.fspath(path)
+    return PurePath(name).is_relative_to("/dev/fd") or name == "/dev/stdin"
 
 
 @contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import lzma
+import os
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -11,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, NoReturn
 
 from asr.errors import ASRError
 
@@ -20,8 +23,14 @@ MAX_FILES = 5_000_000
 MAX_GROWTH = 30
 ALWAYS_ALLOWED = 1 << 30  # bytes, however small the archive
 BLOCK = 1 << 20
+# What a library reads whole into memory before anybody sees a member:
+MAX_HEADER = 1 << 20  # bytes of one long name or of one set of attributes, in a tar archive
+MAX_CONTENTS = 64 << 20  # bytes of the table of contents of a zip archive
 
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError)
+_DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError),
+    *(ValueError, OverflowError, struct.error, IndexError),  # of numbers and names out of range
+)
 _SEALED = (RuntimeError, NotImplementedError)  # zipfile's words for passwords and rare methods
 
 
@@ -43,8 +52,9 @@ def unpack(archive: Path, folder: Path, max_bytes: int | None = None) -> None:
 
     Raises UnpackError, before anything of that kind is written, for a path that leads out of the
     folder, for links and devices, and for more than `max_bytes` (by default 30 times the archive);
-    also for damaged archives.
+    also for damaged archives, and for headers that would fill the memory.
     """
+    _check_is_file(archive)
     limit = max_bytes or max(ALWAYS_ALLOWED, MAX_GROWTH * archive.stat().st_size)
     folder.mkdir(parents=True, exist_ok=True)
     n_files = n_bytes = 0
@@ -111,22 +121,77 @@ def _write(member: Member, target: Path, archive: Path) -> None:
         )
 
 
+def _check_is_file(archive: Path) -> None:
+    """A pipe or a device would hang, or never end."""
+    if not archive.is_file():
+        raise UnpackError(f"{archive}: no archive: not there, or not a file", "check the path")
+
+
 @contextmanager
 def members(archive: Path) -> Iterator[Iterator[Member]]:
     """What an archive holds, to be read member by member, without unpacking it."""
+    _check_is_file(archive)
     if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as zipped:
+        with _Bounded(archive) as file, zipfile.ZipFile(file) as zipped:
             yield _zip_members(zipped)
     else:
-        with tarfile.open(archive, "r:*") as tar:
+        with tarfile.open(archive, "r:*", tarinfo=_Header) as tar:
             yield _tar_members(tar)
             # The checksum of a compressed stream stands at its end, behind the last member.
             while tar.fileobj is not None and tar.fileobj.read(BLOCK):
                 pass
 
 
+class _Header(tarfile.TarInfo):
+    """A member of a tar archive whose headers are bounded before they are read.
+
+    `tarfile` reads long names and PAX attributes whole, of whatever size they claim to be, keeps
+    the attributes that hold for all further members, and lists the holes of sparse files.
+    """
+
+    _READ_WHOLE = (
+        *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+        *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    )
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        """What `tarfile` calls with the 512 bytes of each header, and says to override."""
+        size = self.size
+        if self.type == tarfile.XGLTYPE:  # they add up
+            size = tar.global_bytes = getattr(tar, "global_bytes", 0) + size  # type: ignore[attr-defined]
+        if self.size < 0 or (self.type in self._READ_WHOLE and size > MAX_HEADER):
+            raise UnpackError(
+                f"{Path(str(tar.name)).name}: a header of {self.size:,} bytes",
+                f"none of an honest archive has more than {MAX_HEADER:,}: fetch it again",
+            )
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+    def _refuse_sparse(self, *_: object) -> NoReturn:
+        raise UnpackError(
+            "the archive holds a sparse file", "unpack it yourself and pass --from-folder DIR"
+        )
+
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
+
+
+class _Bounded(io.FileIO):
+    """A zip archive of which no more is read at a time than an honest one needs."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        if (left if size is None or size < 0 else min(size, left)) > MAX_CONTENTS:
+            raise UnpackError(
+                f"{Path(str(self.name)).name}: a table of contents of more than"
+                f" {MAX_CONTENTS:,} bytes",
+                "unpack it yourself and pass --from-folder DIR",
+            )
+        return super().read(size) or b""
+
+
 def _tar_members(tar: tarfile.TarFile) -> Iterator[Member]:
     while (info := tar.next()) is not None:
+        if info.size < 0:  # an attribute may say so, and the next header would be this one again
+            raise UnpackError(f"{info.name!r} has {info.size} bytes", "fetch the archive again")
         opened = tar.extractfile(info) if info.isfile() else None
         yield Member(
             info.name, info.size if info.isfile() else 0, info.isfile(), info.isdir(), opened

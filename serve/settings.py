@@ -5,13 +5,13 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, fields
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import click
 
 from asr.config import build
 from asr.errors import ConfigError
+from asr.files import read_text
 
 Decoder = Literal["beam", "greedy"]
 Detector = Literal["auto", "silero", "energy", "none"]
@@ -84,7 +84,7 @@ class ServeSettings:
         if self.api_key_file is None:
             return self.api_key
         try:
-            lines = Path(self.api_key_file).read_text(encoding="utf-8").splitlines()
+            lines = read_text(self.api_key_file).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self.api_key_file}: cannot be read: {error}") from error
         found = tuple(line.strip() for line in lines if line.strip())
@@ -98,7 +98,7 @@ def read_settings(path: str) -> dict[str, Any]:
     import yaml
 
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        data = yaml.safe_load(read_text(path)) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     build(ServeSettings, data, "serve")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,85 @@ def test_a_damaged_bundle_is_refused(
         Bundle.load(folder)
     assert reason in str(caught.value)
     assert str(folder) in str(caught.value)
+
+
+def fifo(name: str) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+
+    return apply
+
+
+def link(name: str, target: str) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target)
+
+    return apply
+
+
+def sparse(name: str, size: int) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        with (folder / name).open("r+b") as file:
+            file.truncate(size)
+
+    return apply
+
+
+FILES = ("config.json", "vocabulary.json", "model.onnx", "README.md", "checksums.json")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("target", ["/dev/zero", "/dev/stdin", ".", "nothing"])
+def test_links_to_what_is_no_file_are_refused(
+    tone_bundle: Bundle, tmp_path: Path, name: str, target: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tone_bundle.folder, folder)
+    link(name, target)(folder)
+    with pytest.raises(BundleError) as caught:
+        Bundle.load(folder)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", [fifo, lambda name: sparse(name, 1 << 42)])
+def test_what_hangs_or_never_ends_is_refused_at_once(
+    tone_bundle: Bundle, tmp_path: Path, name: str, damage: Callable[[str], Callable[[Path], None]]
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tone_bundle.folder, folder)
+    damage(name)(folder)
+    with pytest.raises(BundleError) as caught:
+        Bundle.load(folder)
+    assert caught.value.remedy
+
+
+def test_links_to_files_are_read(tone_bundle: Bundle, tmp_path: Path) -> None:
+    for name in FILES:
+        (tmp_path / name).symlink_to(tone_bundle.folder / name)
+    assert Bundle.load(tmp_path).config == tone_bundle.config
+
+
+@pytest.mark.parametrize("name", ["lm.bin", "decoder.onnx", "rescorer.onnx", "more.safetensors"])
+def test_nobody_vouches_for_files_that_the_checksums_lack(
+    tone_bundle: Bundle, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tone_bundle.folder, folder)
+    for harmless in ("NOTES.md", ".gitattributes", "curves.png"):
+        (folder / harmless).write_bytes(b"x")
+    Bundle.load(folder)
+    (folder / name).write_bytes(b"x")
+    with pytest.raises(BundleError, match=f"{name}: not in checksums.json"):
+        Bundle.load(folder)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
+def test_an_impossible_name_is_no_bundle(name: str) -> None:
+    with pytest.raises(BundleError):
+        Bundle.load(name)
 
 
 def test_a_file_is_no_bundle(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from asr.cli._losses import warn_of_losses
 from asr.cli._outputs import output_stems
 from asr.cli._progress import Progress
 from asr.errors import ASRError, ConfigError, ManifestError
+from asr.files import read_text
 from asr.types import Utterance
 from asr.writers import FORMATS, render, save, writer_for
 
@@ -136,7 +137,7 @@ def _pairs(inputs: Sequence[str]) -> list[Utterance]:
         raise click.UsageError(f"give a recording and its text, or one manifest (*{MANIFEST})")
     recording, text = inputs
     try:
-        return [Utterance(recording, 0.0, Path(text).read_text(encoding="utf-8-sig"))]
+        return [Utterance(recording, 0.0, read_text(text, "utf-8-sig"))]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{text}: cannot be read: {reason}", "give a UTF-8 text file") from error

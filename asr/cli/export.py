@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from asr.cli._training import needs_training_extra, precision_options
+from asr.files import read_text
 
 if TYPE_CHECKING:
     from asr.bundle import Bundle
@@ -110,7 +111,7 @@ def _make_bundle(run: Path, output: Path, is_bundle: bool, options: dict[str, An
     options["decoder"] = json.loads(options["decoder"])
     options["right_context"] = _right_context(options["right_context"])
     card = options["card"]
-    options["card"] = card.read_text(encoding="utf-8") if card else ""
+    options["card"] = read_text(card) if card else ""
     return package_run(run, output, **options)
 
 

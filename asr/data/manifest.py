@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from asr import audio
 from asr.errors import ManifestError
-from asr.files import replacing
+from asr.files import open_text, replacing
 from asr.types import Utterance
 
 _REQUIRED = ("audio_filepath", "duration", "text")
@@ -36,7 +36,7 @@ def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Utte
     """
     path = Path(path)
     try:
-        with path.open(encoding="utf-8-sig") as lines:
+        with open_text(path, "utf-8-sig") as lines:
             utterances = list(_parse(lines, path))
     except OSError as error:
         reason = error.strerror or error

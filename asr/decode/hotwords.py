@@ -21,6 +21,7 @@ import numpy as np
 
 from asr.decode.tables import HOT
 from asr.errors import DecodeError
+from asr.files import read_text
 from asr.text.languages import normalizer, speller
 from asr.text.normalize import unify
 
@@ -183,7 +184,7 @@ def read_hotwords(path: str | Path) -> list[Hotword]:
     be read, or a boost is not a number of at least 0.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+        lines = read_text(path, "utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise DecodeError(f"{path}: not UTF-8: {error}", "save it as UTF-8") from error
     except OSError as error:

@@ -8,6 +8,7 @@ import numpy as np
 
 from asr.arrays import MAGIC
 from asr.errors import LanguageModelError
+from asr.files import open_binary
 from asr.lm.arpa import read_arpa, write_arpa
 from asr.lm.backoff import BackoffModel
 from asr.lm.ngram import NGram
@@ -75,7 +76,7 @@ def _parents(offsets: np.ndarray, first: int = 0) -> np.ndarray:
 
 def _is_binary(path: str | Path) -> bool:
     try:
-        with Path(path).open("rb") as file:
+        with open_binary(path) as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError as error:
         raise LanguageModelError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import LanguageModelError
+from asr.files import open_binary
 from asr.text.written import Labelled, take_apart
 
 Normalizer = Callable[[str], str]
@@ -48,7 +49,7 @@ def _lines(path: Path, progress: Progress) -> Iterator[str]:
     opener = _OPENERS.get(path.suffix)
     reported = 0
     try:
-        with path.open("rb") as raw:
+        with open_binary(path) as raw:
             for number, line in enumerate(opener(raw) if opener else raw, start=1):
                 if number % _REPORT_EVERY == 0:
                     progress(raw.tell() - reported)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from asr.errors import VocabularyError
+from asr.files import read_text
 from asr.text.korean import JAMO, compose, decompose
 
 BLANK = "<blank>"
@@ -133,7 +134,7 @@ class Vocabulary:
     def load(cls, path: str | Path) -> Vocabulary:
         """Raise VocabularyError if the file is not a vocabulary."""
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            data = json.loads(read_text(path))
             symbols, kind, blank = tuple(data["symbols"]), data["kind"], data["blank"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise VocabularyError(f"{path}: not a vocabulary ({error})") from error

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -124,3 +125,20 @@ def test_what_cannot_be_held_out(by, message):
     found = [Utterance(f"{i}.wav", 1.0, f"word {i}") for i in range(3)]
     with pytest.raises(ManifestError, match=message):
         hold_out(found, 0.5, by)
+
+
+def test_what_is_no_file_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    for name in ("fifo", "zeros", "missing", "."):
+        with pytest.raises(ManifestError, match="cannot be read"):
+            read_manifest(tmp_path / name)
+
+
+def test_an_open_pipe_is_read():
+    """As a shell's `<(command)` is."""
+    read_end, write_end = os.pipe()
+    with os.fdopen(write_end, "wb") as pipe:
+        pipe.write(b'{"audio_filepath": "/a.wav", "duration": 1, "text": "a"}\n')
+    assert read_manifest(f"/dev/fd/{read_end}")[0].text == "a"
+    os.close(read_end)

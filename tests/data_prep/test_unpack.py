@@ -1,13 +1,15 @@
 """Archives that try to write where they should not, or too much."""
 
 import io
+import os
 import stat
+import struct
 import tarfile
 import zipfile
 
 import pytest
 
-from data_prep.unpack import UnpackError, unpack
+from data_prep.unpack import UnpackError, members, unpack
 
 
 def _tar(path, *members, mode="w:gz"):
@@ -123,3 +125,113 @@ def test_what_is_no_archive(tmp_path):
     (tmp_path / "page.tar.gz").write_text("<html>not found</html>")
     with pytest.raises(UnpackError, match="damaged archive"):
         unpack(tmp_path / "page.tar.gz", tmp_path / "out")
+
+
+def _header(kind, size, name="././@LongLink"):
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def _claiming(path, header, size):
+    """A file of a header and so many zeros, which take no place on the disk."""
+    with path.open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + size)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+        *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    ],
+)
+@pytest.mark.parametrize("size", [1_500_000_000, 1 << 40, -1, -512])
+def test_headers_of_any_size_do_not_reach_the_memory(tmp_path, kind, size):
+    path = _claiming(tmp_path / "a.tar", _header(kind, size), min(max(size, 0), 1_500_000_000))
+    with pytest.raises(UnpackError, match="a header of"):
+        unpack(path, tmp_path / "out")
+
+
+def test_attributes_for_all_members_do_not_add_up(tmp_path):
+    with (tmp_path / "a.tar").open("wb") as file:
+        for i in range(4):
+            value = f"comment{i}=" + "x" * 500_000
+            record = f"{len(value) + 8} {value}\n".encode()
+            file.write(_header(tarfile.XGLTYPE, len(record), "pax") + record)
+            file.write(bytes(-len(record) % 512))
+    with pytest.raises(UnpackError, match="a header of"):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+
+
+def test_headers_upon_headers_end(tmp_path):
+    name = _header(tarfile.GNUTYPE_LONGNAME, 5) + b"name\0".ljust(512, b"\0")
+    (tmp_path / "a.tar").write_bytes(name * 5000)
+    with pytest.raises(UnpackError):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+
+
+def test_a_long_name_is_kept(tmp_path):
+    name = "/".join(["folder" * 20] * 5) + "/file.txt"
+    for format in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        with tarfile.open(tmp_path / "a.tar", "w", format=format) as tar:
+            info = tarfile.TarInfo(name)
+            info.size = 5
+            tar.addfile(info, io.BytesIO(b"hello"))
+        unpack(tmp_path / "a.tar", tmp_path / str(format))
+        assert (tmp_path / str(format) / name).read_bytes() == b"hello"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+        {"GNU.sparse.map": "0,1"},
+        {"GNU.sparse.size": "5"},
+        {"size": "-512"},
+        {"size": "99999999999999999999"},
+        {"path": "a\0b"},
+        {"path": "x" * 100_000},
+    ],
+)
+def test_attributes_that_lie(tmp_path, attributes):
+    info = tarfile.TarInfo("x")
+    info.size, info.pax_headers = 5, attributes
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(info, io.BytesIO(b"hello"))
+    with pytest.raises(UnpackError):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+
+
+def test_a_sparse_file_of_the_old_kind_is_refused(tmp_path):
+    path = _claiming(tmp_path / "a.tar", _header(tarfile.GNUTYPE_SPARSE, 0, "x"), 1024)
+    with pytest.raises(UnpackError, match="sparse"):
+        unpack(path, tmp_path / "out")
+
+
+def test_a_table_of_contents_that_would_fill_the_memory(tmp_path):
+    size = 1_500_000_000
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 65535, 65535, size, 0, 0)
+    with (tmp_path / "a.zip").open("wb") as file:
+        file.truncate(size)
+        file.seek(size)
+        file.write(end)
+    with pytest.raises(UnpackError, match="table of contents"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "nothing"])
+def test_what_is_no_file_does_not_hang(tmp_path, kind):
+    path = tmp_path / "a.tar"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    with pytest.raises(UnpackError, match="not a file"):
+        unpack(path, tmp_path / "out")
+    with pytest.raises(UnpackError, match="not a file"), members(path):
+        pass
