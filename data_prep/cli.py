@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from asr.data.manifest import HoldOut
 from asr.errors import ASRError, ManifestError
@@ -114,6 +115,7 @@ def corpus_command(corpus: Corpus) -> click.Command:
     """`asr-prepare NAME`, with what is known about the corpus as its help."""
     several = corpus.parts is None or bool(corpus.parts)
     parts = ", ".join(corpus.parts) if corpus.parts else "as the recipe names them"
+    language = "en" if corpus in FORMATS else ""  # what people bring tells no language
 
     @click.command(corpus.name, help=_about(corpus))
     @click.option(
@@ -140,7 +142,12 @@ def corpus_command(corpus: Corpus) -> click.Command:
         default=0.0,
         help="Hold this share of train out as dev: whole speakers if there are several.",
     )
-    @click.option("--language", default="", help="Normalise text as this language's.")
+    @click.option(
+        "--language",
+        default=language,
+        show_default=bool(language),
+        help="Whose rules spell numbers and the like, such as en or ko.",
+    )
     def command(
         to: Path,
         parts: str,
@@ -162,6 +169,9 @@ def corpus_command(corpus: Corpus) -> click.Command:
             language=language,
         ):
             _tell(split)
+        given = click.get_current_context().get_parameter_source("language")
+        if language and given is ParameterSource.DEFAULT:
+            click.echo("Numbers were spelled as English has them: --language CODE for another.")
         click.echo(f"Next: asr-prepare check {to / corpus.name}/*.jsonl")
 
     return command
@@ -342,7 +352,7 @@ def synthesize(
 
     chosen = speech.choose_engine(engine)
     names = [voice.strip() for voice in voices.split(",") if voice.strip()]
-    lines = (line for path in texts for line in path.open(encoding="utf-8"))
+    lines = (line for path in texts for line in path.open(encoding="utf-8-sig"))
     clips = speech.synthesize(lines, to / "clips", chosen, names, seed)
     _write(to / "synthetic.jsonl", clips, Skipped())
 
@@ -429,8 +439,8 @@ def _tell(split: Split) -> None:
         f"{split.manifest}: {split.n_utterances:,} utterances, "
         f"{split.seconds / 3600:.2f} h, {speakers or 'unknown'} speakers"
     )
-    for reason, count in split.skipped.reasons.most_common():
-        click.echo(f"  {count:,} left out: {reason}, as {split.skipped.examples[reason]}")
+    for line in split.skipped.lines():
+        click.echo(f"  {line}")
 
 
 def _read(manifests: tuple[Path, ...]) -> dict[str, list]:

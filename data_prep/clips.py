@@ -19,16 +19,38 @@ from data_prep.corpus import Clip
 MIN_DURATION = 0.05  # seconds; shorter ones hold no sound to speak of
 
 
+N_NAMES = 10  # of each kind that are kept, to be told
+
+
 @dataclass
 class Skipped:
-    """What was left out and why, with the first few by name."""
+    """What was left out and why, with the first few by name; `remarks` on what was used."""
 
     reasons: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
+    names: dict[str, list[str]] = field(default_factory=dict)
+    remarks: Counter[str] = field(default_factory=Counter)
 
-    def add(self, reason: str, example: str) -> None:
+    def add(self, reason: str, name: str) -> None:
         self.reasons[reason] += 1
-        self.examples.setdefault(reason, example)
+        self._name(reason, name)
+
+    def remark(self, remark: str, name: str) -> None:
+        self.remarks[remark] += 1
+        self._name(remark, name)
+
+    def lines(self) -> Iterator[str]:
+        """A line for each kind of what was left out, then for each remark."""
+        kinds = [(n, f"left out: {kind}", kind) for kind, n in self.reasons.most_common()]
+        kinds += [(n, kind, kind) for kind, n in self.remarks.most_common()]
+        for count, what, kind in kinds:
+            names = self.names[kind]
+            more = f" and {count - len(names):,} more" if count > len(names) else ""
+            yield f"{count:,} {what}: {', '.join(names)}{more}"
+
+    def _name(self, kind: str, name: str) -> None:
+        names = self.names.setdefault(kind, [])
+        if len(names) < N_NAMES:
+            names.append(name)
 
 
 def utterances(
@@ -37,11 +59,14 @@ def utterances(
     """Utterances of the clips; those that are parts of longer recordings are cut out of them.
 
     The parts go to `folder` as FLAC files, which a later run finds there. Texts are normalised;
-    what was published is kept as `original` where that changed more than case. Clips without text
-    and files that cannot be read are `skipped`.
+    what was published is kept as `original` where that changed more than case. Clips without text,
+    those with a problem, and files that cannot be read are `skipped`.
     """
     taken: Counter[str] = Counter()
     for clip in clips:
+        if clip.problem:
+            skipped.add(clip.problem, str(clip.audio))
+            continue
         name = re.sub(r"[^\w.-]+", "_", clip.id or clip.audio.stem)
         taken[name] += 1
         unique = name if taken[name] == 1 else f"{name}-{taken[name]}"
@@ -57,6 +82,8 @@ def utterances(
         if duration < MIN_DURATION:
             skipped.add(f"shorter than {MIN_DURATION} s", unique)
             continue
+        if clip.remark:
+            skipped.remark(clip.remark, unique)
         original = {"original": clip.text} if clip.text.lower() != text else {}
         extra = {"id": unique, **original, **clip.extra}
         yield Utterance(str(path), round(duration, 3), text, clip.speaker, extra)

@@ -23,7 +23,8 @@ class Clip:
 
     `channel` counts from 0; None averages all. `id` is the stem of the file unless given. Keys of
     `extra` go into the manifest as they are; phone labels in `extra["phones"]` make a manifest of
-    phones.
+    phones. A clip with a `problem` is no utterance: it is left out, counted and named. A `remark`
+    is told of one that is used.
     """
 
     audio: Path
@@ -34,6 +35,8 @@ class Clip:
     duration: float | None = None
     channel: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    remark: str = ""
 
 
 Splits: TypeAlias = dict[str, Iterable[Clip]]

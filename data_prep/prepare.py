@@ -92,7 +92,7 @@ def prepare(
         total += split.n_utterances
     if not total:
         raise CorpusError(
-            f"{corpus.name}: no utterance could be used: {dict(split.skipped.examples)}",
+            f"{corpus.name}: no utterance could be used: {'; '.join(split.skipped.lines())}",
             "is this the right folder?",
         )
     facts = ("name", "title", "licence", "languages", "page")

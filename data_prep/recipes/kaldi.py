@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from asr.text.encoding import read_text
 from data_prep.corpus import Clip, Corpus, CorpusError, Splits, required
 from data_prep.download import Archive
 
@@ -54,7 +55,7 @@ def _table(path: Path) -> dict[str, str]:
     """`key value …` lines; an optional file that is not there is an empty table."""
     if not path.exists():
         return {}
-    lines = (line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.split(maxsplit=1) for line in read_text(path)[0].split("\n"))
     return {key: "".join(value).strip() for key, *value in filter(None, lines)}
 
 

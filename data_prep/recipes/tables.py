@@ -1,16 +1,20 @@
-"""Tables of recordings and transcripts: comma, tab or | between the columns, one table a split.
+"""Tables of recordings and transcripts, one table a split: comma, semicolon, tab or | between the
+columns.
 
 With a header, columns are known by their usual names (below); without one they are LJ Speech's:
 name, text, text with numbers spelled out. Recordings are looked for beside the table, and in
-`wavs`, `clips`, `audio`; names may lack their ending.
+`wavs`, `clips`, `audio`; names may lack their ending. Of Common Voice's tables the splits are read,
+or `validated.tsv` where there are none.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from asr.text.encoding import read_text
 from data_prep.corpus import Clip, Corpus, CorpusError, Splits
 from data_prep.download import Archive
 from data_prep.recipes.folder import AUDIO
@@ -24,30 +28,46 @@ _AUDIO = (
     "filename",
     "wav",
     "audio",
+    "audio_path",
+    "audio_file",
+    "wav_path",
+    "filepath",
+    "recording",
     "id",
 )
-_TEXT = ("normalized_text", "text", "sentence", "transcript", "transcription")
-_SPEAKER = ("speaker", "speaker_id", "client_id")
-_SUFFIXES = {".csv", ".tsv", ".psv"}
+_TEXT = ("normalized_text", "text", "sentence", "transcript", "transcription", "transcripts")
+_SPEAKER = ("speaker", "speaker_id", "client_id", "spk")
+SUFFIXES = (".csv", ".tsv", ".psv")
 _FOLDERS = ("", "wavs", "clips", "audio")
+_COMMON_VOICE_SPLITS = ("train", "dev", "test")
+_DELIMITERS = "|\t,;"
+csv.field_size_limit(1 << 20)
 
 
 def read(folders: Sequence[Path], parts: Sequence[str]) -> Splits:
     root = folders[0]
-    found = [root] if root.is_file() else sorted(p for p in root.iterdir() if p.suffix in _SUFFIXES)
+    found = [root] if root.is_file() else _tables(root)
     if not found:
         raise CorpusError(f"{root}: no table, *.csv or *.tsv", "name its folder or the file")
-    return {"train" if p.stem == "metadata" else p.stem: _clips(p) for p in found}
+    return {"train" if p.stem in ("metadata", "validated") else p.stem: _clips(p) for p in found}
+
+
+def _tables(root: Path) -> list[Path]:
+    found = sorted(p for p in root.iterdir() if p.suffix.lower() in SUFFIXES)
+    by_name = {path.stem: path for path in found}
+    if "validated" not in by_name or "client_id" not in _header(by_name["validated"]):
+        return found
+    splits = [by_name[name] for name in _COMMON_VOICE_SPLITS if name in by_name]
+    return splits or [by_name["validated"]]
+
+
+def _header(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.readline(1 << 16).decode("utf-8", "replace")
 
 
 def _clips(path: Path) -> Iterator[Clip]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = file.readline()
-        file.seek(0)
-        delimiter = max("|\t,", key=first.count)
-        # Transcripts hold unpaired quotes; only comma-separated tables need quoting.
-        quotes = '"' if delimiter == "," else None
-        rows = list(csv.reader(file, delimiter=delimiter, quotechar=quotes))
+    rows = _rows(path)
     names = [name.strip().lower() for name in rows[0]] if rows else []
     audio_column, text_column = _column(names, _AUDIO), _column(names, _TEXT)
     speaker_column = _column(names, _SPEAKER)
@@ -59,11 +79,28 @@ def _clips(path: Path) -> Iterator[Clip]:
         raise CorpusError(
             f"{path}: no column names the recordings: {', '.join(names)}", f"call it {_AUDIO[0]}"
         )
+    needed = max(2, audio_column + 1, text_column + 1, (speaker_column or 0) + 1)
     for row in rows:
-        if len(row) < max(2, audio_column + 1, text_column + 1, (speaker_column or 0) + 1):
-            raise CorpusError(f"{path}: a row lacks columns: {row}")
+        if len(row) < needed:
+            yield Clip(Path(row[0][:80]), "", problem=f"a row of {path.name} that lacks columns")
+            continue
         speaker = None if speaker_column is None else row[speaker_column] or None
-        yield Clip(_find(path.parent, row[audio_column]), row[text_column], speaker)
+        yield Clip(_find(path.parent, row[audio_column].strip()), row[text_column], speaker)
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """All rows that are not empty. Raises CorpusError for a file that is no table."""
+    try:
+        text, _ = read_text(path)
+        first = text.partition("\n")[0]
+        delimiter = max(_DELIMITERS, key=first.count)
+        # Transcripts hold unpaired quotes; only tables as spreadsheets write them need quoting.
+        quoting = csv.QUOTE_MINIMAL if delimiter in ",;" else csv.QUOTE_NONE
+        return list(
+            filter(None, csv.reader(io.StringIO(text), delimiter=delimiter, quoting=quoting))
+        )
+    except (OSError, ValueError, csv.Error) as error:
+        raise CorpusError(f"{path}: cannot be read as a table: {error}") from error
 
 
 def _column(names: Sequence[str], wanted: Sequence[str]) -> int | None:

@@ -39,8 +39,8 @@ def test_what_cannot_be_used_is_counted_and_named(digits, tmp_path):
     (split,) = prepare(_corpus(*clips), tmp_path / "out", folders=[tmp_path])
     assert split.n_utterances == 1
     assert split.skipped.reasons == {"cannot be read": 3, "no text": 1, "shorter than 0.05 s": 1}
-    assert split.skipped.examples["no text"] == "mute"
-    assert "missing.wav" in split.skipped.examples["cannot be read"]
+    assert split.skipped.names["no text"] == ["mute"]
+    assert "missing.wav" in split.skipped.names["cannot be read"][0]
     (utterance,) = read_manifest(split.manifest)
     assert (utterance.text, utterance.speaker, utterance.extra) == (
         "one", "ann", {"id": "good", "original": "One!"}

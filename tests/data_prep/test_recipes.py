@@ -293,7 +293,6 @@ def test_another_folder_is_named(tmp_path, name):
     [
         ("fsdd", {"recordings/7_jackson_x.wav": b""}),
         ("kaldi", {"wav.scp": b"a a.wav", "text": b"u hi", "segments": b"u a 0"}),
-        ("folder", {"a.wav": b"", "a.txt": b"caf\xe9"}),
         ("timit", {"DR1/A/X.PHN": b"0 1 h#", "DR1/A/X.TXT": b"0 1", "DR1/A/X.WAV": b""}),
     ],
 )
