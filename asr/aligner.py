@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,15 +11,15 @@ from functools import cached_property
 import numpy as np
 
 from asr import audio
+from asr.acoustics import Acoustics
 from asr.audio import AudioSource, Waveform
 from asr.bundle import Bundle
 from asr.decode.alignment import AlignmentConfig, Spellings, Token, align
 from asr.decode.confidence import log_chance
 from asr.decode.lexicon import Lexicon
 from asr.decode.pronounce import Pronouncer
-from asr.engine import Engine, OnnxEngine
+from asr.engine import Engine
 from asr.errors import DecodeError, VocabularyError
-from asr.features import Features
 from asr.recognizer import audio_blocks, windows
 from asr.text.languages import normalizer
 from asr.types import Loss, Segment, Transcript, Unit, Word
@@ -66,8 +65,7 @@ class Aligner:
         self._skip_unknown = skip_unknown
         self._config = config or AlignmentConfig()
         self._vad = vad or VadConfig()
-        self._features = Features(model.config.features)
-        self._engine = engine or OnnxEngine(model.model_path, threads or os.cpu_count() or 1)
+        self._acoustics = Acoustics(model, threads=threads, engine=engine)
 
     def align(
         self,
@@ -149,13 +147,13 @@ class Aligner:
         log_probs = [np.zeros((0, len(self.bundle.vocabulary)), np.float32)]
         starts: list[np.ndarray] = [np.zeros(0)]
         for window in windows(find_speech(counted(), self._vad)):
-            rows = [self._features(speech.waveform) for speech in window]
-            heard = [k for k, features in enumerate(rows) if len(features)]
-            results = self._engine.log_probs([rows[k] for k in heard])
-            log_probs += results
-            for k, result in zip(heard, results, strict=True):
-                begin = window[k].start / audio.SAMPLE_RATE
-                starts.append(begin + np.arange(len(result)) * self.bundle.config.frame_shift)
+            for speech, heads in zip(
+                window, self._acoustics.log_probs([s.waveform for s in window]), strict=True
+            ):
+                if heads:
+                    log_probs.append(heads[0])
+                    begin = speech.start / audio.SAMPLE_RATE
+                    starts.append(begin + np.arange(len(heads[0])) * self._acoustics.frame_shift)
         return np.concatenate(log_probs), np.concatenate(starts), samples / audio.SAMPLE_RATE
 
     def _place(

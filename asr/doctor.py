@@ -153,12 +153,12 @@ def _check_search() -> str:
     """Where compiled code is kept, so that only the first start is slow."""
     import numpy as np
 
-    from asr.decode.beam import BeamSearchDecoder
+    from asr.decode import BeamSearch, Decoder
     from asr.text.vocabulary import Vocabulary
 
     began = time.perf_counter()
-    decoder = BeamSearchDecoder(Vocabulary.characters("a"))
-    decoder.decode(np.log(np.full((10, 3), 1 / 3)), frame_shift=0.03)
+    decoder = Decoder(BeamSearch(Vocabulary.characters("a")), frame_shift=0.03)
+    decoder.decode(np.log(np.full((10, 3), 1 / 3)))
     seconds = time.perf_counter() - began
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     folders = [Path(chosen)] if chosen else [Path(__file__).parent, Path.home()]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from asr.errors import BundleError
+from asr.sessions import open_session
 
 Array = NDArray[np.float32]
 Heads: TypeAlias = tuple[Array, ...]  # log-probabilities (frames, classes) of each
@@ -83,15 +83,8 @@ class OnnxEngine:
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors only; they come as exceptions
-        try:
-            self._session = onnxruntime.InferenceSession(
-                os.fspath(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime's exceptions have no common base
-            raise BundleError(f"{path}: not a network: {error}", "export it again") from error
+        # The graph computes in 8 bits where its weights are so: they stay packed.
+        self._session = open_session(path, unpack_weights=False)
         inputs = {value.name: value.shape for value in self._session.get_inputs()}
         metadata = self._session.get_modelmeta().custom_metadata_map
         states = [name for name in inputs if name.startswith(STATE)]

@@ -13,11 +13,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from asr.bundle import Bundle
 from asr.errors import BundleError
+from asr.sessions import open_session
 from asr.text.written import CASES, COMMA, ENDS, KEYS, MARKS, put_together, rows_of
 from asr.types import Segment, Word
 
@@ -39,18 +39,8 @@ class Punctuator:
 
     def __init__(self, path: str | os.PathLike[str]):
         """Raises BundleError for a file that is no such model."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors only; they come as exceptions
-        # Unpack 8-bit weights once, when the file is loaded, and not at every call.
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
         remedy = "make one with `asr punctuation export`"
-        try:
-            self._session = onnxruntime.InferenceSession(
-                os.fspath(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime's exceptions have no common base
-            raise BundleError(f"{path}: no model of punctuation: {error}", remedy) from error
+        self._session = open_session(path, "no model of punctuation", remedy=remedy)
         stored = self._session.get_modelmeta().custom_metadata_map
         if stored.get("format") != FORMAT:
             raise BundleError(f"{path}: no model of punctuation", remedy)

@@ -2,63 +2,33 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asr import audio
+from asr.acoustics import Acoustics
 from asr.audio import AudioSource, OnLoss, Waveform
 from asr.bundle import Bundle, bundled
 from asr.config import build
-from asr.decode.config import DecoderConfig
+from asr.decode import DecoderConfig, make_decoder
+from asr.decode.decoder import Boosts
 from asr.decode.hotwords import Hotwords, PreparedHotwords, prepare_hotwords
-from asr.engine import Engine, Heads, Job, OnnxEngine
+from asr.decode.make import DecoderKind, check_takes_hotwords
+from asr.engine import Engine, Heads, Job
 from asr.errors import AudioError, BundleError, ConfigError
-from asr.features import Features
 from asr.punctuator import punctuator_of
-from asr.text.vocabulary import Vocabulary
-from asr.types import Hypothesis, Loss, Segment, Transcript, Word
+from asr.stream import EndpointConfig, Stream
+from asr.types import Hypothesis, Loss, Segment, Transcript
 from asr.vad import Speech, VadConfig, find_speech
 
 if TYPE_CHECKING:
-    from asr.decode.beam import BeamSearchDecoder
     from asr.decode.pronounce import Speller
-    from asr.decode.words import Partial
-    from asr.stream import EndpointConfig, Stream
 
 WINDOW_SECONDS = 120.0  # of speech that are in work at a time: batches sort it by length
-
-DecoderKind: TypeAlias = Literal["beam", "greedy"]
-
-
-class Decoder(Protocol):
-    """What the recogniser needs of a decoder: see `BeamSearchDecoder` and `TwoHeadDecoder`."""
-
-    def decode_batch(
-        self, log_probs: Sequence[Any], frame_shift: float, threads: int = 1
-    ) -> list[list[Hypothesis]]: ...
-
-    def stream(self, frame_shift: float) -> DecoderStream: ...
-
-    def variant(
-        self, *, beam: int | None = None, hotwords: Mapping[str, float] | Iterable[str] = ()
-    ) -> Decoder: ...
-
-
-class DecoderStream(Protocol):
-    """A search in one utterance; `feed` takes more log-probabilities of each head it hears."""
-
-    @property
-    def feed(self) -> Callable[..., None]: ...
-
-    def partial(self) -> Partial: ...
-
-    def finish(self) -> list[Hypothesis]: ...
 
 
 class Recognizer:
@@ -101,16 +71,14 @@ class Recognizer:
         self.bundle = model
         self.vad = vad or VadConfig()
         self._threads = threads or os.cpu_count() or 1
-        self._features = Features(model.config.features)
-        self._engine = engine or OnnxEngine(model.model_path, self._threads)
+        self._acoustics = Acoustics(model, threads=self._threads, engine=engine)
         settings = settings or build(DecoderConfig, model.config.decoder, "decoder")
-        self._read = _heads_to_read(model, decoder, settings)
         self._hotword_boost = settings.hotword_boost
         if hotwords:
-            _check_takes_hotwords(model, decoder)
+            check_takes_hotwords(model, decoder)
         prepared = self.prepare_hotwords(hotwords) if hotwords else PreparedHotwords()
         self.skipped_hotwords = prepared.skipped
-        self._decoder = _make_decoder(model, decoder, settings, prepared, self._read)
+        self._decoder = make_decoder(model, settings, kind=decoder, hotwords=prepared)
         self._punctuator = punctuator_of(model) if punctuate else None
 
     def transcribe(
@@ -181,23 +149,14 @@ class Recognizer:
 
     def recognize(self, waveforms: Sequence[Waveform]) -> list[Hypothesis]:
         """The best hypothesis for each utterance, `(samples,)` at 16 kHz, taken as a whole."""
-        rows = [self._features(waveform) for waveform in waveforms]
-        filled = [i for i, features in enumerate(rows) if len(features)]
-        heads = [h[self._read] for h in self._engine.all_log_probs([rows[i] for i in filled])]
-        log_probs = [h if len(h) > 1 else h[0] for h in heads]
-        decoded = self._decoder.decode_batch(
-            log_probs, self.bundle.config.frame_shift, self._threads
-        )
-        hypotheses = [Hypothesis("")] * len(rows)  # of what is shorter than a frame
-        for i, found in zip(filled, decoded, strict=True):
-            hypotheses[i] = found[0]
-        return hypotheses
+        log_probs = self._acoustics.log_probs(waveforms)
+        return [found[0] for found in self._decoder.decode_batch(log_probs, self._threads)]
 
     def stream(
         self,
         sample_rate: int = audio.SAMPLE_RATE,
         *,
-        hotwords: Mapping[str, float] | Iterable[str] = (),
+        hotwords: Boosts = (),
         endpoint: EndpointConfig | None = None,
     ) -> Stream:
         """A stream of sound that comes block by block; any number of them may be open.
@@ -211,14 +170,9 @@ class Recognizer:
         Raises AudioError for an impossible rate, DecodeError for hot words that cannot be spelled,
         ConfigError for hot words without a search.
         """
-        from asr.stream import EndpointConfig, Stream
-
         return Stream(
-            features=self._features,
-            engine=self._engine,
-            run=self.run_batch,
+            acoustics=self._acoustics,
             decoder=self._decoder.variant(hotwords=hotwords) if hotwords else self._decoder,
-            frame_shift=self.bundle.config.frame_shift,
             vad=self.vad,
             sample_rate=sample_rate,
             endpoint=endpoint or EndpointConfig(),
@@ -243,7 +197,7 @@ class Recognizer:
 
         No stream sees another. Other threads can work meanwhile.
         """
-        return [heads[self._read] for heads in self._engine.run(jobs)]
+        return self._acoustics.engine.run(jobs)
 
     @cached_property
     def _speller(self) -> Speller:
@@ -258,7 +212,9 @@ class Recognizer:
             hypotheses = self.recognize([speech.waveform for speech in window])
             for speech, hypothesis in zip(window, hypotheses, strict=True):
                 if hypothesis.words:
-                    yield to_segment(speech, hypothesis)
+                    yield hypothesis.at(
+                        speech.start / audio.SAMPLE_RATE, speech.end / audio.SAMPLE_RATE
+                    )
 
 
 def load(model: str | os.PathLike[str] | None = None, **settings: Any) -> Recognizer:
@@ -267,105 +223,6 @@ def load(model: str | os.PathLike[str] | None = None, **settings: Any) -> Recogn
     `settings` are those of `Recognizer`. Raises BundleError if there is no intact bundle.
     """
     return Recognizer(Bundle.load(bundled() if model is None else model), **settings)
-
-
-def _heads_to_read(model: Bundle, kind: DecoderKind, settings: DecoderConfig) -> slice:
-    """Which of the network's heads the decoder is given.
-
-    Without a search nobody makes words of phones: then a second head that spells is the better one.
-    """
-    second = model.second_vocabulary
-    if second is None:
-        return slice(0, 1)
-    if kind == "greedy":
-        spells = model.vocabulary.kind != "phones" or model.head_kind != "ctc"
-        return slice(0, 1) if spells else slice(1, 2)
-    return slice(0, 2) if settings.second_weight else slice(0, 1)
-
-
-def _check_takes_hotwords(model: Bundle, kind: DecoderKind) -> None:
-    if model.head_kind != "ctc":
-        raise ConfigError(f"a {model.head_kind} knows no hot words", "use a model with a CTC head")
-    if kind == "greedy":
-        raise ConfigError("greedy decoding knows no hot words", "choose the decoder 'beam'")
-
-
-def _make_decoder(
-    model: Bundle,
-    kind: DecoderKind,
-    settings: DecoderConfig,
-    hotwords: PreparedHotwords,
-    read: slice,
-) -> Decoder:
-    heads = [model.vocabulary, model.second_vocabulary]
-    vocabularies = [vocabulary for vocabulary in heads[read] if vocabulary is not None]
-    second = vocabularies[1] if len(vocabularies) > 1 else None
-    if model.head_kind != "ctc" and kind in ("greedy", "beam"):
-        return _make_head_decoder(model, kind, settings, second)
-    if kind == "greedy":
-        from asr.decode.greedy import GreedyDecoder
-
-        return GreedyDecoder(vocabularies[0])
-    if kind != "beam":
-        raise ConfigError(f"unknown decoder {kind!r}", "one of: beam, greedy")
-    # Compiled code and the language model take a moment to load: only who searches waits for it.
-    from asr.decode.beam import BeamSearchDecoder
-    from asr.decode.lexicon import Lexicon
-    from asr.lm.ngram import NGram
-
-    lm = NGram.load(model.lm_path) if model.lm_path else None
-    lexicon = Lexicon.load(model.lexicon_path) if model.lexicon_path else None
-    if lexicon is not None and hotwords.spellings:
-        lexicon = lexicon.extended(hotwords.spellings)
-    search = BeamSearchDecoder(
-        model.vocabulary, lm=lm, lexicon=lexicon, hotwords=hotwords.boosts, config=settings
-    )
-    return with_judges(search, model, second)
-
-
-def _make_head_decoder(
-    model: Bundle,
-    kind: DecoderKind,
-    settings: DecoderConfig,
-    second: Vocabulary | None,
-) -> Decoder:
-    """Of a transducer or an attention decoder; a language model of its units joins in."""
-    from asr.decode.onnx_heads import attention_decoder, same_units, transducer_decoder
-    from asr.lm.recurrent import RecurrentLM
-
-    beam, lm = 1, None
-    if kind == "beam":
-        beam = settings.beam
-        if model.rescorer_path:
-            lm = same_units(RecurrentLM(model.rescorer_path), model.vocabulary)
-    lm_weight = settings.lm_weight if lm else 0.0
-    folder, vocabulary = model.folder, model.vocabulary
-    if model.head_kind == "transducer":
-        most = next(iter(model.config.model["heads"].values()))["transducer"]["most_symbols"]
-        return transducer_decoder(
-            folder, vocabulary, beam=beam, most_symbols=most, lm=lm, lm_weight=lm_weight
-        )
-    ctc_weight = settings.second_weight if second else 0.0
-    return attention_decoder(
-        folder, vocabulary, beam=beam, ctc_weight=ctc_weight, lm=lm, lm_weight=lm_weight
-    )
-
-
-def with_judges(search: BeamSearchDecoder, model: Bundle, second: Vocabulary | None) -> Decoder:
-    """A search and whatever else of a bundle may judge its results: a second head, another LM, and
-    whether they fit the sound at all."""
-    from asr.decode.rejecting import RejectingDecoder
-    from asr.decode.rescored import RescoredDecoder
-    from asr.decode.second import TwoHeadDecoder
-    from asr.lm.recurrent import RecurrentLM
-
-    heard = search if second is None else TwoHeadDecoder(search, second)
-    judged: BeamSearchDecoder | TwoHeadDecoder | RescoredDecoder = heard
-    if model.rescorer_path is not None and search.config.rescore_weight:
-        judged = RescoredDecoder(heard, RecurrentLM(model.rescorer_path))
-    config = search.config
-    rejects = config.rejection_threshold < math.inf or config.rejection_confidence > 0
-    return RejectingDecoder(judged) if rejects else judged
 
 
 def audio_blocks(
@@ -399,14 +256,3 @@ def windows(segments: Iterable[Speech]) -> Iterator[list[Speech]]:
             window, n_samples = [], 0
     if window:
         yield window
-
-
-def to_segment(speech: Speech, hypothesis: Hypothesis) -> Segment:
-    """Times counted from the start of the recording, by its samples."""
-    start, end = speech.start / audio.SAMPLE_RATE, speech.end / audio.SAMPLE_RATE
-    words = tuple(_shifted(word, start, end) for word in hypothesis.words)
-    return Segment(start, end, hypothesis.text, words)
-
-
-def _shifted(word: Word, start: float, end: float) -> Word:
-    return replace(word, start=min(start + word.start, end), end=min(start + word.end, end))

@@ -27,7 +27,7 @@ taken together, too, and a long search can wait for what is more urgent.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeAlias, TypeVar
@@ -35,14 +35,13 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 
 from asr import audio
+from asr.acoustics import Acoustics
 from asr.audio import Resampler, Waveform
-from asr.decode.words import Partial
-from asr.engine import Engine, Heads, Job
+from asr.decode import Decoder, DecoderStream, Partial
+from asr.engine import Heads, Job
 from asr.errors import AudioError, ConfigError
-from asr.features import Features
 from asr.hearing import Heard, InChunks, InStretches
 from asr.punctuator import Punctuator
-from asr.recognizer import Decoder, DecoderStream, to_segment
 from asr.types import Segment, StreamEvent
 from asr.vad import Array, Detector, Segmenter, Speech, VadConfig
 
@@ -123,11 +122,8 @@ class Stream:
     def __init__(
         self,
         *,
-        features: Features,
-        engine: Engine,
-        run: Callable[[Sequence[Job]], list[Heads]],
+        acoustics: Acoustics,
         decoder: Decoder,
-        frame_shift: float,
         vad: VadConfig,
         sample_rate: int,
         endpoint: EndpointConfig,
@@ -137,12 +133,13 @@ class Stream:
             raise AudioError(
                 f"the stream: a sample rate of {sample_rate}", "it is in Hz, such as 16000"
             )
-        self._features, self._engine, self._run = features, engine, run
+        self._features, self._engine = acoustics.features, acoustics.engine
         # What a network hears chunk by chunk is what it will have heard in the end.
         self._decoder = self._draft_decoder = decoder
-        if engine.chunks is None:
-            self._draft_decoder = decoder.variant(beam=_DRAFT_BEAM)
-        self._frame_shift, self._punctuator = frame_shift, punctuator
+        if self._engine.chunks is None:
+            drafts = dataclasses.replace(decoder.config, beam=_DRAFT_BEAM)
+            self._draft_decoder = decoder.variant(drafts)
+        self._frame_shift, self._punctuator = acoustics.frame_shift, punctuator
         self._rate, self._endpoint = sample_rate, endpoint
         self._vad = dataclasses.replace(
             vad,
@@ -159,7 +156,7 @@ class Stream:
         """
         events: list[StreamEvent] = []
         for piece in self._pieces(block):
-            events += self.accept(self._run(self.push(piece)))
+            events += self.accept(self._engine.run(self.push(piece)))
         return events
 
     def flush(self) -> list[StreamEvent]:
@@ -167,7 +164,7 @@ class Stream:
 
         The stream goes on; so does its clock.
         """
-        return self.accept(self._run(self.push_end()))
+        return self.accept(self._engine.run(self.push_end()))
 
     def finish(self) -> list[StreamEvent]:
         """The end of the sound: the last final. Nothing that was fed is lost."""
@@ -342,9 +339,9 @@ class Stream:
     def _hear_more(self, step: Heard, heads: Heads) -> None:
         """Search on in the segment that goes on."""
         if self._search is None:
-            self._search = self._draft_decoder.stream(self._frame_shift)
+            self._search = self._draft_decoder.stream()
         end = None if step.take is None else step.skip + step.take
-        self._search.feed(*(head[step.skip : end] for head in heads))
+        self._search.feed(tuple(head[step.skip : end] for head in heads))
         self._n_heard += len(heads[0][step.skip : end])
         found = self._search.partial()
         stable = self._found.stable
@@ -361,17 +358,17 @@ class Stream:
         self._search, self._n_heard, self._found = None, 0, Partial("", "")
         if heads is None:
             return
-        search = search or self._decoder.stream(self._frame_shift)
+        search = search or self._decoder.stream()
         for first in range(0, len(heads[0]), _SEARCH_FRAMES):
             yield
-            search.feed(*(head[first : first + _SEARCH_FRAMES] for head in heads))
+            search.feed(tuple(head[first : first + _SEARCH_FRAMES] for head in heads))
         yield
         hypothesis = search.finish()[0]
         if hypothesis.words:
             if not self._said:
                 self._said_from = step.speech.start
-            at = dataclasses.replace(step.speech, start=self._origin + step.speech.start)
-            self._said.append(to_segment(at, hypothesis))
+            start, end = self._time(step.speech.start), self._time(step.speech.end)
+            self._said.append(hypothesis.at(start, end))
 
     def _check_rules(self, at: _Moment) -> Iterator[StreamEvent]:
         rules, rate = self._endpoint, audio.SAMPLE_RATE

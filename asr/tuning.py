@@ -11,30 +11,26 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from asr.decode.beam import BeamSearchDecoder
+from asr.decode import Decoder, DecoderConfig
+from asr.decode.beam import BeamSearch
 from asr.decode.confidence import (
     FEATURES,
     Confidence,
     expected_calibration_error,
     fit_confidence,
 )
-from asr.decode.config import DecoderConfig
-from asr.decode.likelihood import CTCScorer
-from asr.decode.rescored import RescoredDecoder
-from asr.decode.second import TwoHeadDecoder
+from asr.decode.decoder import Outputs
 from asr.errors import ConfigError
 from asr.lm.words import UNKNOWN_ID
 from asr.metrics import Comparison, compare
 from asr.types import Hypothesis
 
-Decoder: TypeAlias = BeamSearchDecoder | TwoHeadDecoder | RescoredDecoder
-MakeDecoder = Callable[[DecoderConfig], Decoder]
 Report = Callable[[str], object]
 
 NBEST = 50
@@ -56,14 +52,10 @@ RESCORE_WEIGHTS = np.arange(0.0, 1.01, 0.1)
 
 @dataclass(frozen=True)
 class DevSet:
-    """What to tune on: what the decoder reads of each utterance, and its normalised text.
+    """What to tune on: the network's outputs for each utterance, and its normalised text."""
 
-    That is log-probabilities `(frames, classes)`, or those of both heads for a `TwoHeadDecoder`.
-    """
-
-    log_probs: Sequence[Any]
+    log_probs: Sequence[Outputs]
     references: Sequence[str]
-    frame_shift: float
 
 
 @dataclass(frozen=True)
@@ -86,41 +78,43 @@ class _Lists:
 
 def tune(
     dev: DevSet,
-    make_decoder: MakeDecoder,
-    config: DecoderConfig,
+    decoder: Decoder,
     report: Report,
     tolerance: float = TOLERANCE,
 ) -> Tuned:
-    """Weights, beam and confidence with the fewest word errors on `dev`, starting from `config`.
+    """Weights, beam and confidence with the fewest word errors on `dev`.
 
-    `make_decoder` gives a decoder for settings; `report` is told what is going on, line by line.
+    `decoder` holds the settings to start from; make it for tuning, with all rescorers. `report` is
+    told what is going on, line by line.
     `tolerance`: share of errors that a narrower search may have more than a wider one.
     Raises ConfigError if there is nothing to tune on.
     """
     if not any(dev.references):
         raise ConfigError("no recording has a text", "give a manifest with texts")
-    before = _error_rate(dev, _decode(dev, make_decoder(config)))
+    search, config = decoder.search, decoder.config
+    assert isinstance(search, BeamSearch)
+    before = _error_rate(dev, _decode(dev, decoder))
     report(f"before: WER {before:.2%} with beam {config.beam}")
-    if _search(make_decoder(config)).lm is not None:
-        config = _tune_weights(dev, make_decoder, config, report)
-    config, error_rate = _tune_width(dev, make_decoder, config, report, tolerance)
-    config, calibration_error = _tune_confidence(dev, make_decoder, config, report)
+    if search.lm is not None:
+        config = _tune_weights(dev, decoder, search, report)
+    config, error_rate = _tune_width(dev, decoder, config, report, tolerance)
+    config, calibration_error = _tune_confidence(dev, decoder, search.variant(config), report)
     return Tuned(config, before, error_rate, calibration_error)
 
 
 def _tune_weights(
-    dev: DevSet, make_decoder: MakeDecoder, config: DecoderConfig, report: Report
+    dev: DevSet, decoder: Decoder, search: BeamSearch, report: Report
 ) -> DecoderConfig:
     lists = [_Lists() for _ in dev.references]
+    config = decoder.config
     for round_number in range(1, ROUNDS + 1):
-        decoder = make_decoder(replace(config, horizon=float("inf")))
+        wide = decoder.variant(replace(config, horizon=math.inf))
         fresh = 0
-        for utterance, reference, found in zip(dev.log_probs, dev.references, lists, strict=True):
-            for hypothesis, second, other in _nbest(decoder, utterance, dev.frame_shift):
+        for outputs, reference, found in zip(dev.log_probs, dev.references, lists, strict=True):
+            for hypothesis, scores in _nbest(wide, outputs):
                 if hypothesis.text not in found.texts:
                     fresh += 1
-                    parts = _parts(hypothesis, second, other, _search(decoder))
-                    found.texts[hypothesis.text] = parts
+                    found.texts[hypothesis.text] = _parts(hypothesis, scores, search)
                     found.errors.append(_errors(reference, hypothesis.text))
         best = _best_weights(lists, config)
         report(
@@ -135,49 +129,38 @@ def _tune_weights(
     return config
 
 
-def _search(decoder: Decoder) -> BeamSearchDecoder:
-    return decoder if isinstance(decoder, BeamSearchDecoder) else _search(decoder.search)
+def _nbest(decoder: Decoder, outputs: Outputs) -> Iterator[tuple[Hypothesis, dict[str, float]]]:
+    """What the search finds, each with the scores that rescorers would mix in, by part."""
+    hypotheses = Decoder(decoder.search, decoder.frame_shift).decode(outputs, NBEST)
+    texts = [hypothesis.text for hypothesis in hypotheses]
+    second = outputs[1] if isinstance(outputs, tuple) and len(outputs) > 1 else None
+    columns = {
+        rescorer.part: np.maximum(rescorer.scores(texts, second), IMPOSSIBLE).tolist()
+        for rescorer in decoder.rescorers
+    }
+    for i, hypothesis in enumerate(hypotheses):
+        yield hypothesis, {part: scores[i] for part, scores in columns.items()}
 
 
-def _nbest(
-    decoder: Decoder, utterance: Any, frame_shift: float
-) -> Iterator[tuple[Hypothesis, float, float]]:
-    """What the search finds, each with its acoustic score by the second head (or by the first), and
-    the recurrent language model's score (or that of the search's)."""
-    if isinstance(decoder, RescoredDecoder):
-        found = list(_nbest(decoder.search, utterance, frame_shift))
-        judged = decoder.scorer([hypothesis.text for hypothesis, _, _ in found])
-        for (hypothesis, acoustic, _), score in zip(found, judged, strict=True):
-            yield hypothesis, acoustic, float(score)
-        return
-    if isinstance(decoder, BeamSearchDecoder):
-        for hypothesis in decoder.decode(utterance, frame_shift, NBEST):
-            yield hypothesis, hypothesis.acoustic_score, hypothesis.lm_score
-        return
-    first, second = utterance
-    hypotheses = decoder.search.decode(first, frame_shift, NBEST)
-    scorer = CTCScorer(second, decoder.second_vocabulary)
-    scores = np.maximum(scorer([hypothesis.text for hypothesis in hypotheses]), IMPOSSIBLE)
-    for hypothesis, score in zip(hypotheses, scores.tolist(), strict=True):
-        yield hypothesis, score, hypothesis.lm_score
-
-
-def _parts(
-    hypothesis: Hypothesis, second: float, other: float, decoder: BeamSearchDecoder
-) -> np.ndarray:
+def _parts(hypothesis: Hypothesis, scores: Mapping[str, float], search: BeamSearch) -> np.ndarray:
     """(6,): what lm_weight, word_bonus, unknown_penalty and second_weight are multiplied with; the
-    acoustic score of the first head; and what lm_weight * rescore_weight is multiplied with."""
+    acoustic score of the first head; and what lm_weight * rescore_weight is multiplied with.
+
+    `scores`: of the rescorers, by the part of a score that they replace.
+    """
     words = hypothesis.text.split()
-    lexicon, model = decoder.lexicon, decoder.lm
+    lexicon, model = search.lexicon, search.lm
     said = [word for word in words if lexicon is None or word in lexicon]
     unknown = len(words) - len(said)
-    first = hypothesis.acoustic_score
+    acoustic = hypothesis.acoustic_score
     lm = hypothesis.lm_score
     weighted = lm
     if model is not None and lexicon is not None:
         lacking = sum(model.word_id(word) == UNKNOWN_ID for word in said)
-        weighted += lacking * decoder.unknown_word_cost
-    return np.array([weighted, len(words), unknown, second - first, first, other - lm])
+        weighted += lacking * search.unknown_word_cost
+    second = scores.get("acoustic_score", acoustic)
+    other = scores.get("lm_score", lm)
+    return np.array([weighted, len(words), unknown, second - acoustic, acoustic, other - lm])
 
 
 def _best_weights(lists: Sequence[_Lists], config: DecoderConfig) -> DecoderConfig:
@@ -227,7 +210,7 @@ def _blurred(table: np.ndarray) -> np.ndarray:
 
 def _tune_width(
     dev: DevSet,
-    make_decoder: MakeDecoder,
+    decoder: Decoder,
     config: DecoderConfig,
     report: Report,
     tolerance: float,
@@ -236,7 +219,8 @@ def _tune_width(
 
     First with as wide a beam as there is the thresholds that empty it, then the beam that is left.
     """
-    seconds = dev.frame_shift * sum(len(_first_head(heads)) for heads in dev.log_probs)
+    frames = sum(len(o[0] if isinstance(o, tuple) else o) for o in dev.log_probs)
+    seconds = decoder.frame_shift * frames
     best, rate = math.inf, math.inf
     config = replace(config, beam=BEAMS[-1], token_threshold=WIDE_TOKEN_THRESHOLD)
     for name, values in (
@@ -248,9 +232,9 @@ def _tune_width(
         for value in values:
             setting: dict[str, Any] = {name: value}
             narrowed = replace(config, **setting)
-            decoder = make_decoder(narrowed)
+            variant = decoder.variant(narrowed)
             began = time.process_time()
-            rates[narrowed] = _error_rate(dev, _decode(dev, decoder))
+            rates[narrowed] = _error_rate(dev, _decode(dev, variant))
             speed = seconds / max(1e-6, time.process_time() - began)
             report(f"{name} {value:g}: WER {rates[narrowed]:.2%}, {speed:.0f}x real time")
         best = min(best, *rates.values())
@@ -260,26 +244,26 @@ def _tune_width(
 
 
 def _tune_confidence(
-    dev: DevSet, make_decoder: MakeDecoder, config: DecoderConfig, report: Report
+    dev: DevSet, decoder: Decoder, search: BeamSearch, report: Report
 ) -> tuple[DecoderConfig, float | None]:
     """Coefficients, and the expected calibration error of words that they were not fitted on.
 
-    They are fitted to what the search finds by itself, without the second head.
+    They are fitted to what the search finds by itself, without rescorers.
 
     None if the words are all right or all wrong: then there is nothing to learn from.
     """
-    decoder = _search(make_decoder(config))
+    config = search.config
     features: list[Sequence[float]] = []
 
-    def listen(rows: Iterable[Sequence[float]]) -> list[float]:
+    def collect(rows: Iterable[Sequence[float]]) -> list[float]:
         fresh = list(rows)
         features.extend(fresh)
         return [0.0] * len(fresh)
 
-    decoder.confidence = listen  # type: ignore[assignment]
+    search.confidence = collect
     correct: list[bool] = []
-    first = replace(dev, log_probs=[_first_head(heads) for heads in dev.log_probs])
-    for hypothesis, reference in zip(_decode(first, decoder), dev.references, strict=True):
+    found = _decode(dev, Decoder(search, decoder.frame_shift))
+    for hypothesis, reference in zip(found, dev.references, strict=True):
         correct += _right_words(reference, hypothesis.text)
     table, right = np.array(features).reshape(-1, len(FEATURES)), np.array(correct)
     half = np.arange(len(right)) % 2 == 0
@@ -287,20 +271,16 @@ def _tune_confidence(
         report("confidence stays as it is: too few words are right, or too few are wrong")
         return config, None
     confidences = np.empty(len(right))
-    for fitted, judged in ((half, ~half), (~half, half)):
-        judge = Confidence(fit_confidence(table[fitted], right[fitted]))
-        confidences[judged] = judge(table[judged].tolist())
+    for fitted, others in ((half, ~half), (~half, half)):
+        confidence = Confidence(fit_confidence(table[fitted], right[fitted]))
+        confidences[others] = confidence(table[others].tolist())
     error = expected_calibration_error(confidences, right)
     report(f"confidence: expected calibration error {error:.3f}")
     return replace(config, confidence=fit_confidence(table, right)), error
 
 
-def _first_head(heads: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
-    return heads[0] if isinstance(heads, tuple) else heads
-
-
 def _decode(dev: DevSet, decoder: Decoder) -> list[Hypothesis]:
-    return [decoder.decode(utterance, dev.frame_shift)[0] for utterance in dev.log_probs]
+    return [decoder.decode(outputs)[0] for outputs in dev.log_probs]
 
 
 def _error_rate(dev: DevSet, hypotheses: Sequence[Hypothesis]) -> float:

@@ -152,6 +152,17 @@ class Hypothesis:
     acoustic_score: float = 0.0
     lm_score: float = 0.0
 
+    def at(self, start: float, end: float) -> Segment:
+        """The segment of a recording, `start` to `end` (s), in which this was found.
+
+        The times of its words count from the start of the recording then, and stay inside.
+        """
+        words = tuple(
+            replace(word, start=min(start + word.start, end), end=min(start + word.end, end))
+            for word in self.words
+        )
+        return Segment(start, end, self.text, words)
+
 
 @dataclass(frozen=True, slots=True)
 class Utterance:

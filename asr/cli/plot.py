@@ -39,17 +39,16 @@ def curves(runs: tuple[Path, ...], output: Path | None) -> None:
 def spikes(recording: Path, model: str | None, output: Path, start: float, duration: float) -> None:
     """The spectrogram of RECORDING above the probabilities that the network gives each symbol."""
     from asr import audio, plots
+    from asr.acoustics import Acoustics
     from asr.bundle import Bundle, bundled
-    from asr.engine import OnnxEngine
-    from asr.features import Features
 
     bundle = Bundle.load(model or bundled())
     bundle.check_ctc("a picture of spikes")
     config = bundle.config
     waveform = audio.read(recording, config.features.sample_rate, start=start, duration=duration)
-    (log_probs,) = OnnxEngine(bundle.model_path).log_probs([Features(config.features)(waveform)])
+    (heads,) = Acoustics(bundle).log_probs([waveform])
     figure = plots.spikes(
-        waveform, log_probs, bundle.vocabulary, config.features, config.frame_shift, recording.name
+        waveform, heads[0], bundle.vocabulary, config.features, config.frame_shift, recording.name
     )
     plots.save(figure, output)
     click.echo(output)

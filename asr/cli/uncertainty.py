@@ -46,7 +46,7 @@ def command(
 
     from asr import diagnostics
     from asr.data.manifest import read_audio, read_manifest
-    from asr.decode.greedy import GreedyDecoder
+    from asr.decode import Decoder, GreedySearch
     from asr.features import Features
     from asr.uncertainty import JudgedWord, Sampler, auc, comparable, judge
 
@@ -54,8 +54,8 @@ def command(
     sampler = Sampler(network, None if (model / "config.json").is_file() else model, sigma)
     spelled = comparable(network.vocabulary)
     features = Features(network.features)
-    decoder = GreedyDecoder(network.vocabulary)
     shift = network.features.frame_shift * network.rate
+    decoder = Decoder(GreedySearch(network.vocabulary), shift)
     torch.manual_seed(seed)
     by_samples: list[JudgedWord] = []
     by_probability: list[JudgedWord] = []
@@ -64,10 +64,10 @@ def command(
         for utterance in utterances:
             waveform = read_audio(utterance, network.features.sample_rate)
             rows = features(waveform)
-            (best,) = decoder.decode(network.log_probs(rows), shift)
+            (best,) = decoder.decode(network.log_probs(rows))
             words = [word for word in best.words if spelled(word.word)]
             sampled = sampler.log_probs(torch.from_numpy(rows), samples)
-            heard = [spelled(decoder.decode(p, shift)[0].text) for p in sampled]
+            heard = [spelled(decoder.decode(p)[0].text) for p in sampled]
             text = spelled(" ".join(word.word for word in words))
             judged = judge(text, heard, spelled(utterance.text))
             by_samples += judged

@@ -1,6 +1,6 @@
-"""From log-probabilities to text: greedy or beam search, alignment.
+"""From log-probabilities to text: searches, rescorers, alignment; docs/decoding.md tells how.
 
-The beam search is compiled by numba when it is first used; `GreedyDecoder` needs none of that, so
+The beam search is compiled by numba when it is first used; greedy decoding needs none of that, so
 importing this package does not import numba.
 """
 
@@ -9,28 +9,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from asr.decode.config import DecoderConfig
-from asr.decode.greedy import GreedyDecoder
+from asr.decode.decoder import Decoder, DecoderStream
+from asr.decode.greedy import GreedySearch
+from asr.decode.make import make_decoder
 from asr.decode.words import Partial
 
 if TYPE_CHECKING:
-    from asr.decode.beam import BeamSearchDecoder, BeamSearchStream
+    from asr.decode.beam import BeamSearch
     from asr.decode.lexicon import Lexicon
 
 __all__ = [
-    "BeamSearchDecoder",
-    "BeamSearchStream",
+    "BeamSearch",
+    "Decoder",
     "DecoderConfig",
-    "GreedyDecoder",
+    "DecoderStream",
+    "GreedySearch",
     "Lexicon",
     "Partial",
+    "make_decoder",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("BeamSearchDecoder", "BeamSearchStream"):
-        from asr.decode import beam
+    if name == "BeamSearch":
+        from asr.decode.beam import BeamSearch
 
-        return getattr(beam, name)
+        return BeamSearch
     if name == "Lexicon":
         from asr.decode.lexicon import Lexicon
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.decode.transducer import Predictor
+from asr.decode.transducer import StepwiseLM
 
 END = 0
 Floats = NDArray[np.float32]
@@ -62,8 +62,7 @@ class _Open:
     lm_score: float
     state: Floats
     looked: Floats
-    ctc: NDArray[np.float64] | None
-    ctc_score: float
+    ctc: NDArray[np.float64] | None  # state of CTCPrefixes
     lm_state: Floats
 
 
@@ -76,7 +75,7 @@ def beam_search(
     most_symbols: int | None = None,
     ctc_log_probs: Floats | None = None,
     ctc_weight: float = 0.3,
-    lm: Predictor | None = None,
+    lm: StepwiseLM | None = None,
     lm_weight: float = 0.0,
     symbol_bonus: float = 0.0,
 ) -> list[Spelled]:
@@ -96,7 +95,7 @@ def beam_search(
     prefixes = None if ctc_log_probs is None else CTCPrefixes(ctc_log_probs)
     decoder_weight = 1.0 if prefixes is None else 1.0 - ctc_weight
     lm_start = lm.start()[0] if lm else np.zeros(0, np.float32)
-    first = _Open((), (), (), 0.0, 0.0, state[0], looked[0], None, 0.0, lm_start)
+    first = _Open((), (), (), 0.0, 0.0, state[0], looked[0], None, lm_start)
     opened, finished = [first], list[Spelled]()
     most = len(encoded) if most_symbols is None else most_symbols
     for length in range(most + 1):
@@ -143,7 +142,6 @@ def beam_search(
                 states[i],
                 attention[i],
                 following[i][1][..., c] if following else None,
-                ctc_weight * float(following[i][0][c]) if following else 0.0,
                 lm_states[i],
             )
             for i, c in chosen

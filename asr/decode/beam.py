@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from asr.decode import _paths
 from asr.decode._alternatives import choose, follow
 from asr.decode._search import search, search_pronounced
-from asr.decode.batches import DecodesBatches
 from asr.decode.checks import to_probabilities
 from asr.decode.confidence import Confidence
 from asr.decode.config import DecoderConfig
+from asr.decode.decoder import Boosts
 from asr.decode.grammar import build_grammar, unknown_word_cost
 from asr.decode.hotwords import with_boosts
 from asr.decode.lexicon import Lexicon
 from asr.decode.likelihood import forward
-from asr.decode.tables import CHOICE, NOTHING, PLACE, RESULT, Beam, grown, new_beam, start
+from asr.decode.tables import CHOICE, NOTHING, PLACE, RESULT, Beam, Grammar, grown, new_beam, start
 from asr.decode.words import Partial, Span, group, to_words
 from asr.errors import DecodeError
 from asr.lm.ngram import NGram
@@ -35,25 +35,25 @@ _MARGIN = 64  # of these frames, the last, which are never let go
 _FEWEST = 24  # paths whose exact scores are found, at least
 _CHOICES = 16  # paths thought of for every one of these
 
-# Puts hypotheses, whose words are not filled in yet, into another order.
-Judge: TypeAlias = Callable[[list[Hypothesis]], list[Hypothesis]]
 
+class BeamSearch:
+    """Finds the most probable texts, not the most probable path.
 
-class BeamSearchDecoder(DecodesBatches):
-    """Finds the likeliest texts, not the likeliest path.
+    The score of a text is a sum over its paths. If words are spelled: over those of which every
+    prefix was in the beam all the while. If they are pronounced: over all paths through the symbols
+    that were tried, for there prefixes are recombined, and the texts found are scored anew; so a
+    score says the same with any beam. A text with several pronunciations has the score of the best
+    of those that were found.
 
-    The score of a text is a sum over its paths. Over those of which every prefix was in the beam
-    all the while, if words are spelled; if they are pronounced, over all paths through the symbols
-    that were tried, for there prefixes of the same future share a place in the beam, and the texts
-    found are scored anew. So a score says the same with any beam. A text with several
-    pronunciations has the score of the best of those that were found.
-
-    >>> frame = np.log([0.6, 1e-9, 0.4, 1e-9])  # blank, space, a, b: the likeliest path is blank
-    >>> decoder = BeamSearchDecoder(Vocabulary.characters("ab"), word_bonus=0.0)
-    >>> best = decoder.decode(np.array([frame, frame]), frame_shift=0.03)[0]
+    >>> from asr.decode import Decoder
+    >>> frame = np.log([0.6, 1e-9, 0.4, 1e-9])  # blank, space, a, b: blank is the best path
+    >>> search = BeamSearch(Vocabulary.characters("ab"), word_bonus=0.0)
+    >>> best = Decoder(search, frame_shift=0.03).decode(np.array([frame, frame]))[0]
     >>> best.text, round(math.exp(best.score), 2)
     ('a', 0.64)
     """
+
+    heads = (0,)
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class BeamSearchDecoder(DecodesBatches):
         *,
         lm: NGram | None = None,
         lexicon: Lexicon | None = None,
-        hotwords: Mapping[str, float] | Iterable[str] = (),
+        hotwords: Boosts = (),
         config: DecoderConfig | None = None,
         **settings: Any,
     ):
@@ -73,53 +73,42 @@ class BeamSearchDecoder(DecodesBatches):
         self.vocabulary = vocabulary
         self.config = replace(config or DecoderConfig(), **settings)
         self.lm = lm
-        self.says_words = vocabulary.kind == "phones" and lexicon is not None
+        self.pronounces = vocabulary.kind == "phones" and lexicon is not None
         self.lexicon = _lexicon_of(lm, vocabulary) if lm and lexicon is None else lexicon
         self._hotwords = with_boosts(hotwords, self.config.hotword_boost)
-        self._grammar = build_grammar(
-            vocabulary, self.lexicon, lm, self._hotwords, self.config, unmarked=self.says_words
-        )
-        self.confidence = Confidence(self.config.confidence)
+        self._grammar = self._build_grammar()
+        self.confidence: Callable[..., list[float]] = Confidence(self.config.confidence)
         self._idle: list[Beam] = []  # work space of searches that are over
 
-    def decode(self, log_probs: np.ndarray, frame_shift: float, nbest: int = 1) -> list[Hypothesis]:
-        """The best `nbest` texts, the best first, for `log_probs` (frames, classes) float.
-
-        `frame_shift`: seconds a frame. Raises DecodeError where `log_probs` are no natural-log
-        probabilities of the vocabulary.
-        """
-        stream = self.stream(frame_shift)
-        stream.feed(log_probs)
-        return stream.finish(nbest)
-
     def stream(self, frame_shift: float) -> BeamSearchStream:
-        """A decoder of one utterance that comes in pieces."""
-        if not 0 < frame_shift < math.inf:
-            raise DecodeError(f"a frame shift of {frame_shift} seconds", "give a positive number")
         return BeamSearchStream(self, frame_shift)
 
-    def variant(
-        self, *, beam: int | None = None, hotwords: Mapping[str, float] | Iterable[str] = ()
-    ) -> BeamSearchDecoder:
-        """The same decoder with another `beam`, and with `hotwords` beside those that it has.
+    def variant(self, config: DecoderConfig, hotwords: Boosts = ()) -> BeamSearch:
+        """The same search with other settings, and `hotwords` beside its own.
 
-        It shares lexicon and language model, so it costs neither time nor memory to speak of.
-        Raises DecodeError for a hot word that cannot be spelled.
+        It shares the language model, and the lexicon as far as the settings allow. Raises
+        DecodeError for a hot word that cannot be spelled.
         """
         changed = copy(self)
-        changed.config = replace(self.config, beam=beam or self.config.beam)
-        changed._hotwords = self._hotwords | with_boosts(hotwords, self.config.hotword_boost)
-        changed._grammar = build_grammar(
+        changed.config = config
+        changed.confidence = Confidence(config.confidence)
+        changed._hotwords = self._hotwords | with_boosts(hotwords, config.hotword_boost)
+        changed._grammar = changed._build_grammar(self)
+        changed._idle = []
+        return changed
+
+    def _build_grammar(self, like: BeamSearch | None = None) -> Grammar:
+        weights = ("lm_weight", "word_bonus", "unknown_penalty")
+        shares = like and all(getattr(like.config, n) == getattr(self.config, n) for n in weights)
+        return build_grammar(
             self.vocabulary,
             self.lexicon,
             self.lm,
-            changed._hotwords,
-            changed.config,
-            unmarked=self.says_words,
-            like=self._grammar,
+            self._hotwords,
+            self.config,
+            unmarked=self.pronounces,
+            like=like._grammar if like and shares else None,
         )
-        changed._idle = []
-        return changed
 
     @cached_property
     def unknown_word_cost(self) -> float:
@@ -135,12 +124,9 @@ class BeamSearchDecoder(DecodesBatches):
 
 
 class BeamSearchStream:
-    """One utterance: `feed` any number of times, `partial` in between, `finish` once.
+    """A search in one utterance; the result does not depend on how the frames were cut."""
 
-    The result does not depend on how the frames were cut into pieces.
-    """
-
-    def __init__(self, decoder: BeamSearchDecoder, frame_shift: float):
+    def __init__(self, decoder: BeamSearch, frame_shift: float):
         self._decoder = decoder
         self._grammar = decoder._grammar
         self._tables = decoder.lm.tables if decoder.lm else None
@@ -149,15 +135,14 @@ class BeamSearchStream:
         self._limit = _LATTICE
         self._said: list[Word] = []  # words that are settled and let go
         self._said_gain = self._said_lm = self._said_acoustics = 0.0
-        self._finished = False
+        self._details: dict[str, tuple[_Found, list[Span]]] = {}  # of the texts found
         self._names: dict[int, str] = {}  # of the words met so far: to find one takes a while
         start(self._beam, self._grammar, decoder.config.horizon / frame_shift)
 
-    def feed(self, log_probs: np.ndarray) -> None:
-        """Go on with `log_probs` (frames, classes). Raises DecodeError as `decode` does."""
-        self._check_open()
-        probabilities = to_probabilities(log_probs, len(self._decoder.vocabulary))
-        take_in = search_pronounced if self._decoder.says_words else search
+    def feed(self, *heads: np.ndarray) -> None:
+        """Go on with log-probabilities (frames, classes)."""
+        probabilities = to_probabilities(heads[0], len(self._decoder.vocabulary))
+        take_in = search_pronounced if self._decoder.pronounces else search
         at = 0
         while at < len(probabilities):
             at = take_in(probabilities, at, self._limit, self._beam, self._grammar, self._tables)
@@ -165,8 +150,7 @@ class BeamSearchStream:
                 self._make_room()
 
     def partial(self) -> Partial:
-        """The likeliest text so far, its last word perhaps unfinished."""
-        self._check_open()
+        """The best text so far, its last word perhaps unfinished."""
         slots = self._beam.slots[: self._state["size"]]
         best = self._spans(self._trace(slots["node"][np.argmax(slots["blank"] + slots["label"])]))
         settled = self._settled()
@@ -178,34 +162,28 @@ class BeamSearchStream:
             " ".join([*said, *(span.word for span in stable)]),
         )
 
-    def finish(
-        self, nbest: int = 1, judge: Judge | None = None, judged: int = 1
-    ) -> list[Hypothesis]:
-        """The best `nbest` texts of all that was fed, the best first; the stream is over then.
-
-        `judge` may put the best `judged` of them into another order before.
-        """
-        self._check_open()
-        self._finished = True
+    def finish(self, nbest: int) -> list[Hypothesis]:
+        """The best `nbest` texts of all that was fed, best first, without their words."""
         results = np.zeros(len(self._beam.slots), RESULT)
         results = results[: _paths.finish(self._beam, self._grammar, self._tables, results)]
-        search = self._merged_paths if self._decoder.says_words else self._prefixes
+        search = self._merged_paths if self._decoder.pronounces else self._prefixes
         hypotheses: list[Hypothesis] = []
-        details: dict[str, tuple[_Found, list[Span]]] = {}
-        for found in search(results, max(nbest, judged)):
+        for found in search(results, nbest):
             spans = self._spans(found.path, bool(found.result["is_cut"]))
             text = " ".join([*(word.word for word in self._said), *(span.word for span in spans)])
-            if text in details:
+            if text in self._details:
                 continue
-            details[text] = found, spans
+            self._details[text] = found, spans
             lm_score = self._said_lm + float(found.path["lm"].sum() + found.result["lm"])
             acoustic_score = found.score - found.weights
             hypotheses.append(Hypothesis(text, (), found.score, acoustic_score, lm_score))
-            if len(hypotheses) == max(nbest, judged):
+            if len(hypotheses) == nbest:
                 break
-        if judge is not None:
-            hypotheses = judge(hypotheses)
-        complete = [replace(h, words=self._words(*details[h.text])) for h in hypotheses[:nbest]]
+        return hypotheses
+
+    def complete(self, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+        """Some of the texts found with their words; the search is over then."""
+        complete = [replace(h, words=self._words(*self._details[h.text])) for h in hypotheses]
         self._decoder._idle.append(self._beam)
         return complete
 
@@ -266,10 +244,6 @@ class BeamSearchStream:
             *self._to_words(spans, found.path, self._align(found.path), last_lm),
         )
 
-    def _check_open(self) -> None:
-        if self._finished:
-            raise DecodeError("the stream is finished", "open a new one")
-
     @property
     def _state(self) -> np.void:
         return self._beam.state[0]
@@ -302,7 +276,7 @@ class BeamSearchStream:
         self._said_gain += float(np.log(settled["gain"][:cut], dtype=np.float64).sum())
         self._said_lm += float(settled["lm"][:cut].sum())
         number = places["end"][cut - 1] + 1
-        if self._decoder.says_words:
+        if self._decoder.pronounces:
             lattice = self._beam.lattice["number"][: self._state["lattice"]]
             frames = int(np.searchsorted(lattice, number))
             self._said_acoustics += float(self._acoustic_scores([settled[:cut]], frames)[0])
@@ -324,13 +298,13 @@ class BeamSearchStream:
 
     def _boundaries(self, path: np.ndarray) -> list[int]:
         """After how many tokens of a path a word is complete."""
-        if self._decoder.says_words:
+        if self._decoder.pronounces:
             return (np.flatnonzero(path["word"] != NOTHING) + 1).tolist()
         return np.flatnonzero(self._grammar.tokens["ends"][path["token"]]).tolist()
 
     def _spans(self, path: np.ndarray, is_cut: bool = False) -> list[Span]:
         """The words of a path, without an unfinished last one if it is cut."""
-        if not self._decoder.says_words:
+        if not self._decoder.pronounces:
             spans = group(path["token"], self._decoder.vocabulary)
             return spans[:-1] if is_cut else spans
         assert self._decoder.lexicon is not None
@@ -362,7 +336,7 @@ class BeamSearchStream:
         if decoder.lm is not None:
             # The model is asked when a word's last token is there, or, if it may go on, with the
             # token after it.
-            asked = [span.last + (not decoder.says_words) for span in spans]
+            asked = [span.last + (not decoder.pronounces) for span in spans]
             lm = np.append(path["lm"], last_lm)[asked].tolist()
         return to_words(spans, places, self._frame_shift, decoder.confidence, lm)
 

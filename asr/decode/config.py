@@ -7,71 +7,73 @@ from dataclasses import dataclass
 
 from asr.errors import ConfigError
 
+_AT_LEAST_0 = (
+    *("beam_threshold", "token_threshold", "lm_weight", "hotword_boost", "horizon"),
+    "rejection_threshold",
+)
+_SHARES = ("second_weight", "rescore_weight", "rejection_confidence")
+_COUNTS = ("beam", "second_nbest", "rescore_nbest")
+
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Weights and limits of the beam search. All logarithms are natural.
+    """Weights and limits of decoding. Scores and thresholds are natural logarithms.
 
-    beam: prefixes kept. beam_threshold: one whose log-probability is this much below the best is
-    dropped. token_threshold: a symbol this much below the likeliest of its frame is not tried.
-    blank_skip: frames whose blank is at least this probable are taken as blank and nothing else.
-    horizon: seconds; what parts from the best text earlier than this ago is given up, so that the
-    beginning of a text becomes stable (inf: for N-best lists of long utterances).
-    lm_weight: factor of the language model's log-probabilities. word_bonus: added for every word.
-    unknown_penalty: added (it is negative) for every word that the lexicon lacks, and for hot words
-    that the language model lacks. (Other words of the lexicon that the model lacks cost what the
-    model says: see `asr.decode.grammar.unknown_word_cost`.)
-    closed: spell words of the lexicon only.
-    hotword_boost: added for a hot word given without a boost of its own.
-    confidence: coefficients of the calibration of word confidences, see `asr.decode.confidence`.
-    second_weight: share of the network's second head, if it has one, in the acoustic score of the
-    best `second_nbest` texts (`asr.decode.second`).
-    rescore_weight: share of the recurrent language model, if there is one, in the language model's
-    score of the best `rescore_nbest` texts (`asr.decode.rescored`).
-    rejection_threshold: nats a second; a text that lies further behind the likeliest sounds is not
-    given, for it fits none of what was said (`asr.decode.rejecting`; inf: every text is given).
-    rejection_confidence: nor is one whose words have less than this mean confidence.
+    `asr tune` finds most of them for a model; raise the limits of the search for accuracy, lower
+    them for speed.
     """
 
     beam: int = 100
+    """Prefixes kept in each frame. More find more, in proportionally more time."""
     beam_threshold: float = 14.0
+    """Prune prefixes whose score is this far below the best."""
     token_threshold: float = 8.0
+    """Skip symbols this far below the most probable symbol of their frame."""
     blank_skip: float = 0.999
+    """Treat a frame as blank if its blank has at least this probability; above 1: never."""
     horizon: float = 6.0
+    """Seconds. Drop hypotheses that differ from the best one before this; the text up to there is
+    stable. inf for N-best lists of long utterances."""
     lm_weight: float = 0.6
+    """Factor of the language model's log-probabilities. 0: the model is not heard."""
     word_bonus: float = 1.0
+    """Added for each word. Raise it if words are missing (deletions), lower it if they are
+    invented."""
     unknown_penalty: float = -5.0
+    """Added for each word that the lexicon lacks, and for hot words that the language model lacks;
+    not above 0. Other words cost what the model says (`asr.decode.grammar.unknown_word_cost`)."""
     closed: bool = False
+    """Allow words of the lexicon only. A lexicon of pronunciations is always closed."""
     hotword_boost: float = 6.0
+    """Added for a hot word that has no boost of its own. Raise it if hot words are missed."""
     confidence: tuple[float, ...] = ()
+    """Coefficients of word confidence (`asr.decode.confidence`). (): mean probability of the
+    symbols."""
     second_weight: float = 0.0
+    """Share (0..1) of the network's second head in the acoustic score. 0: it is not used."""
     second_nbest: int = 100
+    """Hypotheses that the second head rescores."""
     rescore_weight: float = 0.0
+    """Share (0..1) of the recurrent language model in the language-model score. 0: it is not
+    used."""
     rescore_nbest: int = 100
+    """Hypotheses that the recurrent language model rescores."""
     rejection_threshold: float = math.inf
+    """Nats per second. Reject a text whose acoustic score is this far below the best path without
+    lexicon and language model (`asr.decode.acceptance`). inf: never."""
     rejection_confidence: float = 0.0
+    """Reject a text whose words have a lower mean confidence (0..1). 0: never."""
 
     def __post_init__(self) -> None:
-        if self.beam < 1:
-            raise ConfigError(f"beam is {self.beam}", "keep at least one prefix")
-        for name in (
-            *("beam_threshold", "token_threshold", "lm_weight", "hotword_boost", "horizon"),
-            "rejection_threshold",
-        ):
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}", "give at least 1")
+        for name in _AT_LEAST_0:
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "it must not be negative")
-        if not 0 <= self.second_weight <= 1 or self.second_nbest < 1:
-            raise ConfigError(
-                f"second_weight is {self.second_weight}, second_nbest {self.second_nbest}",
-                "the weight is in [0, 1], the number of texts at least 1",
-            )
-        if not 0 <= self.rescore_weight <= 1 or self.rescore_nbest < 1:
-            raise ConfigError(
-                f"rescore_weight is {self.rescore_weight}, rescore_nbest {self.rescore_nbest}",
-                "the weight is in [0, 1], the number of texts at least 1",
-            )
-        if not 0 <= self.rejection_confidence <= 1:
-            raise ConfigError(f"rejection_confidence is {self.rejection_confidence}", "in [0, 1]")
+        for name in _SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}", "it must be in [0, 1]")
         if not self.blank_skip > 0:
             raise ConfigError(f"blank_skip is {self.blank_skip}", "a probability; above 1 is off")
         if not (math.isfinite(self.word_bonus) and self.unknown_penalty <= 0):

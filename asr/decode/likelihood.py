@@ -16,22 +16,18 @@ _SMALL = 1e-50  # masses are scaled up when their greatest falls below
 _NEGLIGIBLE = 1e-100  # share of the greatest mass in a frame
 
 
-class CTCScorer:
-    """A scorer for `asr.decode.rescoring`: ln p(text | audio) as a network's head spells it.
+def text_log_likelihoods(
+    log_probs: np.ndarray, texts: Sequence[str], vocabulary: Vocabulary
+) -> np.ndarray:
+    """(texts,): ln p(text | audio) as a network's head spells it.
 
     `log_probs`: (frames, classes) natural-log probabilities of one utterance. A text that
     `vocabulary` cannot spell, or that takes more frames than there are, gets -inf.
     """
-
-    def __init__(self, log_probs: np.ndarray, vocabulary: Vocabulary):
-        self._log_probs = log_probs
-        self._vocabulary = vocabulary
-
-    def __call__(self, texts: Sequence[str]) -> list[float]:
-        unknown: list[Counter[str]] = [Counter() for _ in texts]
-        targets = [self._vocabulary.encode(*pair) for pair in zip(texts, unknown, strict=True)]
-        scores = ctc_log_likelihood(self._log_probs, targets, self._vocabulary.blank)
-        return np.where([bool(lost) for lost in unknown], -np.inf, scores).tolist()
+    unknown: list[Counter[str]] = [Counter() for _ in texts]
+    targets = [vocabulary.encode(*pair) for pair in zip(texts, unknown, strict=True)]
+    scores = ctc_log_likelihood(log_probs, targets, vocabulary.blank)
+    return np.where([bool(lost) for lost in unknown], -np.inf, scores)
 
 
 def ctc_log_likelihood(

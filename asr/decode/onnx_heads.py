@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
+from onnxruntime import InferenceSession
 
 from asr.decode import attention, transducer
-from asr.decode.batches import DecodesBatches
-from asr.decode.transducer import Floats, Predictor
+from asr.decode.config import DecoderConfig
+from asr.decode.decoder import Boosts
+from asr.decode.transducer import Floats, StepwiseLM
 from asr.decode.words import Partial, Span, group
 from asr.errors import BundleError, ConfigError
 from asr.lm.recurrent import RecurrentLM
+from asr.sessions import open_session
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis, Word
 
@@ -27,7 +28,7 @@ class OnnxTransducer:
     """The steps of a transducer (`asr.decode.transducer.TransducerSteps`)."""
 
     def __init__(self, folder: Path):
-        self._prediction, self._joint = _session(folder / PREDICTION), _session(folder / JOINT)
+        self._prediction, self._joint = _open(folder / PREDICTION), _open(folder / JOINT)
         self._state_size = _width(self._prediction, "state")
 
     def start(self) -> Floats:
@@ -47,7 +48,7 @@ class OnnxAttention:
     """The steps of an attention decoder (`asr.decode.attention.AttentionSteps`)."""
 
     def __init__(self, folder: Path):
-        self._decoder = _session(folder / DECODER)
+        self._decoder = _open(folder / DECODER)
         self._state_size = _width(self._decoder, "state")
 
     def start(self, n_rows: int) -> tuple[Floats, Floats]:
@@ -120,81 +121,77 @@ def same_units(lm: RecurrentLM, vocabulary: Vocabulary) -> SameUnits:
     return SameUnits(lm, len(vocabulary))
 
 
-class HeadDecoder(DecodesBatches):
-    """What the recogniser needs, from a search over one utterance.
+class HeadSearch:
+    """A search that runs networks, as `transducer_search` and `attention_search` make it.
 
-    Such a decoder knows neither lexicon nor hot words nor a word n-gram model, and cannot stream:
-    it spells what the network spells, with a language model over the same units if one is given.
-    The confidence of a word is the geometric mean of its symbols' probabilities.
+    It knows neither lexicon nor hot words nor a word n-gram model, and gives no partial results: it
+    spells what the network spells, with a language model over the same units if one is given. The
+    confidence of a word is the geometric mean of its symbols' probabilities.
     """
 
     def __init__(
         self,
         vocabulary: Vocabulary,
-        search: Callable[[Any, int], list[_Found]],
+        search: Callable[..., list[_Found]],
+        heads: tuple[int, ...],
+        config: DecoderConfig,
     ):
-        self.vocabulary = vocabulary
-        self._search = search
+        """`search`: N-best size and an array for each of `heads` -> results, best first."""
+        self.vocabulary, self.search = vocabulary, search
+        self.heads, self.config = heads, config
 
-    def decode(self, outputs: Any, frame_shift: float, nbest: int = 1) -> list[Hypothesis]:
-        """`outputs`: rows (T, J) of the encoder, or a pair with the second head's (T, classes)."""
-        return [
-            found.hypothesis(self.vocabulary, frame_shift) for found in self._search(outputs, nbest)
-        ]
+    def stream(self, frame_shift: float) -> HeadStream:
+        return HeadStream(self, frame_shift)
 
-    def variant(
-        self, *, beam: int | None = None, hotwords: Mapping[str, float] | Iterable[str] = ()
-    ) -> HeadDecoder:
+    def variant(self, config: DecoderConfig, hotwords: Boosts = ()) -> HeadSearch:
         raise ConfigError(
             "transducers and attention decoders know no hot words and no streams",
             "use a model with a CTC head",
         )
 
-    def stream(self, frame_shift: float) -> HeadStream:
-        """An utterance that comes in pieces, and is decoded at its end."""
-        return HeadStream(self, frame_shift)
-
 
 class HeadStream:
     """Collects the network's outputs; nothing is known before the end."""
 
-    def __init__(self, decoder: HeadDecoder, frame_shift: float):
-        self._decoder, self._frame_shift = decoder, frame_shift
+    def __init__(self, search: HeadSearch, frame_shift: float):
+        self._search, self._frame_shift = search, frame_shift
         self._fed: list[tuple[np.ndarray, ...]] = []
 
-    def feed(self, *outputs: np.ndarray) -> None:
-        self._fed.append(outputs)
+    def feed(self, *heads: np.ndarray) -> None:
+        self._fed.append(heads)
 
     def partial(self) -> Partial:
         return Partial("", "")
 
-    def finish(self, nbest: int = 1) -> list[Hypothesis]:
-        """The best `nbest` texts of all that was fed."""
-        joined = tuple(np.concatenate(pieces) for pieces in zip(*self._fed, strict=True))
-        outputs = joined[0] if len(joined) == 1 else joined
-        return self._decoder.decode(outputs, self._frame_shift, nbest)
+    def finish(self, nbest: int) -> list[Hypothesis]:
+        heads = [np.concatenate(pieces) for pieces in zip(*self._fed, strict=True)]
+        found = self._search.search(nbest, *heads)
+        return [one.hypothesis(self._search.vocabulary, self._frame_shift) for one in found]
+
+    def complete(self, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+        return list(hypotheses)
 
 
-def transducer_decoder(
+def transducer_search(
     folder: Path,
     vocabulary: Vocabulary,
+    config: DecoderConfig,
     *,
-    beam: int,
     most_symbols: int,
-    lm: Predictor | None = None,
+    lm: StepwiseLM | None = None,
     lm_weight: float = 0.0,
-) -> HeadDecoder:
-    """For a bundle with a transducer; a `beam` of 1 is greedy decoding without language model."""
+) -> HeadSearch:
+    """For a bundle with a transducer; a beam of 1 is greedy decoding without language model."""
     steps = OnnxTransducer(folder)
 
-    def search(encoded: Floats, nbest: int) -> list[_Found]:
-        if beam == 1 and lm is None:
+    def search(nbest: int, encoded: Floats) -> list[_Found]:
+        if config.beam == 1 and lm is None:
             found = [transducer.greedy(steps, encoded, most_symbols)]
         else:
             found = transducer.beam_search(
                 steps,
                 encoded,
-                beam=beam,
+                beam=config.beam,
                 most_symbols=most_symbols,
                 nbest=nbest,
                 lm=lm,
@@ -204,27 +201,26 @@ def transducer_decoder(
             _Found(r.symbols, r.rows, r.log_probs, r.score, r.lm_score, lm_weight) for r in found
         ]
 
-    return HeadDecoder(vocabulary, search)
+    return HeadSearch(vocabulary, search, (0,), config)
 
 
-def attention_decoder(
+def attention_search(
     folder: Path,
     vocabulary: Vocabulary,
+    config: DecoderConfig,
     *,
-    beam: int,
     ctc_weight: float = 0.0,
-    lm: Predictor | None = None,
+    lm: StepwiseLM | None = None,
     lm_weight: float = 0.0,
-) -> HeadDecoder:
+) -> HeadSearch:
     """For a bundle with an attention decoder, perhaps joined by a CTC head over the same units."""
     steps = OnnxAttention(folder)
 
-    def search(outputs: Any, nbest: int) -> list[_Found]:
-        encoded, ctc = outputs if isinstance(outputs, tuple) else (outputs, None)
+    def search(nbest: int, encoded: Floats, ctc: Floats | None = None) -> list[_Found]:
         found = attention.beam_search(
             steps,
             encoded,
-            beam=beam,
+            beam=config.beam,
             nbest=nbest,
             ctc_log_probs=ctc,
             ctc_weight=ctc_weight,
@@ -238,21 +234,12 @@ def attention_decoder(
             for r, at in zip(found, rows, strict=True)
         ]
 
-    return HeadDecoder(vocabulary, search)
+    return HeadSearch(vocabulary, search, (0, 1) if ctc_weight else (0,), config)
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only; they come as exceptions
-    options.add_session_config_entry("session.disable_quant_qdq", "1")  # unpack weights once
-    try:
-        return onnxruntime.InferenceSession(
-            os.fspath(path), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # ONNX Runtime's exceptions have no common base
-        raise BundleError(f"{path}: not a part of a network: {error}", "export it again") from error
+def _open(path: Path) -> InferenceSession:
+    return open_session(path, "not a part of a network")
 
 
-def _width(session: onnxruntime.InferenceSession, name: str) -> int:
+def _width(session: InferenceSession, name: str) -> int:
     return next(value.shape[1] for value in session.get_inputs() if value.name == name)

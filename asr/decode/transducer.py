@@ -34,7 +34,7 @@ class TransducerSteps(Protocol):
         ...
 
 
-class Predictor(Protocol):
+class StepwiseLM(Protocol):
     """A language model over the same classes, as `asr.lm.recurrent.RecurrentLM`."""
 
     def start(self, batch: int = 1) -> Floats: ...
@@ -104,7 +104,7 @@ def beam_search(
     beam: int = 10,
     most_symbols: int = 5,
     nbest: int = 1,
-    lm: Predictor | None = None,
+    lm: StepwiseLM | None = None,
     lm_weight: float = 0.0,
     symbol_bonus: float = 0.0,
 ) -> list[Emitted]:
@@ -155,7 +155,7 @@ def beam_search(
 class _Search:
     """Runs the networks once for each prefix, several at a time."""
 
-    def __init__(self, steps: TransducerSteps, lm: Predictor | None):
+    def __init__(self, steps: TransducerSteps, lm: StepwiseLM | None):
         self._steps, self._lm = steps, lm
         nothing = np.zeros(0, np.float32)
         self._before = _Prefix(

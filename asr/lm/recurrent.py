@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from asr.errors import LanguageModelError, VocabularyError
+from asr.sessions import open_session
 from asr.text.vocabulary import UNKNOWN, WORD_START, Vocabulary
 
 FORMAT = "asr-recurrent-lm-1"
@@ -32,29 +32,17 @@ class RecurrentLM:
 
     def __init__(self, path: str | os.PathLike[str], threads: int = 1):
         """Raises LanguageModelError for a file that is no such model."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3  # errors only; they come as exceptions
-        # Unpack 8-bit weights once, when the file is loaded, and not at every call.
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        problem, remedy = "not a recurrent language model", "make one with `asr lm export`"
+        self._session = open_session(
+            path, problem, remedy=remedy, error=LanguageModelError, threads=threads
+        )
+        stored = self._session.get_modelmeta().custom_metadata_map
+        if stored.get("format") != FORMAT:
+            raise LanguageModelError(f"{path}: {problem}", remedy)
         try:
-            self._session = onnxruntime.InferenceSession(
-                os.fspath(path), options, providers=["CPUExecutionProvider"]
-            )
-            stored = self._session.get_modelmeta().custom_metadata_map
-            if stored.get("format") != FORMAT:
-                raise LanguageModelError(
-                    f"{path}: not a recurrent language model", "make one with `asr lm export`"
-                )
             self.vocabulary = _vocabulary(stored)
         except (VocabularyError, ValueError, KeyError, TypeError) as error:
             raise LanguageModelError(f"{path}: damaged: {error}", "export it again") from error
-        except LanguageModelError:
-            raise
-        except Exception as error:  # ONNX Runtime's exceptions have no common base
-            raise LanguageModelError(
-                f"{path}: not a recurrent language model: {error}", "make one with `asr lm export`"
-            ) from error
         self.state_size = next(
             value.shape[1] for value in self._session.get_inputs() if value.name == "state"
         )

@@ -1,0 +1,118 @@
+"""Making the decoder of a bundle, for files, streams, evaluation and tuning alike."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal, TypeAlias
+
+from asr.bundle import Bundle
+from asr.config import build
+from asr.decode.config import DecoderConfig
+from asr.decode.decoder import Decoder, Search
+from asr.decode.greedy import GreedySearch
+from asr.decode.hotwords import PreparedHotwords
+from asr.decode.rescorers import LanguageModel, Rescorer, SecondHead
+from asr.errors import ConfigError
+
+DecoderKind: TypeAlias = Literal["beam", "greedy"]
+
+
+def make_decoder(
+    bundle: Bundle,
+    settings: DecoderConfig | None = None,
+    *,
+    kind: DecoderKind = "beam",
+    hotwords: PreparedHotwords | None = None,
+    for_tuning: bool = False,
+) -> Decoder:
+    """A decoder for the outputs of a bundle's network.
+
+    `settings`: the bundle's own unless given; `kind`: `beam`, which knows the language model, or
+    `greedy`, which needs no search; `hotwords`: see `asr.decode.hotwords.prepare_hotwords`, for
+    `beam` with a CTC head only. `for_tuning`: with all rescorers of the bundle whatever their weights, and without the
+    acceptance test.
+
+    Raises ConfigError for a combination that does not exist, DecodeError where the parts of the
+    bundle do not fit together or a hot word cannot be spelled.
+    """
+    config = settings or build(DecoderConfig, bundle.config.decoder, "decoder")
+    shift = bundle.config.frame_shift
+    if kind not in ("beam", "greedy"):
+        raise ConfigError(f"unknown decoder {kind!r}", "one of: beam, greedy")
+    if hotwords and hotwords.boosts:
+        check_takes_hotwords(bundle, kind)
+    if bundle.head_kind != "ctc":
+        return Decoder(_head_search(bundle, config, kind), shift)
+    if kind == "greedy":
+        return Decoder(_greedy_search(bundle), shift)
+    search = _beam_search(bundle, config, hotwords or PreparedHotwords())
+    rejects = config.rejection_threshold < math.inf or config.rejection_confidence > 0
+    return Decoder(
+        search, shift, _rescorers(bundle, config, for_tuning), rejects and not for_tuning
+    )
+
+
+def check_takes_hotwords(bundle: Bundle, kind: DecoderKind) -> None:
+    """Raise ConfigError if the decoder of this kind knows no hot words."""
+    if bundle.head_kind != "ctc":
+        raise ConfigError(f"a {bundle.head_kind} knows no hot words", "use a model with a CTC head")
+    if kind == "greedy":
+        raise ConfigError("greedy decoding knows no hot words", "choose the decoder 'beam'")
+
+
+def _greedy_search(bundle: Bundle) -> GreedySearch:
+    """Without a search nobody makes words of phones: a second head that spells is better then."""
+    second = bundle.second_vocabulary
+    if second is not None and bundle.vocabulary.kind == "phones":
+        return GreedySearch(second, heads=(1,))
+    return GreedySearch(bundle.vocabulary)
+
+
+def _beam_search(bundle: Bundle, config: DecoderConfig, hotwords: PreparedHotwords) -> Search:
+    # Compiled code and the language model take a moment to load: only who searches waits for it.
+    from asr.decode.beam import BeamSearch
+    from asr.decode.lexicon import Lexicon
+    from asr.lm.ngram import NGram
+
+    lm = NGram.load(bundle.lm_path) if bundle.lm_path else None
+    lexicon = Lexicon.load(bundle.lexicon_path) if bundle.lexicon_path else None
+    if lexicon is not None and hotwords.spellings:
+        lexicon = lexicon.extended(hotwords.spellings)
+    return BeamSearch(
+        bundle.vocabulary, lm=lm, lexicon=lexicon, hotwords=hotwords.boosts, config=config
+    )
+
+
+def _rescorers(bundle: Bundle, config: DecoderConfig, keep_all: bool) -> tuple[Rescorer, ...]:
+    rescorers: list[Rescorer] = []
+    second = bundle.second_vocabulary
+    if second is not None and (config.second_weight or keep_all):
+        rescorers.append(SecondHead(second))
+    if bundle.rescorer_path is not None and (config.rescore_weight or keep_all):
+        from asr.lm.recurrent import RecurrentLM
+
+        rescorers.append(LanguageModel(RecurrentLM(bundle.rescorer_path)))
+    return tuple(rescorers)
+
+
+def _head_search(bundle: Bundle, config: DecoderConfig, kind: DecoderKind) -> Search:
+    """Of a transducer or an attention decoder; a language model of its units joins in."""
+    from asr.decode.onnx_heads import attention_search, same_units, transducer_search
+    from asr.lm.recurrent import RecurrentLM
+
+    lm = None
+    if kind == "greedy":
+        config = replace(config, beam=1, second_weight=0.0)
+    elif bundle.rescorer_path:
+        lm = same_units(RecurrentLM(bundle.rescorer_path), bundle.vocabulary)
+    lm_weight = config.lm_weight if lm else 0.0
+    if bundle.head_kind == "transducer":
+        most = next(iter(bundle.config.model["heads"].values()))["transducer"]["most_symbols"]
+        return transducer_search(
+            bundle.folder, bundle.vocabulary, config, most_symbols=most, lm=lm, lm_weight=lm_weight
+        )
+    ctc_weight = config.second_weight if bundle.second_vocabulary else 0.0
+    return attention_search(
+        bundle.folder, bundle.vocabulary, config, ctc_weight=ctc_weight, lm=lm, lm_weight=lm_weight
+    )
