@@ -33,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from asr import audio
 from asr.config import build, to_dict
 from asr.data.manifest import read_manifest, write_manifest
-from asr.decode.greedy import GreedyDecoder
+from asr.decode import Decoder, GreedySearch
 from asr.diagnostics import load_network
 from asr.engine import OnnxEngine
 from asr.export import to_onnx
@@ -213,8 +213,8 @@ def run_one(name: str, seed: int, options: argparse.Namespace) -> None:
     with replacing(folder / "model.onnx") as path:
         path.write_bytes(to_onnx(network.model).SerializeToString())
     engine = OnnxEngine(folder / "model.onnx", threads=1)
-    extract, decoder = Features(network.features), GreedyDecoder(network.vocabulary)
-    shift = network.features.frame_shift * network.rate
+    extract, shift = Features(network.features), network.features.frame_shift * network.rate
+    decoder = Decoder(GreedySearch(network.vocabulary), shift)
     errors, seconds, spent = {}, 0.0, 0.0
     for source in SOURCES:
         counts: list[ErrorCounts] = []
@@ -222,7 +222,7 @@ def run_one(name: str, seed: int, options: argparse.Namespace) -> None:
             waveform = audio.read(utterance.audio_filepath, network.features.sample_rate)
             began = time.process_time()
             (log_probs,) = engine.log_probs([extract(waveform)])
-            text = decoder.decode(log_probs, shift)[0].text
+            text = decoder.decode(log_probs)[0].text
             spent += time.process_time() - began
             seconds += utterance.duration
             counts.append(compare(normalize(utterance.text), text).characters)

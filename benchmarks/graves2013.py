@@ -39,7 +39,7 @@ import numpy as np
 
 from asr import audio
 from asr.data.manifest import read_manifest, write_manifest
-from asr.decode import BeamSearchDecoder
+from asr.decode import BeamSearch, Decoder
 from asr.decode.transducer import beam_search
 from asr.diagnostics import Network, load_network
 from asr.features import Features
@@ -146,8 +146,8 @@ def decoder_of(network: Network) -> Callable[[np.ndarray, float], str]:
             return network.vocabulary.decode(best.symbols)
 
         return search
-    decoder = BeamSearchDecoder(network.vocabulary, beam=BEAM, word_bonus=0.0)
-    return lambda log_probs, shift: decoder.decode(log_probs, shift)[0].text
+    search = BeamSearch(network.vocabulary, beam=BEAM, word_bonus=0.0)
+    return lambda log_probs, shift: Decoder(search, shift).decode(log_probs)[0].text
 
 
 def result(run: Path, manifest: Path) -> dict[str, float]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from asr.decode import BeamSearchDecoder
+from asr.decode import BeamSearch, Decoder
 from asr.text.vocabulary import Vocabulary
 
 FRAME_SHIFT = 0.03
@@ -118,9 +119,14 @@ def synthetic_log_probs(
     return np.log(np.array(rows)).astype(np.float32)
 
 
-def assert_same_ranking(decoder: BeamSearchDecoder, log_probs: np.ndarray, expected: list) -> None:
+def beam_decoder(vocabulary: Vocabulary, **settings: Any) -> Decoder:
+    """A beam search by itself; `settings` are those of `BeamSearch`."""
+    return Decoder(BeamSearch(vocabulary, **settings), FRAME_SHIFT)
+
+
+def assert_same_ranking(decoder: Decoder, log_probs: np.ndarray, expected: list) -> None:
     """All texts with their scores, and in their order."""
-    found = {h.text: h.score for h in decoder.decode(log_probs, FRAME_SHIFT, nbest=10_000)}
+    found = {h.text: h.score for h in decoder.decode(log_probs, nbest=10_000)}
     assert found == pytest.approx(dict(expected), abs=1e-4)
     scores = list(found.values())
     assert scores == sorted(scores, reverse=True)

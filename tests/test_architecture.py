@@ -16,11 +16,12 @@ ROOT = Path(__file__).parents[1]
 MOST_LINES = 500
 # A room may import rooms of its own layer and of those before it.
 LAYERS = [
-    {"types", "errors", "arrays", "compiled", "config", "files", "packages", "program", "writers"},
+    {"types", "errors", "arrays", "compiled", "config", "files", "packages", "program"}
+    | {"sessions", "writers"},
     {"audio", "text"},
     {"features", "silero", "vad"},
-    {"data", "models", "lm", "decode"},
-    {"bundle", "engine", "metrics", "punctuator", "export"},
+    {"bundle", "data", "models", "lm", "decode"},
+    {"acoustics", "engine", "metrics", "punctuator", "export"},
     {"train", "recognizer", "hearing", "stream", "tuning", "aligner"},
     {"report", "plots", "packaging", "compression", "diagnostics", "uncertainty", "microphone"}
     | {"doctor"},
@@ -33,7 +34,19 @@ HEAVY = {
 # What transcribing imports, and therefore may not need the training extra at import.
 CORE = {
     *("types", "errors", "arrays", "config", "files", "writers", "audio", "text", "features"),
-    *("silero", "vad", "lm", "decode", "bundle", "engine", "metrics", "report", "recognizer"),
+    *(
+        "silero",
+        "vad",
+        "lm",
+        "decode",
+        "bundle",
+        "acoustics",
+        "engine",
+        "sessions",
+        "metrics",
+        "report",
+        "recognizer",
+    ),
     *("hearing", "stream", "aligner", "punctuator", "compiled", "__init__", "__main__"),
 }
 

@@ -8,13 +8,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from asr.decode import attention, transducer  # noqa: E402
+from asr.decode import Decoder, DecoderConfig, attention, transducer  # noqa: E402
 from asr.decode.onnx_heads import (  # noqa: E402
     OnnxAttention,
     OnnxTransducer,
-    attention_decoder,
+    attention_search,
     same_units,
-    transducer_decoder,
+    transducer_search,
 )
 from asr.engine import OnnxEngine  # noqa: E402
 from asr.errors import BundleError, ConfigError  # noqa: E402
@@ -63,7 +63,8 @@ def test_a_transducer_finds_the_same_without_torch(joiner, tmp_path):
     there = transducer.beam_search(OnnxTransducer(tmp_path), encoded, **settings)
     assert [r.symbols for r in here] == [r.symbols for r in there]
     np.testing.assert_allclose([r.score for r in here], [r.score for r in there], atol=1e-4)
-    (best,) = transducer_decoder(tmp_path, VOCABULARY, beam=1, most_symbols=2).decode(encoded, 0.03)
+    greedily = transducer_search(tmp_path, VOCABULARY, DecoderConfig(beam=1), most_symbols=2)
+    (best,) = Decoder(greedily, 0.03).decode(encoded)
     taken = transducer.greedy(TorchSteps(model.head()), encoded, 2)
     assert best.text == VOCABULARY.decode(taken.symbols)
     assert best.score == pytest.approx(taken.score, abs=1e-4)
@@ -83,14 +84,15 @@ def test_an_attention_decoder_finds_the_same_without_torch(filters, tmp_path):
     for a, b in zip(here, there, strict=True):
         assert a.score == pytest.approx(b.score, abs=1e-4)
         np.testing.assert_allclose(a.attention, b.attention, atol=1e-4)
-    decoder = attention_decoder(tmp_path, VOCABULARY, beam=4, ctc_weight=0.4)
+    search = attention_search(tmp_path, VOCABULARY, DecoderConfig(beam=4), ctc_weight=0.4)
+    decoder = Decoder(search, 0.03)
     outputs = (encoded, ctc)
-    ((best, *_),) = decoder.decode_batch([outputs], 0.03, nbest=3)
+    ((best, *_),) = decoder.decode_batch([outputs], nbest=3)
     assert best.text == VOCABULARY.decode(here[0].symbols)
-    stream = decoder.stream(0.03)
-    stream.feed(encoded[:4], ctc[:4])
+    stream = decoder.stream()
+    stream.feed((encoded[:4], ctc[:4]))
     assert stream.partial().text == ""
-    stream.feed(encoded[4:], ctc[4:])
+    stream.feed((encoded[4:], ctc[4:]))
     assert stream.finish()[0] == best
     with pytest.raises(ConfigError, match="hot words"):
         decoder.variant(hotwords=["a"])
@@ -116,8 +118,9 @@ def test_a_recurrent_language_model_of_the_same_units_joins_in(tmp_path):
     graph = language_model_to_onnx(LanguageModel(len(known), SYMBOLS).eval(), known, small=False)
     (tmp_path / "rescorer.onnx").write_bytes(graph.SerializeToString())
     lm = RecurrentLM(tmp_path / "rescorer.onnx")
-    decoder = transducer_decoder(
-        tmp_path, VOCABULARY, beam=4, most_symbols=2, lm=same_units(lm, VOCABULARY), lm_weight=0.5
+    known_units, config = same_units(lm, VOCABULARY), DecoderConfig(beam=4)
+    search = transducer_search(
+        tmp_path, VOCABULARY, config, most_symbols=2, lm=known_units, lm_weight=0.5
     )
     steps = OnnxTransducer(tmp_path)
     (found,) = transducer.beam_search(
@@ -127,7 +130,7 @@ def test_a_recurrent_language_model_of_the_same_units_joins_in(tmp_path):
     for before, symbol in itertools.pairwise([0, *found.symbols]):
         log_probs, state = lm.step([before], state)
         expected += float(log_probs[0, symbol])
-    best = decoder.decode(encoded, 0.03)[0]
+    best = Decoder(search, 0.03).decode(encoded)[0]
     assert best.lm_score == pytest.approx(expected, abs=1e-4)
     assert best.acoustic_score == pytest.approx(best.score - 0.5 * best.lm_score)
     with pytest.raises(BundleError, match="other units"):

@@ -74,7 +74,7 @@ def test_times_are_exact_over_segment_borders(
         hears_tones.bundle,
         decoder="greedy",
         vad=VadConfig(detector="energy", max_length=max_length),
-        engine=hears_tones._engine,
+        engine=hears_tones._acoustics.engine,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recognizer, "WINDOW_SECONDS", window)

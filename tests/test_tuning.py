@@ -18,7 +18,7 @@ from asr.bundle import Bundle
 from asr.cli import cli
 from asr.cli.tune import _dev_set, _spoken
 from asr.config import build
-from asr.decode import BeamSearchDecoder, DecoderConfig, Lexicon
+from asr.decode import BeamSearch, Decoder, DecoderConfig, Lexicon
 from asr.errors import ConfigError
 from asr.lm.arpa import read_arpa
 from asr.lm.ngram import NGram
@@ -46,15 +46,13 @@ def test_finds_weights_beam_and_confidence(lm: NGram) -> None:
     rng = np.random.default_rng(0)
     common = [word for word in WORDS if word not in ("dead", "head")]
     texts = [" ".join(rng.choice(common, 4)) for _ in range(40)]
-    dev = DevSet([synthetic_log_probs(t, vocabulary, rng, error=0.3) for t in texts], texts, 0.03)
+    dev = DevSet([synthetic_log_probs(t, vocabulary, rng, error=0.3) for t in texts], texts)
     lexicon = Lexicon.from_words(lm.words, vocabulary)
-
-    def make_decoder(config: DecoderConfig) -> BeamSearchDecoder:
-        return BeamSearchDecoder(vocabulary, lm=lm, lexicon=lexicon, config=config)
 
     lines: list[str] = []
     start = DecoderConfig(beam=30, lm_weight=0.0, word_bonus=-2.0, unknown_penalty=0.0)
-    found = tune(dev, make_decoder, start, lines.append)
+    decoder = Decoder(BeamSearch(vocabulary, lm=lm, lexicon=lexicon, config=start), 0.03)
+    found = tune(dev, decoder, lines.append)
     assert found.error_rate < 0.6 * found.error_rate_before
     assert found.config.lm_weight > 0
     assert found.config.horizon == start.horizon
@@ -65,7 +63,7 @@ def test_finds_weights_beam_and_confidence(lm: NGram) -> None:
     widths = [line.partition(":")[0] for line in lines]
     assert f"token_threshold {found.config.token_threshold:g}" in widths
     assert f"beam {found.config.beam}" in widths
-    again = tune(dev, make_decoder, replace(found.config, beam=30), lines.append)
+    again = tune(dev, decoder.variant(replace(found.config, beam=30)), lines.append)
     assert again.error_rate <= found.error_rate_before
 
 
@@ -78,7 +76,7 @@ def test_weighs_a_second_language_model() -> None:
     lists = tuning._Lists()
     for text, other, errors in (("bad", -9.0, 1), ("bed", -1.0, 0)):
         hypothesis = Hypothesis(text, lm_score=-5.0, acoustic_score=-1.0)
-        lists.texts[text] = tuning._parts(hypothesis, -1.0, other, TwoTexts())
+        lists.texts[text] = tuning._parts(hypothesis, {"lm_score": other}, TwoTexts())
         lists.errors.append(errors)
     best = tuning._best_weights([lists], DecoderConfig())
     assert best.rescore_weight > 0
@@ -86,14 +84,9 @@ def test_weighs_a_second_language_model() -> None:
 
 
 def test_needs_texts() -> None:
-    dev = DevSet([np.zeros((0, 3))], [""], 0.03)
+    dev = DevSet([np.zeros((0, 3))], [""])
     with pytest.raises(ConfigError, match="no recording has a text"):
-        tune(
-            dev,
-            lambda config: BeamSearchDecoder(Vocabulary.characters("a")),
-            DecoderConfig(),
-            print,
-        )
+        tune(dev, Decoder(BeamSearch(Vocabulary.characters("a")), 0.03), print)
 
 
 def test_command_hears_what_transcribing_would() -> None:

@@ -28,10 +28,12 @@ def make_decoder(
 ) -> Decoder:
     """A decoder for the outputs of a bundle's network.
 
-    `settings`: the bundle's own unless given; `kind`: `beam`, which knows the language model, or
-    `greedy`, which needs no search; `hotwords`: see `asr.decode.hotwords.prepare_hotwords`, for
-    `beam` with a CTC head only. `for_tuning`: with all rescorers of the bundle whatever their weights, and without the
-    acceptance test.
+    Args:
+        settings: the bundle's own unless given.
+        kind: `beam`, which knows the language model, or `greedy`, which needs no search.
+        hotwords: as `asr.decode.hotwords.prepare_hotwords` gives them; for `beam` with a CTC head.
+        for_tuning: with all rescorers of the bundle, whatever their weights, and without the
+            acceptance test.
 
     Raises ConfigError for a combination that does not exist, DecodeError where the parts of the
     bundle do not fit together or a hot word cannot be spelled.

@@ -24,8 +24,11 @@ Scorer = Callable[[Sequence[str]], Sequence[float]]
 class Rescorer(Protocol):
     """Mixes its own score into one `part` of the hypotheses' scores."""
 
-    part: Literal["acoustic_score", "lm_score"]
-    uses_second_head: bool
+    @property
+    def part(self) -> Literal["acoustic_score", "lm_score"]: ...
+
+    @property
+    def uses_second_head(self) -> bool: ...
 
     def nbest(self, config: DecoderConfig) -> int:
         """How many hypotheses it wants to rank."""

@@ -1,6 +1,6 @@
 from decoding import main
 
-from asr.decode import BeamSearchDecoder
+from asr.decode import BeamSearch, Decoder
 from asr.lm.arpa import read_arpa
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import BLANK, Vocabulary
@@ -15,8 +15,9 @@ def make(settings):
         options = {"lm_weight": settings["lm_weight"], "word_bonus": settings["word_bonus"]}
         options["closed"] = True
     vocabulary = Vocabulary((BLANK, *settings["labels"][1:]))
-    decoder = BeamSearchDecoder(vocabulary, lm=lm, beam=settings["beam"], **options)
-    return lambda log_probs: decoder.decode(log_probs, frame_shift=0.03)[0].text
+    search = BeamSearch(vocabulary, lm=lm, beam=settings["beam"], **options)
+    decoder = Decoder(search, frame_shift=0.03)
+    return lambda log_probs: decoder.decode(log_probs)[0].text
 
 
 main(make)

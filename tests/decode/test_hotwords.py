@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ctc_reference import (
-    FRAME_SHIFT,
     LETTERS,
     UNPRUNED,
     assert_same_ranking,
+    beam_decoder,
     random_log_probs,
     ranked,
     synthetic_log_probs,
@@ -19,7 +19,7 @@ from ctc_reference import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.decode import BeamSearchDecoder, Lexicon
+from asr.decode import Lexicon
 from asr.decode.hotwords import Hotword, prepare_hotwords, read_hotwords
 from asr.decode.pronounce import Speller
 from asr.errors import DecodeError
@@ -40,7 +40,7 @@ def test_every_whole_occurrence_earns_its_boost(
     ab: Vocabulary, tiny_lm: NGram, hotwords: dict[str, float]
 ) -> None:
     penalty = -1.7
-    decoder = BeamSearchDecoder(
+    decoder = beam_decoder(
         ab,
         lm=tiny_lm,
         hotwords=hotwords,
@@ -66,10 +66,10 @@ def test_boost_of_zero_changes_nothing(seed: int) -> None:
     log_probs = synthetic_log_probs(
         "call mary smith", LETTERS, np.random.default_rng(seed), error=0.5
     )
-    plain = BeamSearchDecoder(LETTERS, beam=20)
-    neutral = BeamSearchDecoder(LETTERS, beam=20, hotwords={"mary smith": 0.0, "ma": 0.0})
-    expected = plain.decode(log_probs, FRAME_SHIFT, nbest=5)
-    assert neutral.decode(log_probs, FRAME_SHIFT, nbest=5) == expected
+    plain = beam_decoder(LETTERS, beam=20)
+    neutral = beam_decoder(LETTERS, beam=20, hotwords={"mary smith": 0.0, "ma": 0.0})
+    expected = plain.decode(log_probs, nbest=5)
+    assert neutral.decode(log_probs, nbest=5) == expected
 
 
 def test_recovers_a_name_and_leaves_other_words_alone() -> None:
@@ -77,10 +77,8 @@ def test_recovers_a_name_and_leaves_other_words_alone() -> None:
     log_probs = synthetic_log_probs(
         f"tell {name} to stop {other}", LETTERS, np.random.default_rng(5), error=0.4
     )
-    plain = BeamSearchDecoder(LETTERS, beam=50).decode(log_probs, FRAME_SHIFT)[0]
-    hot = BeamSearchDecoder(LETTERS, beam=50, hotwords={name: 12.0}).decode(log_probs, FRAME_SHIFT)[
-        0
-    ]
+    plain = beam_decoder(LETTERS, beam=50).decode(log_probs)[0]
+    hot = beam_decoder(LETTERS, beam=50, hotwords={name: 12.0}).decode(log_probs)[0]
     assert name not in plain.text.split()
     assert name in hot.text.split()
     place = hot.text.split().index(name)
@@ -95,22 +93,22 @@ def test_phones_boost_the_words_that_sound_so(tiny_lm: NGram) -> None:
     log_probs = np.log(np.eye(4)[[1, 0, 2, 0]] * 0.9 + 0.025)
     texts = {}
     for hotwords in ({}, {"ab": 9.0}, {"a b": 9.0}):
-        decoder = BeamSearchDecoder(
+        decoder = beam_decoder(
             phones, lexicon=lexicon, lm=tiny_lm, lm_weight=0.3, hotwords=hotwords
         )
-        texts[str(hotwords)] = decoder.decode(log_probs, FRAME_SHIFT)[0].text
+        texts[str(hotwords)] = decoder.decode(log_probs)[0].text
     assert texts["{'ab': 9.0}"] == "ab"
     assert texts["{'a b': 9.0}"] == "a b"
 
 
 def test_refuses_what_cannot_be_spelled_or_is_no_boost(ab: Vocabulary) -> None:
     with pytest.raises(DecodeError, match="'xy' cannot be spelled"):
-        BeamSearchDecoder(ab, hotwords=["xy"])
+        beam_decoder(ab, hotwords=["xy"])
     for boost in (-1.0, float("nan"), float("inf")):
         with pytest.raises(DecodeError, match="has the boost"):
-            BeamSearchDecoder(ab, hotwords={"ab": boost})
+            beam_decoder(ab, hotwords={"ab": boost})
     with pytest.raises(DecodeError, match="empty"):
-        BeamSearchDecoder(ab, hotwords=[" "])
+        beam_decoder(ab, hotwords=[" "])
 
 
 def test_file_of_hotwords(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ctc_reference import LETTERS, random_log_probs, texts_of_all_paths
 
-from asr.decode.likelihood import CTCScorer, ctc_log_likelihood
+from asr.decode.likelihood import ctc_log_likelihood, text_log_likelihoods
 from asr.errors import DecodeError
 from asr.text.vocabulary import Vocabulary
 
@@ -51,11 +51,11 @@ def test_what_does_not_fit_or_is_impossible_is_minus_infinity() -> None:
 
 def test_scorer_spells_texts() -> None:
     log_probs = random_log_probs(np.random.default_rng(3), 20, len(LETTERS))
-    found = CTCScorer(log_probs, LETTERS)(["a b", "señor", "c"])
+    found = text_log_likelihoods(log_probs, ["a b", "señor", "c"], LETTERS)
     expected = ctc_log_likelihood(log_probs, [LETTERS.encode("a b"), LETTERS.encode("c")])
     assert [found[0], found[2]] == pytest.approx(expected.tolist())
     assert found[1] == -np.inf
-    assert CTCScorer(log_probs, LETTERS)([]) == []
+    assert text_log_likelihoods(log_probs, [], LETTERS).size == 0
 
 
 @pytest.mark.parametrize(

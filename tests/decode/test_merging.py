@@ -9,11 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ctc_reference import FRAME_SHIFT, TINY_ARPA, UNPRUNED, random_log_probs, synthetic_log_probs
+from ctc_reference import (
+    TINY_ARPA,
+    UNPRUNED,
+    beam_decoder,
+    random_log_probs,
+    synthetic_log_probs,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.decode import BeamSearchDecoder, Lexicon
+from asr.decode import Decoder, Lexicon
 from asr.decode.beam import BeamSearchStream
 from asr.decode.likelihood import ctc_log_likelihood
 from asr.decode.tables import NOTHING
@@ -25,10 +31,10 @@ PHONES = Vocabulary.phones(["x", "y", "z"])
 LEXICON = {"a": [["x"], ["x", "y"]], "b": [["x"], ["y"]], "ab": [["x", "y", "z"]], "bba": [["z"]]}
 
 
-def decoder(lm: NGram, **changed: float) -> BeamSearchDecoder:
+def decoder(lm: NGram, **changed: float) -> Decoder:
     lexicon = Lexicon.from_pronunciations(LEXICON, PHONES, lm.words)
     weights = UNPRUNED | {"lm_weight": 0.8, "horizon": float("inf")} | changed
-    return BeamSearchDecoder(PHONES, lexicon=lexicon, lm=lm, **weights)
+    return beam_decoder(PHONES, lexicon=lexicon, lm=lm, **weights)
 
 
 RAREST = -1.4 * math.log(10)  # natural log: "bba", the rarest word of the tiny model
@@ -48,9 +54,9 @@ def test_words_that_the_language_model_lacks_share_what_it_leaves_to_unknown_one
 ) -> None:
     lexicon = Lexicon.from_pronunciations(LEXICON | unknown, PHONES)
     weights = UNPRUNED | {"lm_weight": 0.8, "unknown_penalty": penalty}
-    search = BeamSearchDecoder(PHONES, lexicon=lexicon, lm=tiny_lm, **weights)
-    assert search.unknown_word_cost == pytest.approx(cost, abs=1e-5)
-    found = search.decode(noise(3, 6), FRAME_SHIFT, nbest=50)
+    decoder = beam_decoder(PHONES, lexicon=lexicon, lm=tiny_lm, **weights)
+    assert decoder.search.unknown_word_cost == pytest.approx(cost, abs=1e-5)
+    found = decoder.decode(noise(3, 6), nbest=50)
     counts = [sum(word in unknown for word in h.text.split()) for h in found]
     assert {0, 1} <= {*counts}
     for hypothesis, count in zip(found, counts, strict=True):
@@ -63,10 +69,8 @@ def test_words_that_the_language_model_lacks_share_what_it_leaves_to_unknown_one
 def test_hot_words_that_the_language_model_lacks_cost_the_penalty(tiny_lm: NGram) -> None:
     lexicon = Lexicon.from_pronunciations(LEXICON | {"zoo": [["z", "y"]]}, PHONES)
     weights = UNPRUNED | {"lm_weight": 0.8, "unknown_penalty": -1.5}
-    search = BeamSearchDecoder(
-        PHONES, lexicon=lexicon, lm=tiny_lm, hotwords={"zoo": 2.0}, **weights
-    )
-    for hypothesis in search.decode(noise(3, 6), FRAME_SHIFT, nbest=50):
+    search = beam_decoder(PHONES, lexicon=lexicon, lm=tiny_lm, hotwords={"zoo": 2.0}, **weights)
+    for hypothesis in search.decode(noise(3, 6), nbest=50):
         count = hypothesis.text.split().count("zoo")
         lm_score = float(tiny_lm.score(hypothesis.text.split()).sum())
         total = hypothesis.acoustic_score + 0.8 * lm_score + (2.0 - 1.5) * count
@@ -81,9 +85,9 @@ def test_a_model_without_an_unknown_word_excludes_what_it_lacks(
     path.write_text(closed, encoding="utf-8")
     lm = NGram.compile(read_arpa(path))
     lexicon = Lexicon.from_pronunciations(LEXICON | {"zoo": [["z", "y"]]}, PHONES)
-    search = BeamSearchDecoder(PHONES, lexicon=lexicon, lm=lm, **UNPRUNED)
+    search = beam_decoder(PHONES, lexicon=lexicon, lm=lm, **UNPRUNED)
     assert search.unknown_word_cost == 0.0
-    found = search.decode(noise(3, 6), FRAME_SHIFT, nbest=50)
+    found = search.decode(noise(3, 6), nbest=50)
     assert "zoo" not in found[0].text
 
 
@@ -101,7 +105,7 @@ def pronunciations(text: str, begun: list[str]) -> list[list[int]]:
 @given(seed=st.integers(0, 1000), frames=st.integers(1, 12), beam=st.sampled_from([2, 5, 20]))
 def test_scores_are_exact_with_any_beam(seed: int, frames: int, beam: int, tiny_lm: NGram) -> None:
     log_probs = noise(seed, frames)
-    found = decoder(tiny_lm, beam=beam).decode(log_probs, FRAME_SHIFT, nbest=5)
+    found = decoder(tiny_lm, beam=beam).decode(log_probs, nbest=5)
     assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
     for hypothesis in found:
         lm_score = float(tiny_lm.score(hypothesis.text.split()).sum())
@@ -118,7 +122,7 @@ def test_scores_are_exact_with_any_beam(seed: int, frames: int, beam: int, tiny_
 
 
 def test_more_texts_are_found_than_the_beam_holds(tiny_lm: NGram) -> None:
-    found = decoder(tiny_lm, beam=8).decode(noise(3, 40), FRAME_SHIFT, nbest=100)
+    found = decoder(tiny_lm, beam=8).decode(noise(3, 40), nbest=100)
     assert len({hypothesis.text for hypothesis in found}) == len(found) > 50
     for hypothesis in found:
         words = hypothesis.text.split()
@@ -167,11 +171,11 @@ def check_tree(stream: BeamSearchStream) -> int:
     seed=st.integers(0, 1000), beam=st.sampled_from([3, 30]), horizon=st.sampled_from([0.3, 9.0])
 )
 def test_the_tree_stays_sound(seed: int, beam: int, horizon: float, tiny_lm: NGram) -> None:
-    stream = decoder(tiny_lm, beam=beam, horizon=horizon).stream(FRAME_SHIFT)
+    stream = decoder(tiny_lm, beam=beam, horizon=horizon).stream()
     merged = 0
     for piece in np.array_split(noise(seed, 90), 6):
         stream.feed(piece)
-        merged = max(merged, check_tree(stream))
+        merged = max(merged, check_tree(stream._search))
     assert merged > 0 or beam == 3
 
 
@@ -182,7 +186,7 @@ def test_any_pieces_give_the_same_result_and_what_is_stable_stays(
 ) -> None:
     log_probs = noise(seed, 60)
     search = decoder(tiny_lm, beam=12, horizon=0.5)
-    stream = search.stream(FRAME_SHIFT)
+    stream = search.stream()
     promised = [""]
     for piece in np.split(log_probs, sorted(cuts)):
         stream.feed(piece)
@@ -190,20 +194,20 @@ def test_any_pieces_give_the_same_result_and_what_is_stable_stays(
     found = stream.finish(nbest=5)
     assert all(later.startswith(earlier) for earlier, later in pairwise(promised))
     assert all(hypothesis.text.startswith(promised[-1]) for hypothesis in found)
-    assert found == search.decode(log_probs, FRAME_SHIFT, nbest=5)
+    assert found == search.decode(log_probs, nbest=5)
 
 
 def test_an_hour_in_constant_memory(monkeypatch: pytest.MonkeyPatch, tiny_lm: NGram) -> None:
     rng = np.random.default_rng(1)
     once = synthetic_log_probs("x y z z x", PHONES, rng, error=0.2)
     search = decoder(tiny_lm, beam=12, horizon=1.0, beam_threshold=12.0, token_threshold=8.0)
-    whole = search.decode(np.tile(once, (100, 1)), FRAME_SHIFT)[0]
+    whole = search.decode(np.tile(once, (100, 1)))[0]
     monkeypatch.setattr("asr.decode.beam._LATTICE", 256)
-    stream = search.stream(FRAME_SHIFT)
+    stream = search.stream()
     for _ in range(100):
         stream.feed(once)
-    assert len(stream._beam.nodes) <= 4096
-    assert stream._limit == 256
+    assert len(stream._search._beam.nodes) <= 4096
+    assert stream._search._limit == 256
     found = stream.finish()[0]
     assert found.text == whole.text
     assert [word.start for word in found.words] == [word.start for word in whole.words]

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ctc_reference import FRAME_SHIFT, TINY_ARPA, UNPRUNED, random_log_probs
+from ctc_reference import TINY_ARPA, UNPRUNED, beam_decoder, random_log_probs
 
-from asr.decode import BeamSearchDecoder
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
 
@@ -37,9 +36,9 @@ def inputs(with_spaces: bool = True) -> list[np.ndarray]:
 
 def test_without_a_language_model(ab: Vocabulary) -> None:
     theirs = pyctcdecode.build_ctcdecoder(LABELS)
-    ours = BeamSearchDecoder(ab, **UNPRUNED)
+    ours = beam_decoder(ab, **UNPRUNED)
     for log_probs in inputs():
-        found = {h.text: h.score for h in ours.decode(log_probs, FRAME_SHIFT, nbest=10_000)}
+        found = {h.text: h.score for h in ours.decode(log_probs, nbest=10_000)}
         for text, _, _, score, _ in theirs.decode_beams(log_probs, **NO_LIMITS)[:20]:
             assert found[text] == pytest.approx(score, abs=1e-3)
 
@@ -56,10 +55,10 @@ def test_with_a_language_model(ab: Vocabulary, tiny_lm: NGram, tmp_path: Path) -
     # Their scale of the offset for unknown words: alpha and log 10 apply to it.
     penalty = -2.0 * 0.8 * np.log(10)
     weights = {"lm_weight": 0.8, "word_bonus": 0.4, "unknown_penalty": penalty}
-    ours = BeamSearchDecoder(ab, lm=tiny_lm, **UNPRUNED | weights)
+    ours = beam_decoder(ab, lm=tiny_lm, **UNPRUNED | weights)
     # Single words: where a space may come last, they score an empty word after it.
     for log_probs in inputs(with_spaces=False):
-        found = {h.text: h for h in ours.decode(log_probs, FRAME_SHIFT, nbest=10_000)}
+        found = {h.text: h for h in ours.decode(log_probs, nbest=10_000)}
         for text, _, _, acoustic, total in theirs.decode_beams(log_probs, **NO_LIMITS)[:20]:
             if text:
                 assert found[text].acoustic_score == pytest.approx(acoustic, abs=1e-3)

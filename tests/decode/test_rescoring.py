@@ -1,17 +1,16 @@
-"""N-best lists under a second opinion."""
+"""N-best lists are ranked anew."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from ctc_reference import FRAME_SHIFT, random_log_probs
+from ctc_reference import beam_decoder, random_log_probs
 
-from asr.decode import BeamSearchDecoder
-from asr.decode.likelihood import CTCScorer
-from asr.decode.rescoring import rescore
+from asr.decode import DecoderConfig
+from asr.decode.likelihood import text_log_likelihoods
+from asr.decode.rescorers import LanguageModel, add_scores
 from asr.errors import DecodeError
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis, Word
@@ -23,15 +22,10 @@ FOUND = [
 ]
 
 
-def longer_is_better(texts: Sequence[str]) -> list[float]:
-    return [-10.0 / len(text) for text in texts]
-
-
 def test_adds_weighted_scores_and_keeps_all_else() -> None:
     scores = {"a b": -9.0, "ab": -1.0, "b": -2.0}
-    asked = [(lambda texts: [scores[text] for text in texts], 0.5), (longer_is_better, 0.1)]
-    expected = {h.text: h.score + 0.5 * scores[h.text] - 1 / len(h.text) for h in FOUND}
-    found = rescore(FOUND, asked)
+    expected = {h.text: h.score + 0.5 * scores[h.text] for h in FOUND}
+    found = add_scores(FOUND, [scores[h.text] for h in FOUND], 0.5)
     assert [h.text for h in found] == ["ab", "b", "a b"]
     assert {h.text: h.score for h in found} == pytest.approx(expected)
     assert [replace(h, score=0.0) for h in found] == [
@@ -39,35 +33,28 @@ def test_adds_weighted_scores_and_keeps_all_else() -> None:
     ]
 
 
-def test_an_impossible_text_comes_last_and_a_weight_of_zero_asks_nobody() -> None:
-    assert [h.text for h in rescore(FOUND, [(lambda texts: [-np.inf, -1, -1], 1.0)])] == [
-        "ab",
-        "b",
-        "a b",
-    ]
-
-    def never(texts: Sequence[str]) -> list[float]:
-        raise AssertionError
-
-    assert rescore(FOUND, [(never, 0.0)]) == FOUND
-    assert rescore([], [(never, 1.0)]) == []
-    assert rescore(FOUND, []) == FOUND
+def test_an_impossible_text_comes_last_and_a_weight_of_zero_ignores_the_scores() -> None:
+    assert [h.text for h in add_scores(FOUND, [-np.inf, -1, -1], 1.0)] == ["ab", "b", "a b"]
+    assert add_scores(FOUND, [], 0.0) == FOUND
+    assert add_scores([], [], 1.0) == []
 
 
 @pytest.mark.parametrize("scores", [[-1.0], [-1.0, float("nan"), -1.0]])
 def test_refuses_a_scorer_that_does_not_do_its_work(scores: list[float]) -> None:
     with pytest.raises(DecodeError, match="3 texts"):
-        rescore(FOUND, [(lambda texts: scores, 1.0)])
+        add_scores(FOUND, scores, 1.0)
+    with pytest.raises(DecodeError, match="3 texts"):
+        LanguageModel(lambda texts: scores).rescore(FOUND, DecoderConfig())
 
 
 def test_two_heads_together_find_what_each_alone_would_not() -> None:
     vocabulary = Vocabulary.characters("ab")
     rng = np.random.default_rng(4)
     first, second = random_log_probs(rng, 6, 4), random_log_probs(rng, 6, 4)
-    decoder = BeamSearchDecoder(vocabulary, word_bonus=0.0, horizon=float("inf"))
-    found = decoder.decode(first, FRAME_SHIFT, nbest=50)
-    judge = CTCScorer(second, vocabulary)
-    both = {h.text: h.score + judge([h.text])[0] for h in found}
-    rescored = rescore(found, [(judge, 1.0)])
+    decoder = beam_decoder(vocabulary, word_bonus=0.0, horizon=float("inf"))
+    found = decoder.decode(first, nbest=50)
+    scores = text_log_likelihoods(second, [h.text for h in found], vocabulary)
+    both = {h.text: h.score + score for h, score in zip(found, scores, strict=True)}
+    rescored = add_scores(found, scores.tolist(), 1.0)
     assert {h.text: h.score for h in rescored} == pytest.approx(both)
     assert rescored[0].text == max(both, key=both.__getitem__)

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from asr import audio  # noqa: E402
 from asr.cli import main  # noqa: E402
 from asr.data.manifest import read_manifest  # noqa: E402
-from asr.decode.greedy import GreedyDecoder  # noqa: E402
+from asr.decode import Decoder, GreedySearch  # noqa: E402
 from asr.engine import Chunks, OnnxEngine  # noqa: E402
 from asr.errors import BundleError, ConfigError, TrainingError  # noqa: E402
 from asr.features import Features  # noqa: E402
@@ -57,7 +57,7 @@ def test_the_bundle_equals_the_network_and_reads_its_tones(run, tones, tmp_path)
     model, vocabulary, facts = load_run(run)
     assert bundle.vocabulary == vocabulary
     assert facts["epochs"] == 30
-    decoder = GreedyDecoder(vocabulary)
+    decoder = Decoder(GreedySearch(vocabulary), bundle.config.frame_shift)
     right = 0
     for utterance in read_manifest(tones):
         waveform = audio.read(utterance.audio_filepath)
@@ -66,7 +66,7 @@ def test_the_bundle_equals_the_network_and_reads_its_tones(run, tones, tmp_path)
         with torch.inference_mode():
             expected, _ = model(features, torch.tensor([features.shape[1]]))
         np.testing.assert_allclose(log_probs, expected[0], atol=1e-4)
-        hypothesis = decoder.decode(log_probs, bundle.config.frame_shift)[0]
+        hypothesis = decoder.decode(log_probs)[0]
         right += hypothesis.text == utterance.text
     assert right >= 11
 

@@ -1,14 +1,15 @@
-"""A recurrent language model judges what the search found."""
+"""A recurrent language model ranks what the search found."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from asr.decode import BeamSearchDecoder
-from asr.decode.rescored import RescoredDecoder
+from asr.decode import BeamSearch, Decoder
+from asr.decode.rescorers import LanguageModel
 from asr.errors import ConfigError
 from asr.text.vocabulary import Vocabulary
 
@@ -22,26 +23,26 @@ def prefers_b(texts: Sequence[str]) -> list[float]:
     return [-1.0 if text == "b" else -2.0 for text in texts]
 
 
-def decoder(weight: float) -> RescoredDecoder:
-    search = BeamSearchDecoder(VOCABULARY, word_bonus=0.0, lm_weight=0.5, rescore_weight=weight)
-    return RescoredDecoder(search, prefers_b)
+def decoder(weight: float) -> Decoder:
+    search = BeamSearch(VOCABULARY, word_bonus=0.0, lm_weight=0.5, rescore_weight=weight)
+    return Decoder(search, SHIFT, (LanguageModel(prefers_b),))
 
 
 @pytest.mark.parametrize(("weight", "text"), [(0.0, "a"), (0.05, "a"), (0.5, "b")])
 def test_what_is_open_is_decided_by_the_language_model(weight: float, text: str) -> None:
-    assert decoder(weight).decode(OPEN, SHIFT)[0].text == text
-    stream = decoder(weight).stream(SHIFT)
+    assert decoder(weight).decode(OPEN)[0].text == text
+    stream = decoder(weight).stream()
     stream.feed(OPEN[:1])
     assert stream.partial().text == "a"
     stream.feed(OPEN[1:])
     assert stream.finish()[0].text == text
-    assert decoder(weight).decode_batch([OPEN, OPEN], SHIFT, threads=2)[1][0].text == text
+    assert decoder(weight).decode_batch([OPEN, OPEN], threads=2)[1][0].text == text
 
 
 def test_scores_are_interpolated_and_sorted() -> None:
     ours = decoder(0.4)
-    alone = {h.text: h for h in ours.search.decode(OPEN, SHIFT, nbest=10)}
-    ranked = ours.variant(beam=50).decode(OPEN, SHIFT, nbest=10)
+    alone = {h.text: h for h in Decoder(ours.search, SHIFT).decode(OPEN, nbest=10)}
+    ranked = ours.variant(replace(ours.config, beam=50)).decode(OPEN, nbest=10)
     assert [h.score for h in ranked] == sorted((h.score for h in ranked), reverse=True)
     for hypothesis in ranked:
         before = alone[hypothesis.text]

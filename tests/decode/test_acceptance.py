@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from asr.decode import BeamSearchDecoder, Lexicon
-from asr.decode.rejecting import PRIOR_SECONDS, RejectingDecoder
-from asr.decode.second import TwoHeadDecoder
+from asr.decode import BeamSearch, Decoder, Lexicon
+from asr.decode.acceptance import PRIOR_SECONDS
+from asr.decode.rescorers import SecondHead
 from asr.errors import ConfigError
 from asr.text.vocabulary import Vocabulary
 
@@ -25,12 +26,22 @@ def heard(*symbols: int, chance: float = 0.97) -> np.ndarray:
     return np.log(probabilities)
 
 
-def decoder(threshold: float, **settings: float) -> BeamSearchDecoder:
+def search(threshold: float, **settings: float) -> BeamSearch:
     """Of a language whose only word is "a"."""
     lexicon = Lexicon.from_words(["a"], VOCABULARY)
-    return BeamSearchDecoder(
+    return BeamSearch(
         VOCABULARY, lexicon=lexicon, closed=True, rejection_threshold=threshold, **settings
     )
+
+
+def strict(threshold: float, **settings: float) -> Decoder:
+    """With the acceptance test."""
+    return Decoder(search(threshold, **settings), SHIFT, tests_acceptance=True)
+
+
+def lax(threshold: float, **settings: float) -> Decoder:
+    """Without."""
+    return Decoder(search(threshold, **settings), SHIFT)
 
 
 def misfit(log_probs: np.ndarray, acoustic_score: float) -> float:
@@ -40,19 +51,19 @@ def misfit(log_probs: np.ndarray, acoustic_score: float) -> float:
 @pytest.mark.parametrize("symbols", [(A, BLANK), (BLANK, B), (A, BLANK, B, BLANK, B), (B, A, B)])
 def test_what_fits_worse_than_the_threshold_is_rejected(symbols: tuple[int, ...]) -> None:
     log_probs = heard(*symbols)
-    best = decoder(math.inf).decode(log_probs, SHIFT)[0]
+    best = lax(math.inf).decode(log_probs)[0]
     limit = misfit(log_probs, best.acoustic_score)
     if limit > 0:
-        assert RejectingDecoder(decoder(0.99 * limit)).decode(log_probs, SHIFT)[0].text == ""
-    assert RejectingDecoder(decoder(max(0.0, 1.01 * limit))).decode(log_probs, SHIFT)[0] == best
+        assert strict(0.99 * limit).decode(log_probs)[0].text == ""
+    assert strict(max(0.0, 1.01 * limit)).decode(log_probs)[0] == best
 
 
 def test_the_language_is_told_from_another() -> None:
-    ours = RejectingDecoder(decoder(1.0))
+    ours = strict(1.0)
     known, foreign = heard(A, SPACE, A, BLANK), heard(A, BLANK, B, BLANK, A, B)
-    assert [h.text for [h] in ours.decode_batch([known, foreign], SHIFT, 2)] == ["a a", ""]
-    assert decoder(1.0).decode(foreign, SHIFT)[0].text  # the search by itself finds something
-    assert ours.decode(foreign, SHIFT, nbest=5) == ours.decode(foreign, SHIFT)
+    assert [h.text for [h] in ours.decode_batch([known, foreign], 2)] == ["a a", ""]
+    assert lax(1.0).decode(foreign)[0].text  # the search by itself finds something
+    assert ours.decode(foreign, nbest=5) == ours.decode(foreign)
 
 
 def test_what_is_in_doubt_is_no_misfit() -> None:
@@ -60,30 +71,31 @@ def test_what_is_in_doubt_is_no_misfit() -> None:
     vague = np.log(np.full((6, 4), 0.25))
     vague[:, A] += 0.2
     vague -= np.log(np.exp(vague).sum(axis=1, keepdims=True))
-    assert RejectingDecoder(decoder(1.0)).decode(vague, SHIFT)[0].text == "a a"
+    assert strict(1.0).decode(vague)[0].text == "a a"
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5])
 def test_a_stream_rejects_what_the_whole_would(cut: int) -> None:
     for log_probs in (heard(A, SPACE, A, BLANK, SPACE, A), heard(A, BLANK, B, BLANK, A, B)):
-        ours = RejectingDecoder(decoder(1.0))
-        stream = ours.variant(beam=50).stream(SHIFT)
+        ours = strict(1.0)
+        stream = ours.variant(replace(ours.config, beam=50)).stream()
         for first in range(0, len(log_probs), cut):
             stream.feed(log_probs[first : first + cut])
             partial = stream.partial()
             assert partial.stable == ""
         assert partial.text.startswith("a")
-        assert [h.text for h in stream.finish()] == [ours.decode(log_probs, SHIFT)[0].text]
+        assert [h.text for h in stream.finish()] == [ours.decode(log_probs)[0].text]
 
 
 @pytest.mark.parametrize(("share", "text"), [(0.0, "a"), (0.9, "")])
 def test_each_head_counts_with_its_share(share: float, text: str) -> None:
     """The second head hears what is no word."""
     first, second = heard(A, BLANK), heard(B, B)
-    search = TwoHeadDecoder(decoder(1.0, second_weight=share), VOCABULARY)
-    heads = (first, second)
-    assert RejectingDecoder(search).decode(heads, SHIFT)[0].text == text
-    best = search.decode(heads, SHIFT)[0]
+    rescorers = (SecondHead(VOCABULARY),)
+    two, heads = search(1.0, second_weight=share), (first, second)
+    ours = Decoder(two, SHIFT, rescorers, tests_acceptance=True)
+    assert ours.decode(heads)[0].text == text
+    best = Decoder(two, SHIFT, rescorers).decode(heads)[0]
     together = (1 - share) * first.max(axis=1).sum() + share * second.max(axis=1).sum()
     assert (text == "") == (together - best.acoustic_score > 1.0 * (PRIOR_SECONDS + 2 * SHIFT))
 
@@ -91,19 +103,18 @@ def test_each_head_counts_with_its_share(share: float, text: str) -> None:
 @pytest.mark.parametrize(("least", "text"), [(0.0, "a a"), (0.9, "a a"), (0.99, "")])
 def test_words_without_confidence_are_rejected(least: float, text: str) -> None:
     """Each of the two words has 0.97, see `heard`."""
-    search = decoder(math.inf, rejection_confidence=least)
-    found = RejectingDecoder(search).decode(heard(A, SPACE, A, BLANK), SHIFT)
+    found = strict(math.inf, rejection_confidence=least).decode(heard(A, SPACE, A, BLANK))
     assert [hypothesis.text for hypothesis in found] == [text]
 
 
 def test_nothing_is_rejected_of_nothing() -> None:
-    stream = RejectingDecoder(decoder(0.0)).stream(SHIFT)
+    stream = strict(0.0).stream()
     assert stream.finish()[0].text == ""
 
 
 @pytest.mark.parametrize("threshold", [-1.0, math.nan])
 def test_impossible_thresholds_are_refused(threshold: float) -> None:
     with pytest.raises(ConfigError, match="rejection_threshold"):
-        decoder(threshold)
+        search(threshold)
     with pytest.raises(ConfigError, match="rejection_confidence"):
-        decoder(1.0, rejection_confidence=threshold)
+        search(1.0, rejection_confidence=threshold)
