@@ -86,7 +86,7 @@ def test_a_model_without_an_unknown_word_excludes_what_it_lacks(
     lm = NGram.compile(read_arpa(path))
     lexicon = Lexicon.from_pronunciations(LEXICON | {"zoo": [["z", "y"]]}, PHONES)
     search = beam_decoder(PHONES, lexicon=lexicon, lm=lm, **UNPRUNED)
-    assert search.unknown_word_cost == 0.0
+    assert search.search.unknown_word_cost == 0.0
     found = search.decode(noise(3, 6), nbest=50)
     assert "zoo" not in found[0].text
 
