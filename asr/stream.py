@@ -324,8 +324,9 @@ class Stream:
     def _close_segment(self, speech: Speech, jobs: list[Job]) -> None:
         opened, self._open = self._open, None
         goes_on = False
-        # What was cut for its length may be shorter than what was heard of it.
-        if opened is None or speech.end < opened.end:
+        # What was cut for its length may be shorter than what was heard of it, and a short segment
+        # may have lost digital silence.
+        if opened is None or speech.start != opened.start or speech.end < opened.end:
             job = Job(self._features(speech.waveform))
         else:
             goes_on = isinstance(opened, InChunks)

@@ -1,12 +1,14 @@
 """Which parts of a recording are speech: segments, found while the samples pass by.
 
 A detector gives each window of 32 ms a probability of speech; hysteresis, shortest lengths and
-padding make segments of them. Memory is bounded by the longest segment.
+padding make segments of them. Very quiet speech is amplified: see `Segmenter`. Memory is bounded by
+the longest segment.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -20,6 +22,10 @@ from asr.silero import WINDOW, SileroDetector, detect
 SAMPLE_RATE = 16_000
 _QUIET_HOP = SAMPLE_RATE // 100  # samples: how finely the quietest point is looked for
 _QUIET_HOPS = 20  # 0.2 s: how long the quiet must last
+SILENCE = 2.0**-13  # no sample of digital silence is larger, dither included: -78 dB of full scale
+# Segments whose first loud window has less power than QUIET_DB are amplified to LEVEL_DB (of full
+# scale; ordinary speech begins at -34 dB or louder), by MAX_GAIN_DB at most.
+QUIET_DB, LEVEL_DB, MAX_GAIN_DB = -40.0, -30.0, 30.0
 
 Array = NDArray[np.float32]
 Detector: TypeAlias = Callable[[Array], Array]
@@ -35,6 +41,8 @@ class VadConfig:
     certainty: a segment of which no window reaches this is dropped.
     min_speech, min_silence: shorter speech is dropped, shorter silence is part of a segment.
     padding: kept on both sides. max_length: longer segments are cut where they are quietest.
+    min_sound: a recording with less sound than this, digital silence at its ends not counted, is
+    too short to judge: all of it is speech.
     """
 
     detector: Literal["auto", "silero", "energy", "none"] = "auto"
@@ -45,22 +53,28 @@ class VadConfig:
     min_silence: float = 0.5
     padding: float = 0.75
     max_length: float = 20.0
+    min_sound: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.release <= self.threshold <= 1:
             raise ConfigError("vad: 0 <= release <= threshold <= 1 does not hold")
         if not 0 <= self.certainty <= 1:
             raise ConfigError(f"vad: certainty is {self.certainty}", "it is in [0, 1]")
-        if min(self.min_speech, self.min_silence, self.padding) < 0 or self.max_length < 1:
+        times = self.min_speech, self.min_silence, self.padding, self.min_sound
+        if min(times) < 0 or self.max_length < 1:
             raise ConfigError("vad: a time is negative, or max_length is under a second")
 
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """Samples `(n,)` of one segment; `start` is the number of the first in the recording."""
+    """Samples `(n,)` of one segment; `start` is the number of the first in the recording.
+
+    `waveform` has been multiplied by `gain`, which is 1 unless the speech is very quiet.
+    """
 
     start: int
     waveform: Array
+    gain: float = 1.0
 
     @property
     def end(self) -> int:
@@ -69,6 +83,11 @@ class Speech:
 
 class Segmenter:
     """A stream of 16 kHz samples in, segments of speech out.
+
+    Two things help the network to recognise what is unlike its training data. Very quiet segments
+    are amplified: the gain is fixed once it is certain that a segment is speech, so a live stream
+    has the samples of a file. Segments of less than `VadConfig.min_sound` lose the digital silence
+    around them, since features are normalised by their mean.
 
     detector: what judges the windows; it remembers those before.
 
@@ -90,6 +109,10 @@ class Segmenter:
         self._start: int | None = None  # of the segment that goes on now
         self._onset = self._voiced_end = 0  # where the voice of that segment began and last was
         self._most = 0.0  # the greatest probability in it
+        self._loudest = 0.0  # the greatest power of a window in it
+        self._gain: float | None = None  # of that segment, once it is certain that it is speech
+        self._min_sound = round(config.min_sound * SAMPLE_RATE)
+        self._short: _ShortSound | None = _ShortSound(self._min_sound)  # None: long enough
 
     @property
     def judged(self) -> int:
@@ -114,7 +137,8 @@ class Segmenter:
         still exclude what was certain.)
         """
         end = min(self._voiced_end + self._padding, self._judged)
-        return self._samples[begin - self._origin : max(begin, end) - self._origin]
+        samples = self._samples[begin - self._origin : max(begin, end) - self._origin]
+        return _amplify(samples, self._gain or 1.0)
 
     def feed(self, waveform: Array) -> list[Speech]:
         """Add samples `(n,)`; return the segments that are complete by now."""
@@ -126,6 +150,10 @@ class Segmenter:
 
         `detector`, or `detect_together`, tells their probabilities; `steps` wants them.
         """
+        if self._short is not None:
+            self._short.feed(waveform)
+            if self._short.is_over:
+                self._short = None
         self._samples = np.concatenate([self._samples, waveform])
         judged = self._judged - self._origin
         n_windows = (len(self._samples) - judged) // WINDOW
@@ -149,6 +177,8 @@ class Segmenter:
             self._judged = end
         if self._start is not None and (speech := self._close(end)) is not None:
             found.append(speech)
+        if self._short is not None and len(self._short.samples):
+            found.append(self._all_sound(self._short))
         return found
 
     def _judge(self, probabilities: Array) -> Iterator[Speech | None]:
@@ -163,9 +193,14 @@ class Segmenter:
                 return None
             self._start = max(self._last_end, begin - self._padding)
             self._onset, self._most = begin, 0.0
+            self._loudest, self._gain = 0.0, None
         self._most = max(self._most, probability)
+        if self._gain is None:
+            self._loudest = max(self._loudest, self._power(begin))
         if probability >= self._config.release:
             self._voiced_end = self._judged
+            if self._gain is None and self.open_start is not None:
+                self._gain = self._gain_for(self._loudest)
         elif self._judged - self._voiced_end >= self._config.min_silence * SAMPLE_RATE:
             return self._close(self._judged)
         if self._judged - self._start < self._max_length:
@@ -180,13 +215,37 @@ class Segmenter:
         is_speech = self.open_start is not None
         speech = self._take(min(self._voiced_end + self._padding, limit)) if is_speech else None
         self._start = None
-        return speech
+        if speech is None:
+            return None
+        first, last = _audible_range(speech.waveform, SILENCE * speech.gain)
+        if self._config.detector == "none" or last - first >= self._min_sound:
+            return speech
+        return Speech(speech.start + first, speech.waveform[first:last], speech.gain)
 
     def _take(self, end: int) -> Speech:
+        """The segment that goes on, up to sample `end`."""
         assert self._start is not None
-        first, last = self._start - self._origin, end - self._origin
-        self._last_end = end
-        return Speech(self._start, self._samples[first:last].copy())
+        start, self._last_end, self._short = self._start, end, None
+        samples = self._samples[start - self._origin : end - self._origin]
+        gain = self._gain or 1.0
+        return Speech(start, _amplify(samples.copy(), gain), gain)
+
+    def _all_sound(self, sound: _ShortSound) -> Speech:
+        """A recording that is too short to judge."""
+        windows = np.pad(sound.samples, (0, -len(sound.samples) % WINDOW)).reshape(-1, WINDOW)
+        gain = self._gain_for(max(map(_mean_square, windows)))
+        return Speech(sound.start, _amplify(sound.samples, gain), gain)
+
+    def _power(self, begin: int) -> float:
+        first = begin - self._origin
+        return _mean_square(self._samples[first : first + WINDOW])
+
+    def _gain_for(self, power: float) -> float:
+        """The gain for a segment whose loudest window has this power."""
+        level = 10 * math.log10(power + 1e-12)
+        if self._config.detector == "none" or level >= QUIET_DB:
+            return 1.0
+        return 10 ** (min(LEVEL_DB - level, MAX_GAIN_DB) / 20)
 
     def _quietest(self, start: int, end: int) -> int:
         """The middle of the quietest fifth of a second in the second half of start..end."""
@@ -196,6 +255,51 @@ class Segmenter:
         energy = np.einsum("hs,hs->h", hops, hops)
         smooth = np.convolve(energy, np.ones(_QUIET_HOPS), "valid")
         return half + (int(np.argmin(smooth)) + _QUIET_HOPS // 2) * _QUIET_HOP
+
+
+def _amplify(samples: Array, gain: float) -> Array:
+    return samples if gain == 1.0 else samples * np.float32(gain)
+
+
+def _mean_square(samples: Array) -> float:
+    return float(np.mean(np.square(samples, dtype=np.float64)))
+
+
+def _audible_range(samples: Array, silence: float = SILENCE) -> tuple[int, int]:
+    """Where the sound in samples `(n,)` begins and ends; (0, 0) if it is all digital silence."""
+    audible = np.flatnonzero(np.abs(samples) > silence)
+    return (int(audible[0]), int(audible[-1]) + 1) if len(audible) else (0, 0)
+
+
+class _ShortSound:
+    """What is audible in a recording, as long as that lasts less than `limit` samples."""
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._n_fed = 0
+        self._samples = np.zeros(0, np.float32)  # from `start` on, `limit` of them at most
+        self.start = self._end = 0  # of what is audible; both 0 if nothing is
+
+    @property
+    def samples(self) -> Array:
+        """From the first audible sample to the last, `(n,)`."""
+        return self._samples[: self._end - self.start]
+
+    @property
+    def is_over(self) -> bool:
+        """The recording turned out to be long enough to judge."""
+        return self._end - self.start >= self._limit
+
+    def feed(self, waveform: Array) -> None:
+        """Add samples `(n,)`."""
+        first, last = _audible_range(waveform)
+        begin, self._n_fed = self._n_fed, self._n_fed + len(waveform)
+        if last:
+            self.start = self.start if self._end else begin + first
+            self._end = begin + last
+        if self._end:
+            new = waveform[max(0, self.start - begin) :]
+            self._samples = np.concatenate([self._samples, new])[: self._limit]
 
 
 def find_speech(blocks: Iterable[Array], config: VadConfig | None = None) -> Iterator[Speech]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -95,7 +96,8 @@ def test_segments_do_not_depend_on_blocks(
     for segment in found:
         assert 0 <= segment.start < segment.end <= len(waveform)
         assert segment.end - segment.start <= max_length * RATE + silero.WINDOW
-        np.testing.assert_array_equal(segment.waveform, waveform[segment.start : segment.end])
+        expected = waveform[segment.start : segment.end] * np.float32(segment.gain)
+        np.testing.assert_array_equal(segment.waveform, expected)
     assert all(a.end <= b.start for a, b in pairwise(found))
 
 
@@ -188,7 +190,59 @@ def test_foreign_weights_are_refused() -> None:
         silero._parse(b"something else")
 
 
-@pytest.mark.parametrize("settings", [{"threshold": 0.1}, {"padding": -1.0}, {"max_length": 0.0}])
+@pytest.mark.parametrize("before", [0.0, 0.3, 2.0])
+@pytest.mark.parametrize("after", [0.0, 0.3, 2.0])
+@pytest.mark.parametrize("detector", ["silero", "energy"])
+def test_a_short_sound_is_all_speech(before: float, after: float, detector: str) -> None:
+    """Less than a second, between digital silence that does not count."""
+    sound = bursts(0.01, 0.4)[160:]
+    silence = [np.zeros(round(seconds * RATE), np.float32) for seconds in (before, after)]
+    waveform = np.concatenate([silence[0], sound, silence[1]])
+    config = VadConfig(detector=detector)  # type: ignore[arg-type]
+    for size in (1_000, 7_777, len(waveform)):
+        [(start, end)] = spans(waveform, config, size)
+        assert start == pytest.approx(before * RATE, abs=5)
+        assert end == pytest.approx(before * RATE + len(sound), abs=5)
+
+
+def test_only_short_sounds_are_taken_unjudged() -> None:
+    noise = 0.01 * np.random.default_rng(0).standard_normal(2 * RATE).astype(np.float32)
+    config = VadConfig(detector="silero")
+    assert spans(noise[: RATE - 1], config) == [(0, RATE - 1)]
+    assert spans(noise[:RATE], config) == []
+    assert spans(noise[: RATE - 1], replace(config, min_sound=0)) == []
+    apart = np.concatenate([noise[:800], np.zeros(2 * RATE, np.float32), noise[:800]])
+    assert spans(apart, config) == []
+    for nothing in (np.zeros(RATE // 2, np.float32), np.full(RATE // 2, 2**-15, np.float32)):
+        assert spans(nothing, config) == []
+
+
+def test_a_click_before_long_silence_needs_no_memory() -> None:
+    segmenter = Segmenter(VadConfig(detector="energy"))
+    segmenter.feed(bursts(0.0, 0.02))
+    for _ in range(100):
+        segmenter.feed(np.zeros(RATE, np.float32))
+        assert len(segmenter._samples) < 4 * RATE
+    [speech] = segmenter.finish()
+    assert speech.end == pytest.approx(0.02 * RATE, abs=2)
+
+
+@pytest.mark.parametrize(("level", "is_quiet"), [(1.0, False), (0.1, False), (0.03, True)])
+def test_very_quiet_speech_is_amplified(level: float, is_quiet: bool) -> None:
+    waveform = np.float32(level) * bursts(1, 2, 1)
+    for size in (500, 20_000, len(waveform)):
+        [speech] = vad.find_speech(blocks(waveform, size), ENERGY)
+        expected = waveform[speech.start : speech.end] * np.float32(speech.gain)
+        np.testing.assert_array_equal(speech.waveform, expected)
+        assert (speech.gain > 1) == is_quiet
+        if is_quiet:
+            power = np.mean(np.square(speech.waveform[RATE : 2 * RATE]))
+            assert 10 * np.log10(power) == pytest.approx(vad.LEVEL_DB, abs=1)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"threshold": 0.1}, {"padding": -1.0}, {"min_sound": -1.0}, {"max_length": 0.0}]
+)
 def test_contradictory_settings(settings: dict) -> None:
     with pytest.raises(ConfigError, match="vad: "):
         VadConfig(**settings)
