@@ -8,21 +8,21 @@ GET  /healthz /readyz /metrics                      WS /ws            our own
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, WebSocket
+from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 import asr
 from asr.errors import ASRError
 from serve import recordings
+from serve.guard import check_key, fault, guarded
 from serve.hub import Hub
-from serve.limits import FAULT, Refused
+from serve.limits import Refused
 from serve.protocols import openai_rest
 from serve.protocols.base import LiveProtocol, RecordingProtocol
 from serve.protocols.deepgram import DeepgramProtocol
@@ -30,7 +30,6 @@ from serve.protocols.native import NativeProtocol
 from serve.protocols.openai_realtime import RealtimeProtocol
 from serve.protocols.openai_rest import TranscriptionsProtocol
 from serve.protocols.vosk import VoskProtocol
-from serve.websocket import problem, serve_live
 
 PAGE = Path(__file__).parent / "page"
 LIVE: dict[str, type[LiveProtocol]] = {
@@ -42,53 +41,31 @@ LIVE: dict[str, type[LiveProtocol]] = {
 RECORDINGS: dict[str, type[RecordingProtocol]] = {
     "/v1/audio/transcriptions": TranscriptionsProtocol,
 }
-# The page gets all it needs from here, and sends audio to nobody else.
-_PAGE_HEADERS = {
-    "content-security-policy": "default-src 'self'; connect-src 'self' ws: wss:",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",
-}
 
 
-def create_app(hub: Hub) -> FastAPI:
-    """The application of one worker."""
+def create_app(hub: Hub) -> ASGIApp:
+    """The application of one worker: all but the live streams."""
     # The pages of documentation that FastAPI brings load their scripts from elsewhere.
     app = FastAPI(title="blstm-ctc-asr", version=asr.__version__, docs_url=None, redoc_url=None)
     app.state.hub = hub
-    if hub.settings.cors_origin:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(hub.settings.cors_origin),
-            allow_methods=["*"],
-            allow_headers=["*"],
-        )
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(ASRError, _unusable)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _fault)
-    for path, recordings_kind in RECORDINGS.items():
-        app.add_api_route(path, recordings.endpoint(recordings_kind), methods=["POST"])
+    app.add_exception_handler(Exception, fault)
+    for path, kind in RECORDINGS.items():
+        app.add_api_route(path, recordings.endpoint(kind), methods=["POST"])
     app.add_api_route("/v1/models", _models, methods=["GET"])
     app.add_api_route("/v1/models/{name:path}", _model, methods=["GET"])
-    for path, kind in LIVE.items():
-        app.add_api_websocket_route(path, _endpoint(hub, kind))
     app.add_api_route("/healthz", _health, methods=["GET"])
     app.add_api_route("/readyz", _readiness, methods=["GET"])
     app.add_api_route("/metrics", _metrics, methods=["GET"])
     app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
-    return app
-
-
-def _endpoint(hub: Hub, kind: type[LiveProtocol]) -> Callable[[WebSocket], Awaitable[None]]:
-    async def endpoint(websocket: WebSocket) -> None:
-        await serve_live(websocket, hub, kind)
-
-    return endpoint
+    return guarded(app, hub)
 
 
 async def _page() -> Response:
-    return FileResponse(PAGE / "index.html", headers=_PAGE_HEADERS)
+    return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
 
 
 async def _health() -> dict[str, str]:
@@ -104,12 +81,12 @@ async def _readiness(request: Request) -> Response:
 
 
 async def _models(request: Request) -> dict[str, Any]:
-    recordings.check_key(request)
+    check_key(request, request.app.state.hub)
     return openai_rest.list_models(request.app.state.hub.info)
 
 
 async def _model(request: Request, name: str) -> dict[str, Any]:
-    recordings.check_key(request)
+    check_key(request, request.app.state.hub)
     return openai_rest.retrieve_model(request.app.state.hub.info, name)
 
 
@@ -122,22 +99,17 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     if request.url.path != "/readyz":  # asked again and again while the model loads
         request.app.state.hub.reject(error, path=request.url.path)
-    return problem(error)
+    return error.response()
 
 
 async def _unusable(request: Request, error: Exception) -> Response:
     refused = Refused("unusable_audio", str(error))
     request.app.state.hub.reject(refused, path=request.url.path)
-    return problem(refused)
+    return refused.response()
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    response = problem(Refused("http_error", str(error.detail), status=error.status_code))
+    response = Refused("http_error", str(error.detail), status=error.status_code).response()
     response.headers.update(error.headers or {})
     return response
-
-
-async def _fault(request: Request, error: Exception) -> Response:
-    request.app.state.hub.fault(request.url.path, error)
-    return problem(Refused("fault", "the server failed", FAULT, 500))

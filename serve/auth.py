@@ -1,11 +1,17 @@
-"""Who may use the server: API keys, and the origins of web pages."""
+"""Who may use the server: API keys, names of hosts, and origins of web pages."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+
+from serve import limits
 
 # Browsers cannot set headers on WebSockets: keys come as subprotocols, each vendor's way.
 _OPENAI_KEY = "openai-insecure-api-key."
@@ -56,21 +62,79 @@ def answered_subprotocol(offered: Sequence[str]) -> str | None:
     return next((name for name in offered if name in _ANSWERED), None)
 
 
-def origin_allowed(headers: Mapping[str, str], allowed: Sequence[str]) -> bool:
-    """Whether a page of this origin may open a WebSocket; programs that are no browsers send none.
+@dataclass(frozen=True)
+class Sites:
+    """The names that the server goes by, and the web pages that may use it.
 
     Browsers let any page connect to any address, a server on the loopback included: the server has
-    to look.
+    to look. A page whose own name resolves to the server's address (DNS rebinding) is told apart by
+    the host that the browser asks for.
 
-    >>> origin_allowed({"origin": "http://localhost:8000", "host": "localhost:8000"}, [])
-    True
-    >>> origin_allowed({"origin": "https://elsewhere.net", "host": "localhost:8000"}, [])
-    False
+    hosts: names beside loopback ones and literal addresses; `*.example.org` holds all below it, `*`
+        any name.
+    origins: such as `https://example.org`, or `*`.
     """
-    origin = headers.get("origin")
-    if origin is None or "*" in allowed or origin in allowed:
+
+    hosts: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
+
+    def check(self, headers: Headers, version: str = "1.1", linkable: bool = False) -> None:
+        """Raises Refused for a request that may not be made.
+
+        `version` is that of HTTP; pages of other sites may link to what is `linkable`.
+        """
+        self._check_host(headers.getlist("host"), version)
+        origins = headers.getlist("origin")
+        if not all(self._allows_origin(origin, headers["host"]) for origin in origins):
+            raise limits.forbidden_origin()
+        # Without an origin: what an image or a form of another site's page asks for.
+        site = headers.get("sec-fetch-site", "none")
+        if not origins and site not in ("none", "same-origin") and not linkable:
+            raise limits.forbidden_origin()
+
+    def _check_host(self, values: list[str], version: str) -> None:
+        if not values and version == "1.0":
+            return
+        if len(values) != 1:
+            raise limits.bad_request("a request has one Host header")
+        name = _host_name(values[0])
+        if name is None:
+            raise limits.bad_request("the Host header is not a name")
+        if not (_is_local(name) or self._allows_host(name)):
+            raise limits.unknown_host()
+
+    def _allows_host(self, name: str) -> bool:
+        parents = [f"*.{name[i + 1 :]}" for i, letter in enumerate(name) if letter == "."]
+        return any(known in self.hosts for known in ("*", name, *parents))
+
+    def _allows_origin(self, origin: str, host: str) -> bool:
+        if "*" in self.origins or origin in self.origins:
+            return True
+        scheme, _, netloc = origin.lower().partition("://")
+        default = {"http": ":80", "https": ":443"}.get(scheme, "")
+        own = host.lower()
+        return bool(default) and netloc.removesuffix(default) == own.removesuffix(default)
+
+
+def _host_name(value: str) -> str | None:
+    """The name in a Host header, without its port."""
+    match = re.fullmatch(r"(\[[0-9a-f:.]+\]|[^\[\]:/@?#\s]+)(:\d*)?", value.lower())
+    return match[1].rstrip(".") if match else None
+
+
+def _is_local(name: str) -> bool:
+    """Loopback names and literal addresses: no page can make them its own.
+
+    >>> [_is_local(name) for name in ("localhost", "a.localhost", "10.0.0.1", "[::1]", "a.b")]
+    [True, True, True, True, False]
+    """
+    if name == "localhost" or name.endswith(".localhost"):
         return True
-    return urlsplit(origin).netloc == headers.get("host")
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _digest(key: str) -> bytes:

@@ -19,7 +19,7 @@ from asr.decode.hotwords import read_hotwords
 from asr.recognizer import Recognizer
 from asr.vad import VadConfig
 from serve import limits, logs
-from serve.auth import Keys
+from serve.auth import Keys, Sites
 from serve.batcher import Batcher
 from serve.limits import Places, Refused
 from serve.metrics import Metrics
@@ -48,6 +48,8 @@ class Hub:
     def __init__(self, settings: ServeSettings):
         self.settings = settings
         self.keys = Keys(settings.keys)
+        hosts = {settings.host.lower(), *(host.lower() for host in settings.allowed_host)}
+        self.sites = Sites(frozenset(hosts), frozenset(settings.cors_origin))
         self.metrics = Metrics()
         self.places = Places(settings.max_connections)
         self.draining = False

@@ -6,10 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from starlette.responses import JSONResponse
+
 RETRY_AFTER = 5  # seconds, told to who comes when all places are taken
 
 # Close codes of WebSockets (RFC 6455, section 7.4, and IANA's register).
-NORMAL, GOING_AWAY, POLICY, TOO_BIG, FAULT, TRY_LATER = 1000, 1001, 1008, 1009, 1011, 1013
+NORMAL, GOING_AWAY, PROTOCOL, INVALID_TEXT, POLICY = 1000, 1001, 1002, 1007, 1008
+TOO_BIG, FAULT, TRY_LATER = 1009, 1011, 1013
 
 
 @dataclass
@@ -27,6 +30,15 @@ class Refused(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def response(self) -> JSONResponse:
+        """As an answer of HTTP, in the words of OpenAI's API."""
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        body = {"message": self.message, "type": kind, "param": None, "code": self.reason}
+        headers = {"retry-after": str(RETRY_AFTER)} if self.status == 503 else {}
+        if self.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        return JSONResponse({"error": body}, self.status, headers)
 
 
 def full() -> Refused:
@@ -49,12 +61,37 @@ def forbidden_origin() -> Refused:
     return Refused("origin", "pages of this origin may not use the server", POLICY, 403)
 
 
+def unknown_host() -> Refused:
+    message = "the server does not go by this name; --allowed-host gives it one"
+    return Refused("host", message, POLICY, 421)
+
+
+def not_found(path: str) -> Refused:
+    return Refused("not_found", f"there is nothing at {path!r:.100}", POLICY, 404)
+
+
+def target_too_long(limit: int) -> Refused:
+    return Refused("target_too_long", f"the target has more than {limit} bytes", POLICY, 414)
+
+
+def headers_too_large() -> Refused:
+    return Refused("headers_too_large", "the headers are too many or too long", POLICY, 431)
+
+
 def too_big(what: str, limit: int) -> Refused:
     return Refused("too_big", f"{what} has more than {limit} bytes", TOO_BIG, 413)
 
 
 def too_long(limit: float) -> Refused:
     return Refused("too_long", f"longer than {limit:g} s", POLICY, 413)
+
+
+def too_slow(limit: float) -> Refused:
+    return Refused("too_slow", f"less than {limit:g} bytes a second came", POLICY, 408)
+
+
+def disk_full() -> Refused:
+    return Refused("disk_full", "there is no room for the recording", TRY_LATER, 507)
 
 
 def idle(limit: float) -> Refused:
@@ -80,19 +117,23 @@ class Places:
     1
     """
 
-    def __init__(self, most: int):
-        self._most = most
+    def __init__(self, limit: int):
+        self._limit = limit
         self._taken = 0
 
     @property
     def free(self) -> int:
-        return self._most - self._taken
+        return self._limit - self._taken
+
+    def check(self) -> None:
+        """Raises Refused if there is no place left."""
+        if self.free <= 0:
+            raise full()
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
         """Raises Refused if there is no place left."""
-        if self.free <= 0:
-            raise full()
+        self.check()
         self._taken += 1
         try:
             yield

@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from asr.types import Loss, Segment, Transcript
 from serve import limits
-from serve.auth import presented_key
+from serve.guard import check_key
 from serve.hub import Hub
 from serve.limits import bad_request
 from serve.protocols.base import RecordingProtocol
@@ -34,7 +34,7 @@ def endpoint(kind: type[RecordingProtocol]) -> Callable[[Request], Awaitable[Res
 
     async def transcribe(request: Request) -> Response:
         hub: Hub = request.app.state.hub
-        check_key(request)
+        check_key(request, hub)
         uploads = hub.check_open().uploads
         recording, fields = await _read(request, hub, kind.file_field)
         protocol = kind(hub.info, request.query_params, fields)
@@ -70,12 +70,6 @@ def _in_header(losses: Sequence[Loss]) -> str:
 
 def _transcript(segments: Sequence[Segment], end: Finished, hub: Hub) -> Transcript:
     return Transcript(tuple(segments), end.duration, hub.info.name, end.losses)
-
-
-def check_key(request: Request) -> None:
-    """Raises Refused unless the request has a key that opens the server."""
-    if not request.app.state.hub.keys.accept(presented_key(request.headers)):
-        raise limits.unauthorized()
 
 
 class _HeldResponse(StreamingResponse):

@@ -11,64 +11,24 @@ import signal
 import socket
 import tempfile
 import time
+from functools import partial
 from types import FrameType
 
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from asr.errors import ASRError
 from serve import logs, tcp
-from serve.app import create_app
+from serve.app import LIVE, create_app
+from serve.http import HttpProtocol
 from serve.hub import Hub
 from serve.metrics import MULTIPROCESS
-from serve.protocols.openai_realtime import RealtimeProtocol
 from serve.settings import ServeSettings
+from serve.websocket import LINGER_SECONDS, WebSocketChannel
 
-_REQUEST_SECONDS = 20.0  # from opening a connection to the end of the first request's headers
-_LINGER_SECONDS = 10.0  # for a client to take the end of a connection
-_SILENCE_SECONDS = 0.5  # without data: then nothing more comes
 _SHORTEST_LIFE = 5.0  # seconds; a worker that dies sooner is not replaced at once
-
-
-class _HttpProtocol(HttpToolsProtocol):
-    """uvicorn's, which would wait for ever for a first request."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.loop.call_later(_REQUEST_SECONDS, self._close_if_idle)
-
-    def _close_if_idle(self) -> None:
-        # A request has a cycle, and a WebSocket is no connection of this protocol any more.
-        if self.cycle is None and self in self.connections:
-            self.transport.close()
-
-
-class _WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's, but for clients that do not read, and for those that send what is too big."""
-
-    async def run_asgi(self) -> None:
-        """The session; then nobody is waited for without end."""
-        await super().run_asgi()
-        self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
-
-    def handle_parser_exception(self) -> None:
-        """Called with each piece of data after the first that is no message.
-
-        To close at once, with data unread, would reset the connection, and the client would not
-        learn why. So what still comes is read and dropped until it stops.
-        """
-        if self.close_timer is not None:
-            self.close_timer.cancel()
-        self.close_timer = self.loop.call_later(_SILENCE_SECONDS, self.transport.close)
-        if self.close_sent or self.conn.close_sent is None:
-            return
-        code, reason = self.conn.close_sent.code, self.conn.close_sent.reason
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
-        self.transport.resume_reading()
+_TLS_SECONDS = 10.0  # for a handshake
+_CHECK_SECONDS = 0.25  # between two looks at connections that wait for their clients
 
 
 class Worker(uvicorn.Server):
@@ -84,26 +44,49 @@ class Worker(uvicorn.Server):
                 port=settings.port,
                 lifespan="off",
                 log_config=None,
-                http=_HttpProtocol,
-                ws=_WebSocketProtocol,
-                ws_max_size=max(settings.max_message_bytes, RealtimeProtocol.max_message_bytes),
-                # A ping waits behind the sound of a client that is slowed down: its answer tells
-                # nothing. Who says nothing is found by the idle time.
-                ws_ping_timeout=None,
-                ws_per_message_deflate=False,
+                http=partial(HttpProtocol, hub=self.hub, live=LIVE),  # type: ignore[arg-type]
+                ws=WebSocketChannel,
                 ssl_certfile=settings.tls_certificate,
                 ssl_keyfile=settings.tls_key,
-                timeout_graceful_shutdown=round(_LINGER_SECONDS),
+                timeout_graceful_shutdown=round(LINGER_SECONDS),
                 server_header=False,
             )
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and begin to load the model."""
-        await super().startup(sockets)
+        await super().startup([])
+        loop = asyncio.get_running_loop()
+        tls = self.config.ssl
+        for bound in sockets or ():
+            self.servers.append(
+                await loop.create_server(
+                    self._connection,
+                    sock=bound,
+                    ssl=tls,
+                    ssl_handshake_timeout=_TLS_SECONDS if tls else None,
+                    backlog=self.config.backlog,
+                )
+            )
         if self._wyoming_socket is not None:
             self.servers.append(await tcp.listen(self.hub, self._wyoming_socket))
         self.hub.start()
+        self._watching = asyncio.create_task(self._watch_connections())
+
+    def _connection(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,  # type: ignore[call-arg]
+        )
+
+    async def _watch_connections(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS)
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, HttpProtocol):
+                    connection.check(now, self.hub.settings.send_seconds)
 
     async def on_tick(self, counter: int) -> bool:
         """Whether it is time to stop."""
@@ -113,6 +96,7 @@ class Worker(uvicorn.Server):
         """The last results first, then the connections."""
         await self.hub.drain()
         await super().shutdown(sockets)
+        self._watching.cancel()
         await self.hub.stop()
 
 

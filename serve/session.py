@@ -38,6 +38,7 @@ from serve.protocols.base import (
 )
 
 INBOX_BYTES = 1 << 20  # that wait to be recognised; a single message may be larger
+_MIN_MESSAGE_BYTES = 256  # that an empty one counts
 _JOINED_BYTES = 1 << 15
 OVERLOAD_SECONDS = 30.0  # half a second of sound should be computed long before
 
@@ -68,7 +69,7 @@ class Channel(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Message:
     content: Any
-    size: int
+    cost: int  # bytes in the inbox
     arrived: float
 
 
@@ -91,7 +92,7 @@ class _Inbox:
         async with self._changed:
             await self._changed.wait_for(lambda: self._bytes < INBOX_BYTES)
             self._items.append(message)
-            self._bytes += message.size
+            self._bytes += message.cost
             self._changed.notify_all()
 
     async def put_end(self, end: _End) -> None:
@@ -107,22 +108,22 @@ class _Inbox:
             if isinstance(item, _Message):
                 if joined and isinstance(item.content, bytes) and item.content:
                     item = self._with_followers(item)
-                self._bytes -= item.size
+                self._bytes -= item.cost
             self._changed.notify_all()
             return item
 
     def _with_followers(self, first: _Message) -> _Message:
-        parts, size = [first.content], first.size
-        while self._items and size < _JOINED_BYTES:
+        parts, cost = [first.content], first.cost
+        while self._items and cost < _JOINED_BYTES:
             following = self._items[0]
             if isinstance(following, _End) or not isinstance(following.content, bytes):
                 break
             if not following.content:
                 break
             parts.append(following.content)
-            size += following.size
+            cost += following.cost
             self._items.popleft()
-        return _Message(b"".join(parts), size, first.arrived)
+        return _Message(b"".join(parts), cost, first.arrived)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +176,7 @@ class Session:
                     for message in self.protocol.on_error(error):
                         await self._send(message)
             code, reason = (error.code, error.message) if error else (limits.NORMAL, "")
-            if not self._gone:
-                await self._channel.close(code, reason)
+            await self._channel.close(code, reason)
             self._log(code, time.monotonic() - begin)
         finally:
             self._reader.cancel()
@@ -211,6 +211,7 @@ class Session:
             if isinstance(item, _End):
                 return item.why
             self._arrived = item.arrived
+            await asyncio.sleep(0)  # the others' turn, however fast messages come
             if await self._perform_all(loaded, self.protocol.parse(item.content)):
                 return None
 
@@ -375,7 +376,9 @@ class Session:
                 self._gone = True
                 break
             left = begin + settings.max_session_seconds - time.monotonic()
-            await self._inbox.put(_Message(*received, time.monotonic()))
+            content, size = received
+            cost = max(size, _MIN_MESSAGE_BYTES)
+            await self._inbox.put(_Message(content, cost, time.monotonic()))
             if left <= 0:
                 why = limits.too_long(settings.max_session_seconds)
         await self._inbox.put_end(_End(why))

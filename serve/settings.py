@@ -44,6 +44,11 @@ class ServeSettings:
         tuple[str, ...],
         "Origin whose web pages may use the server, such as https://example.org, or *.",
     ] = ()
+    allowed_host: Annotated[
+        tuple[str, ...],
+        "Name by which clients ask for the server, beside --host, localhost and addresses; "
+        "*.example.org is all names below it, * any name; may be repeated.",
+    ] = ()
     max_connections: Annotated[int, "Live streams at a time; further ones get 503."] = 100
     max_uploads: Annotated[int, "Recordings in work or waiting; further ones get 503."] = 8
     upload_threads: Annotated[int, "Recordings in work at a time."] = 1

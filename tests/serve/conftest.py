@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,3 +88,17 @@ def pcm(recording: Path) -> bytes:
     """The samples of the recording, 16 bits."""
     samples, _ = soundfile.read(recording, dtype="int16")
     return np.asarray(samples, "<i2").tobytes()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Files of a key and of its certificate, for localhost."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    key, chain = str(folder / "key.pem"), str(folder / "certificate.pem")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", key, "-out", chain]
+    subprocess.run([*command.split(), *subject, *files], check=True, capture_output=True)
+    return key, chain

@@ -89,8 +89,8 @@ def get(server, path, **headers):
         return error.code, error.headers, error.read().decode()
 
 
-def metrics(server):
-    families = text_string_to_metric_families(get(server, "/metrics")[2])
+def metrics(server, **headers):
+    families = text_string_to_metric_families(get(server, "/metrics", **headers)[2])
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in families

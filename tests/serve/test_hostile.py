@@ -14,8 +14,9 @@ from running import closing, metrics, transcribe
 from sounds import TEXT, encode, pieces
 from websockets.exceptions import ConnectionClosed
 
-import serve.server
+import serve.http
 import serve.session
+import serve.websocket
 from asr.stream import Stream
 
 
@@ -216,7 +217,7 @@ def test_garbage_instead_of_a_handshake(server, pcm):
 
 
 def test_a_connection_without_a_request_is_closed(server, pcm, monkeypatch):
-    monkeypatch.setattr(serve.server, "_REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(serve.http, "REQUEST_SECONDS", 0.3)
     for data in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"):
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
             client.sendall(data)
@@ -226,7 +227,7 @@ def test_a_connection_without_a_request_is_closed(server, pcm, monkeypatch):
 
 def test_who_does_not_read_is_closed(start, pcm, monkeypatch):
     """Replies pile up only so far; others are served meanwhile."""
-    monkeypatch.setattr(serve.server, "_LINGER_SECONDS", 0.5)
+    monkeypatch.setattr(serve.websocket, "LINGER_SECONDS", 0.5)
     server = start(send_seconds=0.5, send_buffer=4096)
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
