@@ -15,15 +15,20 @@ import numpy as np
 from asr.errors import LanguageModelError
 from asr.files import replacing
 from asr.lm.backoff import BackoffModel
+from asr.lm.text import UNREADABLE, bounded_lines
 from asr.lm.words import END, SPECIAL, START, UNKNOWN, WordList
 
 MAX_ORDER = 16
+_MAX_LINE = 1 << 20  # characters
+_MAX_DIGITS = 18  # of a count
+_MAX_BACKOFF = 20.0  # log10: no estimate comes near it, and greater factors would overflow
+_ROUNDING = 1e-5  # log10: some toolkits write a probability of 1 so far above it
 _LN10 = math.log(10.0)
 _ZERO = -99.0  # by convention the log10 probability of what cannot occur
 
 
 def read_arpa(path: str | Path) -> BackoffModel:
-    """Read an ARPA file, plain or .gz.
+    """Read an ARPA file, plain or .gz, with a byte-order mark or without.
 
     A missing `<unk>` is added with probability 10^-99. Raises LanguageModelError, naming file and
     line, for a file that breaks off, lies about its counts, has weights that are not numbers,
@@ -33,7 +38,7 @@ def read_arpa(path: str | Path) -> BackoffModel:
     try:
         with _opened(path, "rt", path.suffix) as file:
             return _Reader(path, file).read()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (*UNREADABLE, UnicodeDecodeError) as error:
         raise LanguageModelError(f"{path}: cannot be read: {error}") from error
 
 
@@ -62,14 +67,15 @@ def _lines(model: BackoffModel, order: int, words: list[str]) -> Iterator[str]:
 @contextmanager
 def _opened(path: Path, mode: str, suffix: str) -> Iterator[IO[str]]:
     opener = gzip.open if suffix == ".gz" else open
-    with opener(path, mode, encoding="utf-8", newline="\n") as file:
+    encoding = "utf-8-sig" if "r" in mode else "utf-8"
+    with opener(path, mode, encoding=encoding, newline="\n") as file:
         yield file  # type: ignore[misc]
 
 
 class _Reader:
     def __init__(self, path: Path, file: IO[str]):
         self.path = path
-        self.lines = enumerate(file, start=1)
+        self.lines = enumerate(bounded_lines(file, _MAX_LINE), start=1)
         self.number = 0
 
     def fail(self, cause: str) -> LanguageModelError:
@@ -77,10 +83,16 @@ class _Reader:
 
     def line(self) -> str:
         """The next line that is not empty."""
-        for number, line in self.lines:
-            self.number = number
-            if line := line.strip():
-                return line
+        try:
+            for number, line in self.lines:
+                self.number = number
+                if line := line.strip():
+                    return line
+        except UnicodeDecodeError:
+            raise
+        except ValueError as error:  # a line without an end
+            self.number += 1
+            raise self.fail(str(error)) from error
         raise self.fail("the file ends too early")
 
     def read(self) -> BackoffModel:
@@ -108,8 +120,11 @@ class _Reader:
         counts: list[int] = []
         while (line := self.line()).startswith("ngram"):
             name, _, count = line.removeprefix("ngram").partition("=")
-            if not count.strip().isdigit() or name.strip() != str(len(counts) + 1):
+            count = count.strip()
+            if not (count.isascii() and count.isdigit()) or name.strip() != str(len(counts) + 1):
                 raise self.fail(f"'ngram {len(counts) + 1}=COUNT' expected, not {line[:80]!r}")
+            if len(count) > _MAX_DIGITS:
+                raise self.fail(f"{count[:40]} n-grams are more than this program can count")
             counts.append(int(count))
         if not 1 <= len(counts) <= MAX_ORDER:
             raise self.fail(f"order {len(counts)}, not 1 to {MAX_ORDER}")
@@ -179,17 +194,17 @@ class _Reader:
     def _log_prob(self, field: str) -> float:
         """Natural logarithm of a log10 probability."""
         value = self._weight(field)
-        if value > 0:
-            raise self.fail(f"a probability above 1: 10^{field}")
-        return value
+        if value > _ROUNDING * _LN10:
+            raise self.fail(f"a probability above 1: 10^{field[:80]}")
+        return min(value, 0.0)
 
     def _weight(self, field: str) -> float:
         try:
             value = float(field)
         except ValueError as error:
             raise self.fail(f"not a number: {field[:80]!r}") from error
-        if math.isnan(value) or value > -_ZERO:
-            raise self.fail(f"not a weight: {field}")
+        if math.isnan(value) or value > _MAX_BACKOFF:
+            raise self.fail(f"not a weight: {field[:80]}")
         return max(value, _ZERO) * _LN10
 
 

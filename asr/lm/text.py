@@ -6,9 +6,10 @@ import bz2
 import gzip
 import json
 import lzma
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, AnyStr
 
 from asr.errors import LanguageModelError
 from asr.files import open_binary
@@ -17,6 +18,9 @@ from asr.text.written import Labelled, take_apart
 Normalizer = Callable[[str], str]
 Progress = Callable[[int], object]  # told how many more bytes of a file have been read
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+# What a damaged compressed file raises; zlib's own errors are no OSError.
+UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error)
+_MAX_LINE = 1 << 24  # bytes; a compressed file of a few MB may hold one of any length
 _REPORT_EVERY = 10_000  # lines
 
 
@@ -27,8 +31,9 @@ def read_sentences(
 ) -> Iterator[list[str]]:
     """The words of every line that has any.
 
-    Files may be compressed (.gz, .xz, .bz2); of a manifest (.jsonl) the texts are read. Raises
-    LanguageModelError for a file that cannot be read, or is not UTF-8.
+    Files are UTF-8 with a byte-order mark or without, and may be compressed (.gz, .xz, .bz2); of a
+    manifest (.jsonl) the texts are read. Raises LanguageModelError, naming file and line, for what
+    cannot be read, is not UTF-8, or has a line of more than 16 MB.
     """
     for path in map(Path, paths):
         for line in _lines(path, progress or (lambda _: None)):
@@ -45,24 +50,37 @@ def read_written(paths: Iterable[str | Path], language: str) -> Iterator[Labelle
     return (take_apart(" ".join(words), language) for words in read_sentences(paths))
 
 
+def bounded_lines(file: IO[AnyStr], most: int) -> Iterator[AnyStr]:
+    """The lines of a file. Raises ValueError for one that is longer than `most`."""
+    while line := file.readline(most):
+        if len(line) == most and line[-1:] not in ("\n", b"\n"):
+            raise ValueError(f"a line of more than {most:,} characters")
+        yield line
+
+
 def _lines(path: Path, progress: Progress) -> Iterator[str]:
     opener = _OPENERS.get(path.suffix)
-    reported = 0
+    is_manifest = ".jsonl" in path.suffixes
+    reported = number = 0
     try:
         with open_binary(path) as raw:
-            for number, line in enumerate(opener(raw) if opener else raw, start=1):
+            lines = bounded_lines(opener(raw) if opener else raw, _MAX_LINE)
+            for number, line in enumerate(lines, start=1):
                 if number % _REPORT_EVERY == 0:
                     progress(raw.tell() - reported)
                     reported = raw.tell()
-                text = line.decode("utf-8")
-                yield _text_of(text) if ".jsonl" in path.suffixes else text
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield _text_of(text) if is_manifest else text
             progress(raw.tell() - reported)
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except UNREADABLE as error:
         raise LanguageModelError(f"{path}: cannot be read: {error}") from error
     except UnicodeDecodeError as error:
-        raise LanguageModelError(f"{path}: not UTF-8 text: {error}") from error
+        raise LanguageModelError(
+            f"{path}:{number}: not UTF-8 text: {error}", "save it as UTF-8"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise LanguageModelError(f"{path}: not a manifest: {error!r}") from error
+        kind = "not a manifest" if is_manifest else "not text, a sentence a line"
+        raise LanguageModelError(f"{path}:{max(1, number)}: {kind}: {error!r}") from error
 
 
 def _text_of(line: str) -> str:

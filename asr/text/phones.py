@@ -6,11 +6,13 @@ import bz2
 import gzip
 import lzma
 import re
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from asr.errors import VocabularyError
+from asr.text.encoding import decode
 
 # The labels of TIMIT's .phn files (Garofolo et al. 1993, doc/phoncode.doc).
 TIMIT_61 = tuple(
@@ -55,6 +57,8 @@ TIMIT_39 = tuple(sorted(set(FOLD_39.values())))
 
 _OPENERS: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 
+_MAX_LINE = 1 << 16  # bytes
+
 # A word's pronunciations, the most usual one first.
 Lexicon = dict[str, list[tuple[str, ...]]]
 
@@ -86,10 +90,16 @@ def read_lexicon(path: str | Path, *, stress: bool = False) -> Lexicon:
     """
     path = Path(path)
     lexicon: Lexicon = {}
-    opener: Callable[..., TextIO] = _OPENERS.get(path.suffix, open)
+    number = 0
+    opener: Callable[..., BinaryIO] = _OPENERS.get(path.suffix, open)
     try:
-        with opener(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
+        with opener(path, "rb") as file:
+            while raw := file.readline(_MAX_LINE):
+                number += 1
+                if len(raw) == _MAX_LINE:
+                    raise ValueError(f"a line of more than {_MAX_LINE:,} bytes")
+                # CMUdict itself is Latin-1 in its older versions.
+                line, _ = decode(raw)
                 entry = line.split("#")[0].split()
                 if not entry or line.startswith(";;;"):
                     continue
@@ -101,8 +111,12 @@ def read_lexicon(path: str | Path, *, stress: bool = False) -> Lexicon:
                 known = lexicon.setdefault(word, [])
                 if pronunciation not in known:
                     known.append(pronunciation)
-    except (OSError, UnicodeDecodeError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise VocabularyError(f"{path}: not a pronunciation lexicon ({error})") from error
+    except ValueError as error:
+        raise VocabularyError(
+            f"{path}:{max(1, number)}: not a pronunciation lexicon ({error})"
+        ) from error
     if not lexicon:
         raise VocabularyError(f"{path}: holds no pronunciation")
     return lexicon

@@ -95,9 +95,9 @@ def _rows(path: Path) -> list[list[str]]:
         first = text.partition("\n")[0]
         delimiter = max(_DELIMITERS, key=first.count)
         # Transcripts hold unpaired quotes; only tables as spreadsheets write them need quoting.
-        quoting = csv.QUOTE_MINIMAL if delimiter in ",;" else csv.QUOTE_NONE
+        quotes = '"' if delimiter in ",;" else None
         return list(
-            filter(None, csv.reader(io.StringIO(text), delimiter=delimiter, quoting=quoting))
+            filter(None, csv.reader(io.StringIO(text), delimiter=delimiter, quotechar=quotes))
         )
     except (OSError, ValueError, csv.Error) as error:
         raise CorpusError(f"{path}: cannot be read as a table: {error}") from error

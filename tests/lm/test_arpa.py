@@ -120,3 +120,62 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "lm.arpa.gz").write_bytes(whole[:60])
     with pytest.raises(LanguageModelError, match="cannot be read"):
         read_arpa(tmp_path / "lm.arpa.gz")
+
+
+def test_marks_line_ends_and_tabs_of_other_systems(tmp_path):
+    path = tmp_path / "lm.arpa"
+    text = (
+        GOOD.replace("\n", "\r\n").replace(" <s>", "\t<s>").replace("good morning", "good\tmorning")
+    )
+    path.write_bytes(text.encode("utf-8-sig"))
+    assert read_arpa(path).counts == [5, 3, 1]
+    packed = tmp_path / "lm.arpa.gz"
+    packed.write_bytes(gzip.compress(text.encode("utf-8-sig")))
+    assert read_arpa(packed).counts == [5, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("ngram 1=5", "ngram 1=" + "9" * 5000, "more than this program can count"),
+        ("ngram 1=5", "ngram 1=²", "expected, not"),
+        ("-0.8\t</s>", "inf\t</s>", "not a weight: inf"),
+        ("-0.8\t</s>", "1e999\t</s>", "not a weight"),
+        ("-0.8\t</s>", "0.01\t</s>", "probability above 1"),
+        ("-0.7\tgood\t-0.2", "-0.7\tgood\t1e30", "not a weight: 1e30"),
+        ("-0.7\tgood\t-0.2", "-0.7\tgood\tnan", "not a weight: nan"),
+        ("-0.1\t<s> good morning", "-0.1\t" + "x" * (1 << 21), r":22: a line of more than"),
+    ],
+)
+def test_odd_numbers_are_refused_with_their_place(tmp_path, old, new, complaint):
+    assert old in GOOD
+    with pytest.raises(LanguageModelError, match=complaint) as caught:
+        _read(tmp_path, GOOD.replace(old, new, 1))
+    assert "lm.arpa:" in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_weights_at_the_limits_are_read(tmp_path):
+    text = GOOD.replace("-0.8\t</s>", "-inf\t</s>").replace("-0.4\tmorning", "1e-7\tmorning")
+    model = _read(tmp_path, text)
+    assert np.isfinite(model.log_prob).all()
+    assert (model.log_prob <= 0).all()
+
+
+def test_a_packed_line_without_an_end_takes_no_memory(tmp_path):
+    path = tmp_path / "lm.arpa.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(GOOD.encode()[:60])
+        for _ in range(64):
+            file.write(b"x" * (1 << 20))
+    with pytest.raises(LanguageModelError, match=r"lm\.arpa\.gz:\d+: a line of more than"):
+        read_arpa(path)
+
+
+@pytest.mark.parametrize("at", [12, 40])
+def test_damaged_gz_is_no_traceback(tmp_path, at):
+    whole = bytearray(gzip.compress(GOOD.encode() * 50))
+    whole[at] ^= 0xFF
+    (tmp_path / "lm.arpa.gz").write_bytes(bytes(whole))
+    with pytest.raises(LanguageModelError, match=r"lm\.arpa\.gz"):
+        read_arpa(tmp_path / "lm.arpa.gz")

@@ -79,3 +79,33 @@ def test_perplexity_leaves_unknown_words_out(model):
     assert result.perplexity == pytest.approx(2.718281828 ** (-log_prob / 5), rel=1e-4)
     assert "25.00 % of 4 words unknown" in str(result)
     assert evaluate(ngram, []).perplexity == float("inf")
+
+
+def test_marks_line_ends_and_tabs_of_other_systems(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("Good\tmorning.\r\n\r\nHow are you?\r\n".encode("utf-8-sig"))
+    assert list(read_sentences([path], str.lower)) == WORDS
+    manifest = tmp_path / "a.jsonl"
+    manifest.write_bytes('{"text": "Good morning."}\r\n'.encode("utf-8-sig"))
+    assert list(read_sentences([manifest], str.lower)) == WORDS[:1]
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"), [("a.txt", bytes), ("a.gz", gzip.compress), ("a.xz", lzma.compress)]
+)
+def test_a_line_without_an_end_is_refused_with_its_place(tmp_path, name, pack):
+    path = tmp_path / name
+    path.write_bytes(pack(b"fine\n" + b"word " * (4 << 20)))
+    with pytest.raises(LanguageModelError, match=f"{name}:1: .*more than"):
+        list(read_sentences([path]))
+    path.write_bytes(pack(b"fine\nbad \xff\n"))
+    with pytest.raises(LanguageModelError, match=f"{name}:2: not UTF-8"):
+        list(read_sentences([path]))
+
+
+def test_damaged_gz_is_no_traceback(tmp_path):
+    packed = bytearray(gzip.compress(b"\n".join(b"line %d" % i for i in range(5000))))
+    packed[len(packed) // 2] ^= 0xFF
+    (tmp_path / "a.gz").write_bytes(bytes(packed))
+    with pytest.raises(LanguageModelError, match=r"a\.gz"):
+        list(read_sentences([tmp_path / "a.gz"]))

@@ -84,3 +84,17 @@ def test_names_the_file_that_is_no_lexicon(tmp_path, content):
         read_lexicon(path)
     with pytest.raises(VocabularyError, match="missing"):
         read_lexicon(tmp_path / "missing.dict.xz")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+def test_lexicons_of_other_systems(tmp_path, encoding):
+    path = tmp_path / "words.dict"
+    path.write_bytes("déjà\tD EY1 ZH AA0\r\n;;; a remark\r\ncat  K AE1 T\r\n".encode(encoding))
+    assert read_lexicon(path) == {"déjà": [("D", "EY", "ZH", "AA")], "cat": [("K", "AE", "T")]}
+
+
+def test_a_lexicon_with_a_line_without_an_end_is_refused(tmp_path):
+    path = tmp_path / "words.dict"
+    path.write_bytes(b"cat K AE T\n" + b"x" * (1 << 20))
+    with pytest.raises(VocabularyError, match=r"words\.dict:2: .*more than"):
+        read_lexicon(path)
