@@ -6,17 +6,22 @@ between them. Neither library copes with all of that, so it is found here and hi
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import BinaryIO
 
 from asr.audio.views import Patch, View
 
 _UNKNOWN_SIZE = 0x7FFF_0000  # bytes; what writes to a pipe claims the largest size it can
 _CHUNK = 1 << 20  # bytes that are searched at a time
+_OTHERS = (b"fLaC", b"OggS", b"RIFF", b"FORM")  # formats that may have an ID3 tag in front
+_MAX_PAGE = 65_307  # bytes of a page of Ogg
 _MPEG_TAGS = (b"ID3", b"TAG", b"APETAGEX")
+_MAX_CHUNKS = 1000  # of a WAV; a damaged one may seem to have any number of empty ones
 _LONGEST_TAG = 1 << 28  # bytes; an ID3v2 tag cannot be longer
 
 
@@ -26,23 +31,41 @@ def open_view(file: BinaryIO) -> View:
     view = View(file, [(begin, file.seek(0, 2))])
     start = view.read(16)
     if start[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64", b".snd"):
-        patches = list(_au_patches(start) if start[:4] == b".snd" else _wav_patches(view))
-        view = View(file, [(begin, begin + view.size)], patches)
+        if start[:4] == b".snd":
+            view = View(file, [(begin, begin + view.size)], list(_au_patches(start)))
+        else:
+            kept = _without(view, _unpadded_chunks(view), begin)
+            view = View(file, kept, list(_wav_patches(View(file, kept))))
     elif is_mpeg(view):
-        tags = list(_mpeg_tags(view))
-        edges = [0, *(edge for tag in tags for edge in tag), view.size]
-        kept = [(begin + a, begin + b) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-        view = View(file, [stretch for stretch in kept if stretch[0] < stretch[1]])
+        view = View(file, _without(view, _mpeg_tags(view), begin))
     view.seek(0)
     return view
 
 
 def is_mpeg(view: View) -> bool:
-    """MP3 or AAC as a bare stream, with or without a tag in front."""
+    """MP3 or AAC as a bare stream, with or without a tag in front, also a damaged one."""
+    head = magic(view)
+    return (
+        _is_sync(head) or head[:3] == b"ID3" or (_at(view, 0, 3) == b"ID3" and head not in _OTHERS)
+    )
+
+
+def magic(view: View) -> bytes:
+    """The bytes that tell what a file is; there may be tags in front of them."""
     position = 0
     while (head := _at(view, position, 10))[:3] == b"ID3" and (length := _id3_length(head)):
         position += length
-    return _is_sync(head)
+    return head[:4]
+
+
+def flac_links(view: View) -> tuple[tuple[int, int], ...]:
+    """Where each of the FLAC streams lies that follow each other, as (begin, end) in bytes."""
+    begins = []
+    for position in range(0, view.size, _CHUNK):
+        data = _at(view, position, _CHUNK + 8)
+        for match in re.finditer(rb"fLaC[\x00\x80]\x00\x00\x22", data):
+            begins.append(position + match.start())
+    return tuple(pairwise([0, *begins[1:], view.size]))
 
 
 def promised_mpeg_seconds(view: View) -> float | None:
@@ -66,45 +89,49 @@ def promised_mpeg_seconds(view: View) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class OggLayout:
-    """How an Ogg file is built: how many streams follow each other, and whether pages are whole."""
+    """How an Ogg file is built (RFC 3533).
 
-    links: int
+    `links` are the streams that follow each other, as (begin, end) in bytes; `damaged` tells that
+    some page is not whole or missing, `ends_in_page` that the last one is cut.
+    """
+
+    links: tuple[tuple[int, int], ...]
     damaged: bool
     ends_in_page: bool
 
 
 def ogg_layout(view: View) -> OggLayout:
-    """Walk over all pages (RFC 3533): their numbers and checksums tell what is missing."""
-    links, damaged = 0, False
+    """Walk over all pages: their numbers and checksums tell what is missing."""
+    begins: list[int] = []
+    damaged = ends_in_page = False
     expected: dict[int, int] = {}  # serial number -> page number
     began = False  # the last page began a stream
-    position, window = 0, 1 << 16
+    position = 0
     while position < view.size:
-        page = _at(view, position, window)
+        page = _at(view, position, _MAX_PAGE)
         length = _ogg_length(page)
-        if length is None and b"OggS".startswith(page[:4]):
-            return OggLayout(links, damaged, ends_in_page=True)
-        if length is None or page[:4] != b"OggS":
+        if page[:4] != b"OggS"[: len(page)]:
             damaged = True
             following = page.find(b"OggS", 1)
             position += following if following > 0 else max(1, len(page) - 3)
             continue
+        if length is None or position + length > view.size:
+            ends_in_page = True
+            break
         serial, number, checksum = struct.unpack("<3I", page[14:26])
-        body = page[:22] + bytes(4) + page[26:length]
-        begins = bool(page[5] & 2)
-        if len(body) < length or _ogg_checksum(body) != checksum:
-            if position + length > view.size:
-                return OggLayout(links, damaged, ends_in_page=True)
+        if _ogg_checksum(page[:22] + bytes(4) + page[26:length]) != checksum:
             damaged = True
             position += 4
             continue
-        if begins and not began:
-            links += 1
-        elif not begins and expected.get(serial) != number:
+        begins_stream = bool(page[5] & 2)
+        if begins_stream and not began:
+            begins.append(position)
+        elif not begins_stream and expected.get(serial) != number:
             damaged = True
-        began, expected[serial] = begins, number + 1
+        began, expected[serial] = begins_stream, number + 1
         position += length
-    return OggLayout(links, damaged, ends_in_page=False)
+    edges = [0, *begins[1:], view.size]
+    return OggLayout(tuple(pairwise(edges)), damaged, ends_in_page)
 
 
 def _at(view: View, position: int, size: int) -> bytes:
@@ -112,12 +139,38 @@ def _at(view: View, position: int, size: int) -> bytes:
     return view.read(size)
 
 
+def _without(view: View, unwanted: Iterable[tuple[int, int]], begin: int) -> list[tuple[int, int]]:
+    """The stretches of the file that are left of the view, which lies there from `begin` on."""
+    edges = [0, *(edge for stretch in unwanted for edge in stretch), view.size]
+    kept = zip(edges[::2], edges[1::2], strict=True)
+    return [(begin + first, begin + end) for first, end in kept if first < end]
+
+
+def _unpadded_chunks(view: View) -> Iterator[tuple[int, int]]:
+    """Chunks of odd length without the byte that has to follow them: nobody could read on."""
+    position = 12
+    for _ in range(_MAX_CHUNKS):
+        head = _at(view, position, 8)
+        if len(head) < 8 or head[:4] == b"data":
+            return
+        end = position + 8 + int.from_bytes(head[4:], "little")
+        if (end - position) % 2 and _is_name(_at(view, end, 4)):
+            yield position, end
+            position = end
+        else:
+            position = end + (end - position) % 2
+
+
+def _is_name(name: bytes) -> bool:
+    return len(name) == 4 and all(0x20 <= byte < 0x7F for byte in name)
+
+
 def _wav_patches(view: View) -> Iterator[Patch]:
     """Sizes for a header that was never finished, or claims the largest size there is."""
     order = ">" if _at(view, 0, 4) == b"RIFX" else "<"
     wide = _at(view, 0, 4) in (b"RF64", b"BW64")
     position, sizes = 12, None  # `sizes`: where RF64 keeps those that need 64 bits
-    for _ in range(1000):  # chunks: a damaged file may have any number of empty ones
+    for _ in range(_MAX_CHUNKS):
         head = _at(view, position, 8)
         if len(head) < 8:
             return
@@ -148,7 +201,7 @@ def _are_chunks(view: View, position: int, order: str) -> bool:
     """Whether nothing but chunks of RIFF follows, to the end of the file."""
     while position < view.size - 1:
         head = _at(view, position, 8)
-        if len(head) < 8 or not (head[:4].isascii() and head[:4].decode("ascii").isprintable()):
+        if len(head) < 8 or not _is_name(head[:4]):
             return False
         size = struct.unpack(order + "I", head[4:])[0]
         position += 8 + size + size % 2
@@ -212,7 +265,7 @@ def _id3_length(head: bytes) -> int:
 
 def _is_sync(head: bytes) -> bool:
     """The first bytes of a frame of MPEG audio or ADTS."""
-    return len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] != 0xFF
+    return len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0
 
 
 def _ogg_length(page: bytes) -> int | None:

@@ -21,11 +21,13 @@ from asr.errors import AudioError
 from asr.types import Loss
 
 MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.1, 3600.0  # of time stamps: filled with silence, or ignored
+MAX_FILLED_SECONDS = 6 * 3600.0  # of all gaps: damaged time stamps must not keep anyone busy
 MAX_STALLS = 50  # errors of a container in a row, until it counts as over
 _STATELESS = re.compile("PCM_|FLOAT|DOUBLE|ULAW|ALAW")  # codecs in which samples stand alone
 _MAX_SILENCE = 1 << 16  # samples that are made at a time to fill a gap
 _JUMP_BYTES = 256  # between packets of Matroska; headers of blocks and clusters are shorter
 _END_SECONDS = 0.25  # that a track may end before its header says, as encoders round
+_MIN_LOSS_SECONDS = 0.01  # at the end; some count a byte too much
 _EDGE_SECONDS = 0.5  # of junk at the edges of a bare stream, which may be cut anywhere: no loss
 
 Lose: TypeAlias = Callable[[Loss], object]
@@ -101,19 +103,27 @@ class SoundFileDecoder:
             lose(Loss(end, self.duration, "truncated: its end is missing"))
         elif promised := self._promised(end):
             lose(Loss(end, promised, "truncated: its header promises more"))
+        elif "truncated file" in self._file.extra_info:
+            lose(Loss(end, None, "truncated: its end is missing"))
 
     def _promised(self, end: float) -> float:
         """Seconds that the header speaks of, if more than there are; else 0.
 
         libsndfile shortens what is promised to what is there, and tells so in its log only.
         """
+        if self._file.format == "NIST":
+            self._view.seek(0)
+            count = re.search(rb"sample_count -i (\d+)", self._view.read(1024))
+            promised = int(count[1]) / self.sample_rate if count else 0.0
+            return promised if promised > end + _MIN_LOSS_SECONDS else 0.0
         sizes = re.findall(r"(\w+) *: (\d+) \(should be (\d+)\)", self._file.extra_info)
         ratio = 0.0
         for chunk, claimed, there in sizes:
             # What was written to a pipe claims the largest size there is: that is no damage.
             if int(there) < int(claimed) < 0x7FFF_0000 or chunk in ("riff", "Riff"):
                 ratio = int(claimed) / max(1, int(there))
-        return end * ratio if 1 < ratio < 1 << 20 else 0.0
+        promised = end * ratio if 1 < ratio < 1 << 20 else 0.0
+        return promised if promised > end + _MIN_LOSS_SECONDS else 0.0
 
     def close(self) -> None:
         self._file.close()
@@ -136,6 +146,8 @@ class AvDecoder:
         self._container = av.open(view, mode="r", options={"protocol_whitelist": "none"})
         self._stream = _choose(self._container.streams.audio, track)
         context = self._stream.codec_context
+        if context is None:
+            raise ValueError("its codec is unknown")
         self.sample_rate, self.channels = context.sample_rate, context.channels
         self._format = self._container.format.name
         self.codec = f"{self._format} {context.name}"
@@ -156,7 +168,7 @@ class AvDecoder:
     def _own_duration(self) -> float | None:
         """What the header says of this track; neither an estimate nor that of the picture."""
         kinds = set(self._format.split(","))
-        if kinds & {"mov", "flac", "wv", "tta", "ape", "tak"} and self._stream.duration:
+        if kinds & {"mov", "flac", "wv", "tta", "ape", "tak", "caf"} and self._stream.duration:
             return float(self._stream.duration * self._stream.time_base)
         if "matroska" in kinds:
             if tag := re.fullmatch(
@@ -171,11 +183,11 @@ class AvDecoder:
     def pieces(self, lose: Lose, block_size: int) -> Iterator[Piece]:
         """See Decoder."""
         origin = (self._container.start_time or 0) / 1e6
-        position = 0.0  # seconds
+        position = filled = 0.0  # seconds
         for frame, to_float in self._frames():
             rate = frame.sample_rate
             gap = 0.0 if frame.time is None else frame.time - origin - position
-            if gap < -MIN_GAP_SECONDS or gap > MAX_GAP_SECONDS:
+            if gap < -MIN_GAP_SECONDS or gap > min(MAX_GAP_SECONDS, MAX_FILLED_SECONDS - filled):
                 if gap > 0:
                     lose(Loss(position, position, f"its time stamps jump by {gap:.0f} s"))
                 origin += gap  # another part, with a clock of its own
@@ -190,7 +202,7 @@ class AvDecoder:
             for begin in range(0, silent, _MAX_SILENCE):
                 n = min(_MAX_SILENCE, silent - begin)
                 yield Piece(np.zeros((n, frame.layout.nb_channels), np.float32), rate)
-            position += silent / rate
+            position, filled = position + silent / rate, filled + silent / rate
             for part in to_float.resample(frame):
                 samples = part.to_ndarray().T.astype(np.float32)
                 position += len(samples) / rate
@@ -260,7 +272,8 @@ class AvDecoder:
                 return
             except av.error.EOFError:
                 return
-            except av.FFmpegError as error:
+            # IndexError: a damaged page or chunk that speaks of a stream that there is not
+            except (av.FFmpegError, IndexError) as error:
                 self._damage = f"damaged: {reason_of(error)}"
                 stalls = 0 if self._view.tell() > reached else stalls + 1
                 reached = max(reached, self._view.tell())

@@ -218,19 +218,20 @@ def _part(blocks: Iterator[Placed], start: float, duration: float | None) -> Ite
 def _gather(blocks: Iterator[Placed], block_seconds: float) -> Iterator[Placed]:
     """Small blocks joined up to `block_seconds`."""
     parts: list[Placed] = []
+    n_samples = 0
     for block in blocks:
         if parts and (block.rate, block.samples.shape[1]) != (
             parts[0].rate,
             parts[0].samples.shape[1],
         ):
             yield _joined(parts)
-            parts = []
+            parts, n_samples = [], 0
         parts.append(block)
-        n_samples = sum(len(part.samples) for part in parts)
+        n_samples += len(block.samples)
         size = min(block_seconds * block.rate, MAX_BLOCK_VALUES // block.samples.shape[1])
         if n_samples >= size:
             yield _joined(parts)
-            parts = []
+            parts, n_samples = [], 0
     if parts:
         yield _joined(parts)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
 import soundfile
 
-from asr.audio.containers import is_mpeg, ogg_layout, open_view
+from asr.audio.containers import flac_links, is_mpeg, magic, ogg_layout, open_view
 from asr.audio.decoders import AvDecoder, Decoder, Lose, Piece, SoundFileDecoder, reason_of
 from asr.audio.resampling import PLAUSIBLE_RATES, Channels
 from asr.audio.sources import AudioSource, open_source
@@ -113,50 +113,96 @@ def open_recording(source: AudioSource, track: int | None = None) -> Iterator[Re
         view = open_view(handle)
         if not view.size:
             raise AudioError(f"{name}: the file is empty (0 bytes)", "record or copy it again")
-        openers, ending = _openers(view, track)
-        attempts = []
-        for opener in openers:
-            view.seek(0)
+        recording = _open_view(view, name, track)
+        stack.callback(recording.decoder.close)
+        yield recording
+
+
+class _Chain:
+    """Streams of Ogg or FLAC, one behind the other, each read as a recording of its own."""
+
+    def __init__(self, view: View, links: Sequence[tuple[int, int]], track: int | None):
+        self._view, self._links, self._track = view, links, track
+        with contextlib.closing(self._open(0).decoder) as first:
+            self.name, self.codec = first.name, first.codec
+            self.sample_rate, self.channels = first.sample_rate, first.channels
+        self.duration = None
+
+    def seek(self, sample: int) -> int:
+        """See Decoder."""
+        return 0
+
+    def pieces(self, lose: Lose, block_size: int) -> Iterator[Piece]:
+        """See Decoder."""
+        begin = 0.0
+        for number in range(len(self._links)):
+            end = begin
             try:
-                decoder = opener(view)
-            except decoder_errors() as error:
-                attempts.append(f"{_library(opener)}: {reason_of(error)}")
+                recording = self._open(number)
+            except AudioError as error:
+                lose(Loss(begin, begin, f"damaged: a part cannot be read: {error.cause}"))
                 continue
-            stack.callback(decoder.close)
-            if decoder.sample_rate not in PLAUSIBLE_RATES or decoder.channels < 1:
-                attempts.append(
-                    f"{decoder.name}: claims {decoder.sample_rate} Hz, {decoder.channels} channels"
-                )
-            elif decoder.duration == 0 and opener is not openers[-1]:
-                attempts.append(f"{decoder.name}: holds no samples")
-            else:
-                yield Recording(name, decoder, view, ending)
-                return
-        raise AudioError(
-            f"{name}: not a recording that can be read; {'; '.join(attempts)}", _remedy(view)
+            with contextlib.closing(recording.decoder):
+                seconds = block_size / recording.decoder.sample_rate
+                for placed in recording.samples(partial(_lose_later, begin, lose), 0, seconds):
+                    yield Piece(placed.samples, placed.rate)
+                    end = begin + placed.end
+            begin = end
+
+    def _open(self, number: int) -> Recording:
+        return _open_view(
+            View(self._view, [self._links[number]]), f"part {number + 1}", self._track
         )
+
+    def close(self) -> None:
+        """Each part is closed when it has been read."""
 
 
 Opener = Callable[[View], Decoder]
 
 
+def _open_view(view: View, name: str, track: int | None) -> Recording:
+    openers, ending = _openers(view, track)
+    attempts = []
+    for opener in openers:
+        view.seek(0)
+        try:
+            decoder = opener(view)
+        except decoder_errors() as error:
+            attempts.append(f"{_library(opener)}: {reason_of(error)}")
+            continue
+        if decoder.sample_rate not in PLAUSIBLE_RATES or decoder.channels < 1:
+            attempts.append(
+                f"{decoder.name}: claims {decoder.sample_rate} Hz, {decoder.channels} channels"
+            )
+        elif decoder.duration == 0 and opener is not openers[-1]:
+            attempts.append(f"{decoder.name}: holds no samples")
+        else:
+            return Recording(name, decoder, view, ending)
+        decoder.close()
+    raise AudioError(
+        f"{name}: not a recording that can be read; {'; '.join(attempts)}", _remedy(view)
+    )
+
+
 def _openers(view: View, track: int | None) -> tuple[list[Opener], str]:
     """The decoders to try, the best one first, and how the end shows that something is missing.
 
-    libsndfile reads the first of joined streams only, and MP3 through a library that writes to
-    standard error.
+    libsndfile reads MP3 through a library that writes to standard error.
     """
     av_opener: Opener = partial(AvDecoder, track=track)
-    if track is not None or is_mpeg(view):
-        return [av_opener], ""
-    view.seek(0)
-    if view.read(4) != b"OggS":
-        return [SoundFileDecoder, av_opener], ""
-    layout = ogg_layout(view)
-    ending = "truncated: it ends in the middle of a page" if layout.ends_in_page else ""
-    if layout.links > 1 or layout.damaged:
-        return [av_opener, SoundFileDecoder], ending
-    return [SoundFileDecoder, av_opener], ending
+    openers: list[Opener] = [av_opener]
+    if track is None and not is_mpeg(view):
+        openers = [SoundFileDecoder, av_opener]
+    if magic(view) == b"fLaC" and len(links := flac_links(view)) > 1:
+        return [partial(_Chain, links=links, track=track)], ""
+    if magic(view) == b"OggS":
+        layout = ogg_layout(view)
+        if len(layout.links) > 1:
+            return [partial(_Chain, links=layout.links, track=track)], ""
+        ending = "truncated: it ends in the middle of a page" if layout.ends_in_page else ""
+        return [av_opener] if layout.damaged else openers, ending
+    return openers, ""
 
 
 def _library(opener: Opener) -> str:
@@ -182,6 +228,12 @@ def _numbered(pieces: Iterator[Piece], first: int) -> Iterator[Placed]:
         rate = piece_rate
         yield Placed(samples, rate, origin, first)
         first += len(samples)
+
+
+def _lose_later(begin: float, lose: Lose, loss: Loss) -> None:
+    """Tell a loss of a part that begins later."""
+    end = None if loss.end is None else begin + loss.end
+    lose(Loss(begin + loss.start, end, loss.reason))
 
 
 def _lose_behind(reached: float, lose: Lose, loss: Loss) -> None:
