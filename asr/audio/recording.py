@@ -126,7 +126,7 @@ class _Chain:
         with contextlib.closing(self._open(0).decoder) as first:
             self.name, self.codec = first.name, first.codec
             self.sample_rate, self.channels = first.sample_rate, first.channels
-        self.duration = None
+        self.duration: float | None = None
 
     def seek(self, sample: int) -> int:
         """See Decoder."""

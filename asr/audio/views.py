@@ -28,7 +28,7 @@ class View(io.RawIOBase):
 
     def __init__(
         self,
-        file: BinaryIO,
+        file: BinaryIO | View,
         stretches: Sequence[tuple[int, int]],
         patches: Sequence[Patch] = (),
     ):
