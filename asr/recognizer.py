@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from asr.decode.pronounce import Speller
 
 WINDOW_SECONDS = 120.0  # of speech that are in work at a time: batches sort it by length
+FIRST_WINDOW_SECONDS = 15.0  # behind the first segment; each window then is twice the one before
 
 
 class Recognizer:
@@ -87,27 +89,43 @@ class Recognizer:
         sample_rate: int | None = None,
         progress: Callable[[float], object] | None = None,
         *,
+        start: float = 0.0,
+        duration: float | None = None,
         track: int | None = None,
         strict: bool = False,
+        on_segment: Callable[[Segment], object] = lambda segment: None,
     ) -> Transcript:
-        """The words of a whole recording; see `segments` for the arguments and errors.
+        """The words of a whole recording, or of a part of it.
+
+        `on_segment` is called with each segment as soon as it is recognised; see `segments` for the
+        other arguments and the errors. The transcript's duration is where the part ends.
 
         Of a damaged recording, what can be decoded is transcribed, and the transcript's `losses`
         say what is missing; `strict` refuses it instead, with an AudioError.
         """
-        duration = 0.0
+        end = start
         losses: list[Loss] = []
 
         def reached(seconds: float) -> None:
-            nonlocal duration
-            duration = seconds
+            nonlocal end
+            end = seconds
             if progress:
                 progress(seconds)
 
-        on_loss = None if strict else losses.append
-        found = self.segments(source, sample_rate, reached, track=track, on_loss=on_loss)
-        segments = tuple(found)
-        return Transcript(segments, duration, self.bundle.config.name, tuple(losses))
+        segments = self.segments(
+            source,
+            sample_rate,
+            reached,
+            start=start,
+            duration=duration,
+            track=track,
+            on_loss=None if strict else losses.append,
+        )
+        found = []
+        for segment in segments:
+            on_segment(segment)
+            found.append(segment)
+        return Transcript(tuple(found), end, self.bundle.config.name, tuple(losses))
 
     def segments(
         self,
@@ -116,19 +134,23 @@ class Recognizer:
         progress: Callable[[float], object] | None = None,
         limit: float | None = None,
         *,
+        start: float = 0.0,
+        duration: float | None = None,
         track: int | None = None,
         on_loss: OnLoss | None = None,
     ) -> Iterator[Segment]:
         """What is said in a recording, segment by segment, in memory that does not grow.
 
-        Segments without a word are left out.
+        Each is given as soon as it is recognised; those without a word are left out. Times are
+        those of the whole recording, whichever part of it is read.
 
         Args:
             source: a path, the bytes of a file, a binary file object, or samples `(samples,)` or
                 `(samples, channels)` as floats in [-1, 1].
             sample_rate: of samples (Hz); files know their own.
-            progress: called now and then with the seconds that have been read.
+            progress: called now and then with the time up to which the recording has been read (s).
             limit: refuse recordings that turn out to be longer than this many seconds.
+            start, duration: the part to read (s); None reads to the end.
             track: which sound track of a film, counted from 0; None: its default one.
             on_loss: called with each stretch that damage or a cut has taken away. Without it, the
                 first one is an AudioError.
@@ -137,14 +159,15 @@ class Recognizer:
         """
 
         def counted() -> Iterator[Waveform]:
-            samples = 0
-            for block in audio_blocks(source, sample_rate, limit, track, on_loss):
-                samples += len(block)
+            reached = first
+            for block in audio_blocks(source, sample_rate, limit, start, duration, track, on_loss):
+                reached += len(block)
                 if progress:
-                    progress(samples / audio.SAMPLE_RATE)
+                    progress(reached / audio.SAMPLE_RATE)
                 yield block
 
-        segments = self._segments(counted())
+        first = round(start * audio.SAMPLE_RATE)
+        segments = self._segments(counted(), first)
         return self._punctuator.segments(segments) if self._punctuator else segments
 
     def recognize(self, waveforms: Sequence[Waveform]) -> list[Hypothesis]:
@@ -207,14 +230,14 @@ class Recognizer:
         path = self.bundle.lexicon_path
         return Speller(self.bundle.vocabulary, Lexicon.load(path) if path else None)
 
-    def _segments(self, blocks: Iterable[Waveform]) -> Iterator[Segment]:
+    def _segments(self, blocks: Iterable[Waveform], first: int) -> Iterator[Segment]:
+        """`first`: the number in the recording of the first sample of the blocks."""
         for window in windows(find_speech(blocks, self.vad)):
             hypotheses = self.recognize([speech.waveform for speech in window])
             for speech, hypothesis in zip(window, hypotheses, strict=True):
                 if hypothesis.words:
-                    yield hypothesis.at(
-                        speech.start / audio.SAMPLE_RATE, speech.end / audio.SAMPLE_RATE
-                    )
+                    start, end = first + speech.start, first + speech.end
+                    yield hypothesis.at(start / audio.SAMPLE_RATE, end / audio.SAMPLE_RATE)
 
 
 def load(model: str | os.PathLike[str] | None = None, **settings: Any) -> Recognizer:
@@ -229,30 +252,42 @@ def audio_blocks(
     source: AudioSource | np.ndarray,
     sample_rate: int | None,
     limit: float | None = None,
+    start: float = 0.0,
+    duration: float | None = None,
     track: int | None = None,
     on_loss: OnLoss | None = None,
 ) -> Iterator[Waveform]:
-    """A file, or samples with their rate, as blocks at 16 kHz."""
+    """A file, or samples with their rate, or a part of them (s), as blocks at 16 kHz."""
+    if not (0 <= start < math.inf and (duration is None or duration > 0)):
+        raise ConfigError(
+            f"a part from {start} s on, {duration} s long", "start is at least 0, duration above 0"
+        )
     if isinstance(source, np.ndarray):
         if sample_rate is None:
             raise ConfigError("samples alone do not tell their rate", "give sample_rate in Hz")
+        end = None if duration is None else round((start + duration) * sample_rate)
+        source = source[round(start * sample_rate) : end]
         if limit is not None and len(source) > limit * sample_rate:
             raise AudioError(f"the waveform: longer than {limit:g} s", "give a part of it")
         return audio.array_blocks(source, sample_rate)
     if sample_rate is not None:
         raise ConfigError("a file knows its sample rate", "leave sample_rate out")
-    return audio.blocks(source, limit=limit, track=track, on_loss=on_loss)
+    return audio.blocks(
+        source, start=start, duration=duration, limit=limit, track=track, on_loss=on_loss
+    )
 
 
 def windows(segments: Iterable[Speech]) -> Iterator[list[Speech]]:
-    """Groups of at least WINDOW_SECONDS, in order."""
+    """Groups of segments, in order: the first alone, so that its text comes at once, then ever
+    longer ones, up to WINDOW_SECONDS of speech."""
     window: list[Speech] = []
-    n_samples = 0
+    n_samples, wanted = 0, 0.0
     for speech in segments:
         window.append(speech)
         n_samples += len(speech.waveform)
-        if n_samples >= WINDOW_SECONDS * audio.SAMPLE_RATE:
+        if n_samples >= wanted * audio.SAMPLE_RATE:
             yield window
+            wanted = min(WINDOW_SECONDS, max(FIRST_WINDOW_SECONDS, 2 * wanted))
             window, n_samples = [], 0
     if window:
         yield window

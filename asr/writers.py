@@ -1,8 +1,8 @@
 """Transcripts as files: txt, srt, vtt, json, jsonl, tsv, ctm and TextGrid.
 
-Each writer is a function of a transcript and the recording's name; `FORMATS` lists them by file
-extension. Subtitles follow the usual rules of broadcasters: lines of at most 42 characters, two
-lines and seven seconds a cue.
+Each format is a `TranscriptWriter`, which takes segments as they come and gives the text to write
+as soon as it is certain; `FORMATS` lists them by file extension. How subtitles are divided into
+cues and lines is in `asr.subtitles`.
 """
 
 from __future__ import annotations
@@ -10,51 +10,64 @@ from __future__ import annotations
 import html
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from asr.errors import ConfigError
 from asr.files import replacing
+from asr.subtitles import Cue, CueBuilder, SubtitleLayout
 from asr.types import Loss, Segment, Transcript, Unit, Word
 
-LINE_CHARACTERS = 42
-CUE_LINES = 2
-CUE_SECONDS = 7.0
-SHORTEST_CUE_SECONDS = 0.8  # a shorter one cannot be read; it stays until the next if there is room
-PAUSE_SECONDS = 1.0  # a longer pause between two words begins a new cue
+
+class TranscriptWriter(Protocol):
+    """One transcript in one format: call `begin`, `add` for each segment in order, and `end`.
+
+    What they return, joined, is the file.
+    """
+
+    def begin(self) -> str:
+        """What comes before all segments."""
+
+    def add(self, segment: Segment) -> str:
+        """What is certain once this segment is known."""
+
+    def end(self, transcript: Transcript) -> str:
+        """The rest. `transcript` holds the segments that were added."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cue:
-    """One subtitle: what is on the screen from `start` to `end` (seconds)."""
-
-    start: float
-    end: float
-    lines: tuple[str, ...]
-
-
-def render(transcript: Transcript, format: str, name: str = "recording") -> str:
+def render(
+    transcript: Transcript,
+    format: str,
+    name: str = "recording",
+    layout: SubtitleLayout | None = None,
+) -> str:
     """The transcript of the recording `name` in one of `FORMATS`, as the text of a file.
 
     Raises ConfigError for an unknown format.
     """
-    return writer_for(format)(transcript, name)
+    writer = writer_for(format)(name, layout or SubtitleLayout())
+    added = [writer.begin(), *map(writer.add, transcript.segments)]
+    return "".join([*added, writer.end(transcript)])
 
 
-def save(transcript: Transcript, path: str | os.PathLike[str], format: str | None = None) -> None:
+def save(
+    transcript: Transcript,
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    layout: SubtitleLayout | None = None,
+) -> None:
     """Write `path`, which appears at once and whole; its extension is the format unless given.
 
     Raises ConfigError for an unknown format.
     """
     path = Path(path)
-    text = render(transcript, format or path.suffix.removeprefix("."), path.stem)
+    text = render(transcript, format or path.suffix.removeprefix("."), path.stem, layout)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def writer_for(format: str) -> Writer:
+def writer_for(format: str) -> MakeWriter:
     """The writer of a format, by its extension in any case; ConfigError if there is none."""
     for known, writer in FORMATS.items():
         if known.lower() == format.lower():
@@ -62,196 +75,183 @@ def writer_for(format: str) -> Writer:
     raise ConfigError(f"unknown format {format!r}", f"one of: {', '.join(FORMATS)}")
 
 
-def to_txt(transcript: Transcript, name: str) -> str:
-    """One line a segment."""
-    return _lines(_one_line(segment.text) for segment in transcript.segments if segment.text)
+class _Writer:
+    """A writer of nothing, to be refined."""
+
+    def __init__(self, name: str, layout: SubtitleLayout):
+        self._name = name
+
+    def begin(self) -> str:
+        return ""
+
+    def add(self, segment: Segment) -> str:
+        return ""
+
+    def end(self, transcript: Transcript) -> str:
+        return ""
 
 
-def to_srt(transcript: Transcript, name: str) -> str:
-    """SubRip subtitles."""
-    return "\n".join(
-        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{_lines(cue.lines)}"
-        for number, cue in enumerate(cues(transcript), start=1)
-    )
+class TextWriter(_Writer):
+    """txt: one line a segment."""
+
+    def add(self, segment: Segment) -> str:
+        return _lines([_one_line(segment.text)]) if segment.text else ""
 
 
-def to_vtt(transcript: Transcript, name: str) -> str:
-    """WebVTT subtitles (W3C); what the recording has lost is a note."""
-    notes = "".join(f"\nNOTE {_named(loss)}\n" for loss in transcript.losses)
-    return (
-        "WEBVTT\n"
-        + notes
-        + "".join(
+class SubRipWriter(_Writer):
+    """srt: SubRip subtitles."""
+
+    def __init__(self, name: str, layout: SubtitleLayout):
+        super().__init__(name, layout)
+        self._cues = CueBuilder(layout)
+        self._number = 0
+
+    def add(self, segment: Segment) -> str:
+        return self._text(self._cues.add(segment))
+
+    def end(self, transcript: Transcript) -> str:
+        return self._text(self._cues.end(transcript.duration))
+
+    def _text(self, cues: Iterable[Cue]) -> str:
+        text = ""
+        for cue in cues:
+            self._number += 1
+            gap = "\n" if self._number > 1 else ""
+            times = f"{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}"
+            text += f"{gap}{self._number}\n{times}\n{_lines(cue.lines)}"
+        return text
+
+
+class WebVTTWriter(SubRipWriter):
+    """vtt: WebVTT (W3C); what the recording has lost is a note."""
+
+    def begin(self) -> str:
+        return "WEBVTT\n"
+
+    def end(self, transcript: Transcript) -> str:
+        notes = [f"\nNOTE {_named(loss)}\n" for loss in transcript.losses]
+        return super().end(transcript) + "".join(notes)
+
+    def _text(self, cues: Iterable[Cue]) -> str:
+        return "".join(
             f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
             + html.escape(_lines(cue.lines), quote=False)
-            for cue in cues(transcript)
+            for cue in cues
         )
-    )
 
 
-def to_json(transcript: Transcript, name: str) -> str:
-    """One object with everything; times in seconds, rounded to milliseconds."""
-    data = {
-        "text": transcript.text,
-        "duration": _milli(transcript.duration),
-        "model": transcript.model,
-        "segments": [_segment_dict(segment) for segment in transcript.segments],
-    }
-    if transcript.losses:
-        data["losses"] = [loss_dict(loss) for loss in transcript.losses]
-    return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+class JSONWriter(_Writer):
+    """json: one object with everything; times in seconds, rounded to milliseconds."""
+
+    def end(self, transcript: Transcript) -> str:
+        data = {
+            "text": transcript.text,
+            "duration": _milli(transcript.duration),
+            "model": transcript.model,
+            "segments": [_segment_dict(segment) for segment in transcript.segments],
+        }
+        if transcript.losses:
+            data["losses"] = [loss_dict(loss) for loss in transcript.losses]
+        return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
 
 
-def to_jsonl(transcript: Transcript, name: str) -> str:
-    """One object a segment and line; then one a loss, known by its key `loss`."""
-    entries = [_segment_dict(segment) for segment in transcript.segments]
-    entries += [
-        {"start": _milli(loss.start), "end": _end(loss), "loss": loss.reason}
-        for loss in transcript.losses
-    ]
-    return _lines(json.dumps(entry, ensure_ascii=False) for entry in entries)
+class JSONLinesWriter(_Writer):
+    """jsonl: one object a segment and line; then one a loss, known by its key `loss`."""
+
+    def add(self, segment: Segment) -> str:
+        return _lines([json.dumps(_segment_dict(segment), ensure_ascii=False)])
+
+    def end(self, transcript: Transcript) -> str:
+        lost = [
+            {"start": _milli(loss.start), "end": _end(loss), "loss": loss.reason}
+            for loss in transcript.losses
+        ]
+        return _lines(json.dumps(loss, ensure_ascii=False) for loss in lost)
 
 
-def to_tsv(transcript: Transcript, name: str) -> str:
-    """Tab-separated start, end (seconds) and text, one segment a line."""
-    rows = (f"{s.start:.3f}\t{s.end:.3f}\t{_one_line(s.text)}" for s in transcript.segments)
-    return _lines(["start\tend\ttext", *rows])
+class TSVWriter(_Writer):
+    """tsv: tab-separated start, end (seconds) and text, one segment a line."""
+
+    def begin(self) -> str:
+        return _lines(["start\tend\ttext"])
+
+    def add(self, segment: Segment) -> str:
+        return _lines([f"{segment.start:.3f}\t{segment.end:.3f}\t{_one_line(segment.text)}"])
 
 
-def to_ctm(transcript: Transcript, name: str) -> str:
-    """NIST time-marked words: recording, channel, start, duration, word, confidence.
+class CTMWriter(_Writer):
+    """ctm: NIST's time-marked words: recording, channel, start, duration, word, confidence.
 
     What the recording has lost is a comment.
     """
-    recording = "_".join(name.split()) or "recording"
-    comments = [f";; {recording} {_named(loss)}" for loss in transcript.losses]
-    return _lines(comments) + _lines(
-        f"{recording} 1 {_milli(w.start):.3f} {_milli(w.end) - _milli(w.start):.3f}"
-        f" {w.word} {w.confidence:.3f}"
-        for w in transcript.words
-    )
 
-
-def to_textgrid(transcript: Transcript, name: str) -> str:
-    """Praat's long text format, with a tier of segments, one of words, and one of units if any."""
-    tiers = {
-        "segments": [(s.start, s.end, s.text) for s in transcript.segments],
-        "words": [(w.start, w.end, w.word) for w in transcript.words],
-    }
-    if units := [(u.start, u.end, u.symbol) for w in transcript.words for u in w.units]:
-        tiers["units"] = units
-    if transcript.losses:
-        tiers["losses"] = [
-            (loss.start, transcript.duration if loss.end is None else loss.end, loss.reason)
-            for loss in transcript.losses
-        ]
-    duration = max([transcript.duration, *(end for tier in tiers.values() for _, end, _ in tier)])
-    header = [
-        'File type = "ooTextFile"',
-        'Object class = "TextGrid"',
-        "",
-        "xmin = 0",
-        f"xmax = {duration:.3f}",
-        "tiers? <exists>",
-        f"size = {len(tiers)}",
-        "item []:",
-    ]
-    return _lines(
-        header
-        + [
-            line
-            for number, (tier, entries) in enumerate(tiers.items(), start=1)
-            for line in _tier_lines(number, tier, list(_intervals(entries, duration)), duration)
-        ]
-    )
-
-
-Writer: TypeAlias = Callable[[Transcript, str], str]
-FORMATS: dict[str, Writer] = {
-    "txt": to_txt,
-    "srt": to_srt,
-    "vtt": to_vtt,
-    "json": to_json,
-    "jsonl": to_jsonl,
-    "tsv": to_tsv,
-    "ctm": to_ctm,
-    "TextGrid": to_textgrid,
-}
-
-
-def cues(transcript: Transcript) -> list[Cue]:
-    """The transcript as subtitles that never overlap.
-
-    A cue ends at the end of a segment, at a long pause, and before a word that would break the
-    rules. (A single word may break them: it is never divided.)
-    """
-    groups = [
-        group
-        for segment in transcript.segments
-        for group in _cue_words(segment.words or _spread(segment))
-    ]
-    result: list[Cue] = []
-    for i, group in enumerate(groups):
-        start = max(group[0].start, result[-1].end if result else 0.0)
-        end = max(group[-1].end, start + SHORTEST_CUE_SECONDS)
-        if i + 1 < len(groups):
-            end = min(end, groups[i + 1][0].start)
-        end = max(start, min(end, start + CUE_SECONDS, transcript.duration))
-        result.append(Cue(start, end, _wrap([w.word for w in group])))
-    return result
-
-
-def _cue_words(words: Iterable[Word]) -> Iterator[list[Word]]:
-    group: list[Word] = []
-    for word in words:
-        if group and not _fits(group, word):
-            yield group
-            group = []
-        group.append(word)
-    if group:
-        yield group
-
-
-def _fits(group: list[Word], word: Word) -> bool:
-    return (
-        word.start - group[-1].end <= PAUSE_SECONDS
-        and word.end - group[0].start <= CUE_SECONDS
-        and len(_fill([*(w.word for w in group), word.word])) <= CUE_LINES
-    )
-
-
-def _fill(words: list[str]) -> list[str]:
-    """Lines filled one after the other."""
-    lines = [words[0]]
-    for word in words[1:]:
-        if len(lines[-1]) + 1 + len(word) <= LINE_CHARACTERS:
-            lines[-1] += " " + word
-        else:
-            lines.append(word)
-    return lines
-
-
-def _wrap(words: list[str]) -> tuple[str, ...]:
-    """One line if the words fit there, else two of about equal length."""
-    filled = _fill(words)
-    if len(filled) != CUE_LINES:
-        return tuple(filled)
-    halves = [(" ".join(words[:i]), " ".join(words[i:])) for i in range(1, len(words))]
-    return min(halves, key=lambda lines: max(map(len, lines)))
-
-
-def _spread(segment: Segment) -> list[Word]:
-    """Words of a segment that has none with times: its time shared out by their lengths."""
-    texts = segment.text.split()
-    total = sum(map(len, texts))
-    words, done = [], 0
-    for text in texts:
-        begin, done = done, done + len(text)
-        start, end = (
-            segment.start + (segment.end - segment.start) * part / total for part in (begin, done)
+    def add(self, segment: Segment) -> str:
+        recording = self._recording
+        return _lines(
+            f"{recording} 1 {_milli(w.start):.3f} {_milli(w.end) - _milli(w.start):.3f}"
+            f" {w.word} {w.confidence:.3f}"
+            for w in segment.words
         )
-        words.append(Word(text, start, end))
-    return words
+
+    def end(self, transcript: Transcript) -> str:
+        return _lines(f";; {self._recording} {_named(loss)}" for loss in transcript.losses)
+
+    @property
+    def _recording(self) -> str:
+        return "_".join(_encodable(self._name).split()) or "recording"
+
+
+class TextGridWriter(_Writer):
+    """TextGrid: Praat's long text format, with a tier of segments, one of words, and one of units
+    if there are any."""
+
+    def end(self, transcript: Transcript) -> str:
+        spans = {
+            "segments": [(s.start, s.end, s.text) for s in transcript.segments],
+            "words": [(w.start, w.end, w.word) for w in transcript.words],
+        }
+        if units := [(u.start, u.end, u.symbol) for w in transcript.words for u in w.units]:
+            spans["units"] = units
+        if transcript.losses:
+            spans["losses"] = [
+                (loss.start, transcript.duration if loss.end is None else loss.end, loss.reason)
+                for loss in transcript.losses
+            ]
+        ends = [end for tier in spans.values() for _, end, _ in tier]
+        # Each takes a millisecond at least.
+        most = max(sum(bool(text) for _, _, text in tier) for tier in spans.values())
+        duration = max(round(1000 * max([transcript.duration, *ends])), most)
+        header = [
+            'File type = "ooTextFile"',
+            'Object class = "TextGrid"',
+            "",
+            "xmin = 0",
+            f"xmax = {duration / 1000:.3f}",
+            "tiers? <exists>",
+            f"size = {len(spans)}",
+            "item []:",
+        ]
+        return _lines(
+            header
+            + [
+                line
+                for number, (tier, entries) in enumerate(spans.items(), start=1)
+                for line in _tier_lines(number, tier, _intervals(entries, duration), duration)
+            ]
+        )
+
+
+MakeWriter: TypeAlias = Callable[[str, SubtitleLayout], TranscriptWriter]
+FORMATS: dict[str, MakeWriter] = {
+    "txt": TextWriter,
+    "srt": SubRipWriter,
+    "vtt": WebVTTWriter,
+    "json": JSONWriter,
+    "jsonl": JSONLinesWriter,
+    "tsv": TSVWriter,
+    "ctm": CTMWriter,
+    "TextGrid": TextGridWriter,
+}
 
 
 def _segment_dict(segment: Segment) -> dict[str, Any]:
@@ -292,40 +292,57 @@ def _named(loss: Loss) -> str:
     return f"missing {loss.start:.3f}-{end} s: {_one_line(loss.reason)}"
 
 
-def _intervals(
-    entries: list[tuple[float, float, str]], duration: float
-) -> Iterator[tuple[float, float, str]]:
-    """`entries` with the gaps between them, so that they cover 0..duration without overlap."""
-    position = 0.0
+Interval: TypeAlias = tuple[int, int, str]  # milliseconds
+
+
+def _intervals(entries: Sequence[tuple[float, float, str]], duration: int) -> list[Interval]:
+    """`entries` (s) and the gaps between them, as intervals that cover 0..duration (ms).
+
+    None is empty and none overlap: what has no length, or lies within another, gets a millisecond
+    of what is around it.
+
+    >>> _intervals([(0.5, 0.5, "a"), (0.5, 0.5, "b"), (0.5, 1.0, "c")], 1000)
+    [(0, 500, ''), (500, 501, 'a'), (501, 502, 'b'), (502, 1000, 'c')]
+    """
+    placed: list[Interval] = []
+    position = 0
     for start, end, text in entries:
-        start, end = max(_milli(start), position), _milli(end)
-        if end <= start:
+        if not text and end <= start:
             continue
-        if start > position:
-            yield position, start, ""
-        yield start, end, text
+        begin = max(round(1000 * start), position)
+        position = max(round(1000 * end), begin + 1)
+        placed.append((begin, position, text))
+    limit = duration
+    for k in range(len(placed) - 1, -1, -1):  # back from where they reach beyond the end
+        begin, position, text = placed[k]
+        position = min(position, limit)
+        limit = min(begin, position - 1)
+        placed[k] = (limit, position, text)
+    covered: list[Interval] = []
+    position = 0
+    for begin, end, text in placed:
+        if begin > position:
+            covered.append((position, begin, ""))
+        covered.append((begin, end, text))
         position = end
-    if _milli(duration) > position:
-        yield position, _milli(duration), ""
+    return [*covered, (position, duration, "")] if duration > position else covered
 
 
-def _tier_lines(
-    number: int, name: str, intervals: list[tuple[float, float, str]], duration: float
-) -> list[str]:
+def _tier_lines(number: int, name: str, intervals: Sequence[Interval], duration: int) -> list[str]:
     lines = [
         f"    item [{number}]:",
         '        class = "IntervalTier"',
         f'        name = "{name}"',
         "        xmin = 0",
-        f"        xmax = {duration:.3f}",
+        f"        xmax = {duration / 1000:.3f}",
         f"        intervals: size = {len(intervals)}",
     ]
     for i, (start, end, text) in enumerate(intervals, start=1):
         quoted = _one_line(text).replace('"', '""')
         lines += [
             f"        intervals [{i}]:",
-            f"            xmin = {start:.3f}",
-            f"            xmax = {end:.3f}",
+            f"            xmin = {start / 1000:.3f}",
+            f"            xmax = {end / 1000:.3f}",
             f'            text = "{quoted}"',
         ]
     return lines
@@ -337,6 +354,11 @@ def _lines(lines: Iterable[str]) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def _encodable(name: str) -> str:
+    """A name of a file that is not UTF-8, made so."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _milli(value: float) -> float:

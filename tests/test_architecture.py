@@ -17,7 +17,7 @@ MOST_LINES = 500
 # A room may import rooms of its own layer and of those before it.
 LAYERS = [
     {"types", "errors", "arrays", "compiled", "config", "files", "packages", "program"}
-    | {"sessions", "writers"},
+    | {"sessions", "writers", "recordings", "subtitles"},
     {"audio", "text"},
     {"features", "silero", "vad"},
     {"bundle", "data", "models", "lm", "decode"},
@@ -33,6 +33,7 @@ HEAVY = {
 }
 # What transcribing imports, and therefore may not need the training extra at import.
 CORE = {
+    *("recordings", "subtitles"),
     *("types", "errors", "arrays", "config", "files", "writers", "audio", "text", "features"),
     *(
         "silero",

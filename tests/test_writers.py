@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from asr import writers
 from asr.errors import ConfigError
+from asr.subtitles import SubtitleLayout
 from asr.types import Segment, Transcript, Unit, Word
 
 HELLO = Segment(
@@ -108,7 +109,6 @@ def test_json_is_as_documented() -> None:
 def test_nothing_said(format: str) -> None:
     text = writers.render(Transcript((), 4.0), format)
     assert "nan" not in text
-    assert writers.cues(Transcript((), 4.0)) == []
 
 
 def test_vtt_escapes_markup() -> None:
@@ -134,24 +134,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
 
 
-def test_long_segments_become_several_cues() -> None:
-    words = tuple(Word(f"word{i:02}", i * 0.5, i * 0.5 + 0.4) for i in range(40))
-    transcript = Transcript((Segment(0, 20, " ".join(w.word for w in words), words),), 20.0)
-    cues = writers.cues(transcript)
-    assert len(cues) == 4  # twelve words of six letters fit in two lines
-    assert cues[0].lines == ("word00 word01 word02 word03 word04 word05",
-                             "word06 word07 word08 word09 word10 word11")  # fmt: skip
-    assert (cues[0].start, cues[0].end) == (0.0, 5.9)
-
-
-def test_segments_without_words_are_spread_by_length() -> None:
-    transcript = Transcript((Segment(10.0, 30.0, "aaaa " * 40),), 30.0)
-    cues = writers.cues(transcript)
-    assert cues[0].start == 10.0
-    assert cues[-1].end == 30.0
-    assert all(cue.end - cue.start <= writers.CUE_SECONDS for cue in cues)
-
-
 @st.composite
 def transcripts(draw: st.DrawFn) -> Transcript:
     """Words in order, at least a frame long, parted into segments at random."""
@@ -168,17 +150,40 @@ def transcripts(draw: st.DrawFn) -> Transcript:
     return Transcript(tuple(segments), time + draw(st.floats(0, 2)))
 
 
-@given(transcripts())
-def test_subtitle_rules(transcript: Transcript) -> None:
-    cues = writers.cues(transcript)
-    for cue in cues:
-        assert 1 <= len(cue.lines) <= writers.CUE_LINES
-        assert all(0 < len(line) <= writers.LINE_CHARACTERS for line in cue.lines)
-        assert 0 < cue.end - cue.start <= writers.CUE_SECONDS + 1e-9
-    for earlier, later in pairwise(cues):
-        assert earlier.end <= later.start
-    said = " ".join(" ".join(cue.lines) for cue in cues)
-    assert said.split() == [w.word for w in transcript.words]
+@pytest.mark.parametrize("format", writers.FORMATS)
+def test_what_is_written_as_it_comes_is_the_file(format: str) -> None:
+    writer = writers.writer_for(format)("my talk", SubtitleLayout())
+    parts = [writer.begin(), *map(writer.add, TRANSCRIPT.segments), writer.end(TRANSCRIPT)]
+    assert "".join(parts) == writers.render(TRANSCRIPT, format, "my talk")
+    if format in ("txt", "tsv", "ctm", "jsonl"):  # of which no line waits for the next segment
+        assert parts[-1] == ""
+
+
+def tier(text: str, name: str) -> list[tuple[float, float, str]]:
+    """The intervals of a tier of a TextGrid."""
+    part = text.split(f'name = "{name}"')[1].split("item [")[0]
+    found = re.findall(r"xmin = (\S+)\s+xmax = (\S+)\s+text = \"(.*)\"", part)
+    return [(float(a), float(b), word) for a, b, word in found]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [(0.5, 0.5), (0.5, 0.5), (0.5, 1.0)],  # before a word
+        [(0.0, 0.0), (0.2, 1.0), (1.0, 1.0)],  # at the beginning, and at the end
+        [(0.0, 1.0), (0.4, 0.4), (0.4, 0.6)],  # within another
+        [(1.0, 1.0)] * 3,
+        [(0.9999, 0.9999), (1.0, 1.0), (1.0, 1.0)],
+    ],
+)
+def test_textgrid_keeps_words_without_length(times: list[tuple[float, float]]) -> None:
+    words = tuple(Word(f"w{i}", a, b) for i, (a, b) in enumerate(times))
+    transcript = Transcript((Segment(0.0, 1.0, "w0 w1 w2", words),), 1.0)
+    intervals = tier(writers.render(transcript, "TextGrid"), "words")
+    assert [text for _, _, text in intervals if text] == ["w0", "w1", "w2"]
+    assert all(a < b for a, b, _ in intervals)
+    assert all(x[1] == y[0] for x, y in pairwise(intervals))
+    assert (intervals[0][0], intervals[-1][1]) == (0.0, 1.0)
 
 
 @given(transcripts())

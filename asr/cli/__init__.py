@@ -55,6 +55,12 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"no such command: {name} ({hint})", context)
         return super().resolve_command(context, arguments)
 
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:  # who read the output has seen enough; click would exit with 1
+            context.exit(0)
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))

@@ -2,164 +2,159 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from multiprocessing import get_context
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Lock
+from typing import TYPE_CHECKING, Protocol
 
-from asr.cli import complain
 from asr.cli._inputs import STDIN
-from asr.cli._progress import Progress
+from asr.cli._recognizer_options import Settings
 from asr.errors import ASRError
 
 if TYPE_CHECKING:
     from asr.recognizer import Recognizer
-    from asr.types import Transcript
+    from asr.types import Segment, Transcript
 
-Result: TypeAlias = "tuple[str, Transcript | Exception]"
+_POLL_SECONDS = 0.1
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to make a recogniser: plain data, so that another process can make the same."""
+class Listener(Protocol):
+    """What is told of recordings while they are in work; of each, its result comes last."""
 
-    model: str | None = None
-    decoder: str = "beam"
-    beam: int | None = None
-    hotwords: str | None = None
-    vad: str = "auto"
-    threads: int | None = None
-    punctuate: bool = False
-    reject: bool = True
-    track: int | None = None
-    strict: bool = False
+    def progress(self, recording: str, seconds: float, duration: float | None) -> None:
+        """`seconds` have been read, of `duration` if that is known."""
 
-    def load(self, quiet: bool = False) -> Recognizer:
-        """The recogniser; what it skips of the hot words is told on standard error."""
-        from asr.bundle import Bundle, bundled
-        from asr.config import build
-        from asr.decode.config import DecoderConfig
-        from asr.decode.hotwords import read_hotwords
-        from asr.recognizer import Recognizer
-        from asr.vad import VadConfig
+    def segment(self, recording: str, segment: Segment) -> None:
+        """A segment is recognised; those of a recording come in order."""
 
-        bundle = Bundle.load(self.model or bundled())
-        decoding = build(DecoderConfig, bundle.config.decoder, "decoder")
-        if self.beam:
-            decoding = replace(decoding, beam=self.beam)
-        if not self.reject:
-            decoding = replace(decoding, rejection_threshold=math.inf, rejection_confidence=0.0)
-        recognizer = Recognizer(
-            bundle,
-            decoder=self.decoder,  # type: ignore[arg-type]
-            settings=decoding,
-            hotwords=read_hotwords(self.hotwords) if self.hotwords else (),
-            vad=VadConfig(detector=self.vad),  # type: ignore[arg-type]
-            punctuate=self.punctuate,
-            threads=self.threads,
-        )
-        for skipped in () if quiet else recognizer.skipped_hotwords:
-            complain(str(skipped))
-        return recognizer
-
-    def fingerprint(self) -> str:
-        """Another one for everything that can change a transcript."""
-        from asr.bundle import CHECKSUMS, bundled
-
-        named = [Path(self.model or bundled(), CHECKSUMS), Path(self.hotwords or os.devnull)]
-        choices = json.dumps(asdict(replace(self, model=None, hotwords=None, threads=None)))
-        parts = [choices.encode(), *(path.read_bytes() for path in named if path.exists())]
-        return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    def result(self, recording: str, result: Transcript | Exception) -> None:
+        """The recording is done, or has failed."""
 
 
 def transcribe_all(
-    settings: Settings, recordings: Sequence[str], jobs: int, progress: Progress
-) -> Iterator[Result]:
-    """Each recording with its transcript, or with the reason why there is none; in order.
+    settings: Settings, recordings: Sequence[str], jobs: int, listener: Listener
+) -> None:
+    """Transcribe each recording, `jobs` of them at a time, and tell the listener.
 
-    Raises ASRError if no recogniser can be made.
+    With one job they come in order. Raises ASRError if no recogniser can be made.
     """
-    if jobs == 1:
-        recognizer = settings.load()
-        return (_attempt(recognizer, recording, settings, progress) for recording in recordings)
-    cores = settings.threads or os.cpu_count() or 1
-    return _in_processes(
-        replace(settings, threads=max(1, cores // jobs)), recordings, jobs, progress
-    )
-
-
-def _in_processes(
-    settings: Settings, recordings: Sequence[str], jobs: int, progress: Progress
-) -> Iterator[Result]:
-    settings.load()  # what is wrong with the model is better said once, and here
-    pool: Executor
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, (settings,)) as pool:
-        futures = [pool.submit(_work, recording) for recording in recordings]
-        for recording, future in zip(recordings, futures, strict=True):
-            result: Result
-            try:
-                result = future.result()
-            except BrokenProcessPool:
-                result = (
-                    recording,
-                    ASRError(
-                        f"{recording}: a process was stopped while it worked",
-                        "memory may have run out: try fewer --jobs",
-                    ),
-                )
-            progress.finish(*_length(result))
-            yield result
+    recognizer = settings.load()  # what is wrong with the model is better said once, and here
+    if jobs > 1:
+        del recognizer
+        cores = settings.threads or os.cpu_count() or 1
+        settings = replace(settings, threads=max(1, cores // jobs))
+        _in_processes(settings, recordings, jobs, listener)
+        return
+    for recording in recordings:
+        listener.result(recording, _attempt(recognizer, recording, settings, listener))
 
 
 def _attempt(
-    recognizer: Recognizer, recording: str, settings: Settings, progress: Progress
-) -> Result:
-    result: Result
-    try:
-        result = recording, _transcribe(recognizer, recording, settings, progress)
-    except Exception as error:  # whatever one recording does, the others go on
-        result = recording, error
-    progress.finish(*_length(result))
-    return result
-
-
-def _transcribe(
-    recognizer: Recognizer, recording: str, settings: Settings, progress: Progress
-) -> Transcript:
+    recognizer: Recognizer, recording: str, settings: Settings, listener: Listener
+) -> Transcript | Exception:
     from asr import audio
 
-    known = progress.shown and recording != STDIN
-    duration = audio.probe(recording, settings.track).duration if known else None
-    return recognizer.transcribe(
-        sys.stdin.buffer if recording == STDIN else recording,
-        progress=lambda seconds: progress.within(recording, seconds, duration),
-        track=settings.track,
-        strict=settings.strict,
-    )
+    try:
+        known = None
+        if recording != STDIN:
+            known = audio.probe(recording, settings.track).duration
+        return recognizer.transcribe(
+            sys.stdin.buffer if recording == STDIN else recording,
+            start=settings.start,
+            duration=settings.duration,
+            track=settings.track,
+            strict=settings.strict,
+            progress=lambda seconds: listener.progress(recording, seconds, known),
+            on_segment=lambda segment: listener.segment(recording, segment),
+        )
+    except BrokenPipeError:  # who reads the output has seen enough
+        raise
+    except Exception as error:  # whatever one recording does, the others go on
+        return error
 
 
-def _length(result: Result) -> tuple[str, float]:
-    recording, transcript = result
-    return recording, 0.0 if isinstance(transcript, Exception) else transcript.duration
+def _in_processes(
+    settings: Settings, recordings: Sequence[str], jobs: int, listener: Listener
+) -> None:
+    context = get_context("spawn")
+    reader, writer = context.Pipe(duplex=False)
+    shared = (settings, writer, context.Lock())
+    with ProcessPoolExecutor(jobs, context, _start_worker, shared) as pool:
+        waiting = {recording: pool.submit(_work, recording) for recording in recordings}
+        writer.close()  # the workers have it; without them, reading ends
+        try:
+            _pass_on(reader, waiting, listener)
+        finally:
+            reader.close()  # a worker that is still busy stops at its next word
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _pass_on(reader: Connection, waiting: dict[str, Future[None]], listener: Listener) -> None:
+    """Tell the listener what the workers send, until each recording has a result."""
+    while waiting:
+        if reader.poll(_POLL_SECONDS):
+            try:
+                event, *details = reader.recv()
+            except EOFError:  # no worker is left
+                event, details = "", []
+            if event:
+                if event == "result":
+                    del waiting[details[0]]
+                getattr(listener, event)(*details)
+                continue
+            wait(waiting.values())
+        for recording, future in list(waiting.items()):
+            if future.done():  # and all that it has sent is read
+                del waiting[recording]
+                listener.result(recording, _death(recording, future))
+
+
+def _death(recording: str, future: Future[None]) -> Exception:
+    error = future.exception()
+    if error is None or isinstance(error, BrokenProcessPool):
+        return ASRError(
+            f"{recording}: a process was stopped while it worked",
+            "memory may have run out: try fewer --jobs",
+        )
+    return error if isinstance(error, Exception) else ASRError(f"{recording}: {error!r}")
+
+
+class _Sender:
+    """The listener of a worker process: it sends everything to the first process."""
+
+    def __init__(self, writer: Connection, lock: Lock):
+        self._writer, self._lock = writer, lock
+
+    def progress(self, recording: str, seconds: float, duration: float | None) -> None:
+        self._send("progress", recording, seconds, duration)
+
+    def segment(self, recording: str, segment: Segment) -> None:
+        self._send("segment", recording, segment)
+
+    def result(self, recording: str, result: Transcript | Exception) -> None:
+        self._send("result", recording, result)
+
+    def _send(self, event: str, *details: object) -> None:
+        with self._lock:
+            self._writer.send((event, *details))
 
 
 _recognizer: Recognizer  # of a worker process
 _settings: Settings
+_sender: _Sender
 
 
-def _start_worker(settings: Settings) -> None:
-    global _recognizer, _settings
-    _settings = settings
+def _start_worker(settings: Settings, writer: Connection, lock: Lock) -> None:
+    global _recognizer, _settings, _sender
+    _settings, _sender = settings, _Sender(writer, lock)
     _recognizer = settings.load(quiet=True)  # the first process has told what there is to tell
 
 
-def _work(recording: str) -> Result:
-    return _attempt(_recognizer, recording, _settings, Progress(1, shown=False))
+def _work(recording: str) -> None:
+    _sender.result(recording, _attempt(_recognizer, recording, _settings, _sender))

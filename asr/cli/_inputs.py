@@ -3,43 +3,156 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator
+import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
+from asr.recordings import SUFFIXES, find_recordings
+
 STDIN = "-"
-# In a folder, files with these extensions are taken; a file that is named is read whatever its own.
-_SUFFIXES = """
-.wav .flac .ogg .oga .opus .mp3 .m4a .m4b .mp4 .aac .webm .mkv .mka .mov .avi .wma .aif .aiff .aifc
-.au .caf .w64 .amr .3gp .ac3 .ts .sph
-"""
-SUFFIXES = frozenset(_SUFFIXES.split())
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A recording, and its name below an output folder.
+
+    The name depends on the argument that named the recording alone: it is the name of the file, or
+    its path below the folder or the fixed part of the pattern that was given.
+    """
+
+    path: str
+    name: Path
+
+    def stem(self, full_names: bool = False) -> Path:
+        """The name of its outputs, to which an extension is added; `full_names` keep their own."""
+        return self.name if full_names else self.name.with_suffix("")
+
+
+class RecordingsCommand(click.Command):
+    """A command that takes recordings, one of which may be called like an option."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        options = args[: args.index("--")] if "--" in args else args
+        for argument in options:
+            is_file = Path(argument).suffix.lower() in SUFFIXES or Path(argument).is_file()
+            if argument.startswith("-") and "=" not in argument and is_file:
+                raise click.UsageError(
+                    f"{argument} begins like an option; names of files that do so go behind --:"
+                    f" {context.command_path} -- {shlex.quote(argument)}",
+                    context,
+                )
+        return super().parse_args(context, args)
 
 
 def expand(arguments: Iterable[str]) -> list[str]:
+    """The recordings of `expand_inputs`, without the names of their outputs."""
+    return [found.path for found in expand_inputs(arguments)]
+
+
+def expand_inputs(arguments: Iterable[str]) -> list[Input]:
     """Files, folders (searched through), patterns and `-` as recordings, each once, in order.
 
-    What matches nothing stays as it is: reading it gives the error.
+    What matches nothing stays as it is: reading it gives the error. Raises click.UsageError for
+    addresses.
     """
-    return list(dict.fromkeys(path for argument in arguments for path in _expand(argument)))
+    found: dict[str, Input] = {}
+    for argument in arguments:
+        refuse_address(argument)
+        for item in _expand(argument):
+            found.setdefault(item.path if item.path == STDIN else absolute(item.path), item)
+    return list(found.values())
 
 
-def _expand(argument: str) -> Iterator[str]:
+def refuse_address(argument: str) -> None:
+    """Raise click.UsageError for what is an address and no file, with how to fetch it."""
+    match = _ADDRESS.match(argument)
+    if not match or Path(argument).exists():
+        return
+    scheme, quoted = match[1].lower(), shlex.quote(argument)
+    name = shlex.quote(argument.rstrip("/").rsplit("/", 1)[-1].split("?")[0] or "recording")
+    remedy = {
+        "s3": f"fetch it with: aws s3 cp {quoted} .",
+        "gs": f"fetch it with: gcloud storage cp {quoted} .",
+        "file": f"give the path: {shlex.quote(argument[match.end() :])}",
+    }.get(
+        scheme,
+        f"fetch it with: curl -L -o {name} {quoted}; the sound of a page with a video with:"
+        f" yt-dlp -x {quoted}",
+    )
+    raise click.UsageError(f"{argument} is an address, and files are read here ({remedy})")
+
+
+def absolute(recording: str) -> str:
+    return os.path.abspath(recording)  # noqa: PTH100 - resolve() would rename links
+
+
+def named_input(recording: str) -> Input:
+    """A recording that is named by itself."""
+    if recording == STDIN:
+        return Input(recording, Path("stdin"))
+    return Input(recording, Path(Path(absolute(recording)).name))
+
+
+def input_below(recording: str, folder: Path) -> Input:
+    """A recording that a file in `folder`, a manifest, names."""
+    path, base = Path(absolute(recording)), Path(absolute(str(folder)))
+    return (
+        Input(recording, path.relative_to(base)) if base in path.parents else named_input(recording)
+    )
+
+
+def check_names_differ(inputs: Sequence[Input], full_names: bool = False) -> None:
+    """Raise click.UsageError if two recordings would have the same outputs."""
+    owners: dict[str, Input] = {}
+    for item in inputs:
+        name = str(item.stem(full_names))
+        # Elsewhere A.txt and a.txt are most likely one file.
+        owner = owners.setdefault(name if os.name == "posix" else name.casefold(), item)
+        if owner is not item:
+            full = "" if full_names else ", or give --full-names, which keeps their extensions"
+            raise click.UsageError(
+                f"{owner.path} and {item.path} would both be written to {name}.* (give the folder"
+                f" that holds both, write them to different folders{full})"
+            )
+
+
+def _expand(argument: str) -> Iterator[Input]:
     path = Path(argument)
-    if argument == STDIN:
-        yield argument
-    elif path.is_dir():
-        found = [str(p) for p in sorted(path.rglob("*")) if _is_recording(p, path)]
-        yield from found or [argument]
+    if argument != STDIN and path.is_dir():
+        yield from list(_inside(path, path)) or [named_input(argument)]
     elif glob.has_magic(argument) and not path.exists():
         matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - of any folder
-        for match in matches:
-            yield from _expand(match) if Path(match).is_dir() else [match]
+        base = _fixed_part(argument)
+        for match in map(Path, matches):
+            if match.is_dir():
+                yield from _inside(match, base)
+            else:
+                yield Input(str(match), match.relative_to(base))
         if not matches:
-            yield argument
+            yield named_input(argument)
     else:
-        yield argument
+        yield named_input(argument)
 
 
-def _is_recording(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+def _inside(folder: Path, base: Path) -> Iterator[Input]:
+    for path in find_recordings(folder):
+        yield Input(str(path), path.relative_to(base))
+
+
+def _fixed_part(pattern: str) -> Path:
+    """
+    >>> str(_fixed_part("talks/**/*.wav")), str(_fixed_part("*.wav"))
+    ('talks', '.')
+    """
+    fixed: list[str] = []
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +11,21 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli import complain
-from asr.cli._inputs import STDIN
+from asr.cli._inputs import (
+    STDIN,
+    RecordingsCommand,
+    check_names_differ,
+    input_below,
+    refuse_address,
+)
 from asr.cli._losses import warn_of_losses
-from asr.cli._outputs import output_stems
+from asr.cli._outputs import Entry, Journal, making, parse_formats, target
 from asr.cli._progress import Progress
+from asr.cli._recognizer_options import Settings, recognizer_options
 from asr.errors import ASRError, ConfigError, ManifestError
 from asr.files import read_text
 from asr.types import Utterance
-from asr.writers import FORMATS, render, save, writer_for
+from asr.writers import FORMATS, render
 
 if TYPE_CHECKING:
     from asr.aligner import Aligner
@@ -32,24 +40,31 @@ MOST_FAILURES = 100
 
 
 @click.command(
+    cls=RecordingsCommand,
     context_settings={"show_default": True},
     epilog="Exit status: the number of recordings that failed, 100 at most.",
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="AUDIO TEXT | MANIFEST")
-@click.option("--model", "-m", metavar="FOLDER", help="Model to use.  [default: bundled English]")
 @click.option(
     "--format",
     "-f",
     "formats",
-    default="TextGrid",
     metavar="LIST",
-    help=f"Formats, parted by commas: {', '.join(FORMATS)}.",
+    help=f"Comma-separated formats, or all: {', '.join(FORMATS)}.  [default: TextGrid, or what the"
+    " name in --out ends with]",
 )
 @click.option(
     "--out",
     "-o",
-    metavar="FOLDER",
-    help="Write files there: talk.mp3 gives FOLDER/talk.TextGrid. Else to standard output.",
+    metavar="FOLDER|FILE",
+    help="Write files into a folder: talk.mp3 gives FOLDER/talk.TextGrid; recordings of a manifest"
+    " keep their path below it. For one recording also a file, such as talk.srt. Else to standard"
+    " output.",
+)
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace files in --out that are not known to be of the same recording.",
 )
 @click.option(
     "--lexicon",
@@ -62,22 +77,15 @@ MOST_FAILURES = 100
     is_flag=True,
     help="Leave a gap for words that cannot be pronounced instead of refusing the text.",
 )
-@click.option(
-    "--vad",
-    type=click.Choice(["auto", "silero", "energy", "none"]),
-    default="auto",
-    help="How speech is found; none takes everything for speech.",
-)
-@click.option("--threads", "-t", type=click.IntRange(1), help="Cores to use.  [default: all]")
+@recognizer_options(search=False, punctuation=False)
 def command(
+    settings: Settings,
     inputs: tuple[str, ...],
-    model: str | None,
-    formats: str,
+    formats: str | None,
     out: str | None,
+    overwrite: bool,
     lexicon: str | None,
     skip_unknown: bool,
-    vad: str,
-    threads: int | None,
 ) -> int:
     """Find when each word of TEXT, a text file, is said in AUDIO, or of each recording of a
     MANIFEST (JSON lines with audio_filepath and text). Recordings may be hours long.
@@ -92,34 +100,37 @@ def command(
       asr align talk.mp3 talk.txt -f TextGrid,json --out aligned/
       asr align dev.jsonl -f ctm --out aligned/ --skip-unknown
     """
-    wanted = formats.split(",")
-    for name in wanted:
-        writer_for(name)
-    pairs = _pairs(inputs)
+    if formats is not None:
+        parse_formats(formats)
+    pairs, folder = _pairs(inputs), Path(inputs[0]).parent
     if not pairs:
         raise ManifestError(f"{inputs[0]}: holds no utterance", "give recordings with their texts")
-    if out is None and (len(wanted) > 1 or len(pairs) > 1):
-        raise click.UsageError("several files of output need --out FOLDER")
-    stems = output_stems([_output_name(utterance) for utterance in pairs])
-    aligner = _aligner(model, lexicon, skip_unknown, vad, threads)
+    names = [input_below(_output_name(utterance), folder) for utterance in pairs]
+    where = target(formats, out, len(pairs), default="TextGrid")
+    if where.folder is not None:
+        check_names_differ(names)
+    aligner = _aligner(settings, lexicon, skip_unknown)
+    journal = None if where.is_stdout else Journal(where.parent)
     failures = 0
-    with Progress(len(pairs)) as progress:
-        for utterance, stem in zip(pairs, stems, strict=True):
+    with (
+        Progress(len(pairs)) as progress,
+        contextlib.nullcontext() if where.is_stdout else making(where.parent),
+    ):
+        for utterance, name in zip(pairs, names, strict=True):
             recording = utterance.audio_filepath
+            entry = Entry.of(recording, "alignment", where.outputs(name.stem()))
             try:
+                if journal is not None and not overwrite:
+                    journal.check_free(entry)
                 transcript = _align(aligner, utterance, progress)
                 with progress.hidden():
                     warn_of_losses(recording, transcript.losses)
                     _name_doubtful(recording, transcript)
-                    if out is None:
-                        click.echo(
-                            render(transcript, wanted[0], Path(_output_name(utterance)).stem),
-                            nl=False,
-                        )
-                for format in wanted if out is not None else ():
-                    path = Path(out or ".", f"{stem}.{format}")
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    save(transcript, path, format)
+                    if journal is None:
+                        text = render(transcript, where.formats[0], name.stem().name)
+                        click.echo(text, nl=False)
+                if journal is not None:
+                    journal.write(entry, transcript, where)
             except ASRError as error:  # the others go on
                 failures += 1
                 with progress.hidden():
@@ -136,6 +147,7 @@ def _pairs(inputs: Sequence[str]) -> list[Utterance]:
     if len(inputs) != 2:
         raise click.UsageError(f"give a recording and its text, or one manifest (*{MANIFEST})")
     recording, text = inputs
+    refuse_address(recording)
     try:
         return [Utterance(recording, 0.0, read_text(text, "utf-8-sig"))]
     except (OSError, UnicodeDecodeError) as error:
@@ -143,20 +155,16 @@ def _pairs(inputs: Sequence[str]) -> list[Utterance]:
         raise ConfigError(f"{text}: cannot be read: {reason}", "give a UTF-8 text file") from error
 
 
-def _aligner(
-    model: str | None, lexicon: str | None, skip_unknown: bool, vad: str, threads: int | None
-) -> Aligner:
+def _aligner(settings: Settings, lexicon: str | None, skip_unknown: bool) -> Aligner:
     from asr.aligner import Aligner
-    from asr.bundle import Bundle, bundled
     from asr.text.phones import read_lexicon
-    from asr.vad import VadConfig
 
     return Aligner(
-        Bundle.load(model or bundled()),
+        settings.bundle(),
         pronunciations=read_lexicon(lexicon) if lexicon else None,
         skip_unknown=skip_unknown,
-        vad=VadConfig(detector=vad),  # type: ignore[arg-type]
-        threads=threads,
+        vad=settings.vad_config(),
+        threads=settings.threads,
     )
 
 

@@ -6,13 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from asr.cli import complain
-from asr.cli._batch import Settings
 from asr.cli._progress import Progress
+from asr.cli._recognizer_options import Settings, recognizer_options
 from asr.errors import AudioError, ManifestError
 from asr.files import replacing
 
@@ -56,38 +56,20 @@ class Result:
     metavar="FILE",
     help="JSON lines with audio_filepath, duration and text. May be given several times.",
 )
-@click.option("--model", "-m", metavar="FOLDER", help="Model to use.  [default: bundled English]")
-@click.option(
-    "--decoder",
-    type=click.Choice(["beam", "greedy"]),
-    default="beam",
-    help="As in `asr transcribe`.",
-)
-@click.option("--beam", type=click.IntRange(1), help="Hypotheses the search keeps.")
-@click.option("--hotwords", metavar="FILE", help="Phrases to listen for, one a line.")
-@click.option(
-    "--vad/--no-vad",
-    "use_vad",
-    default=True,
-    help="Find speech first, as for long recordings, or take each recording as a whole.",
-)
-@click.option("--reject/--no-reject", default=True, help="As in `asr transcribe`.")
-@click.option("--threads", "-t", type=click.IntRange(1), help="Cores to use.  [default: all]")
 @click.option(
     "--report",
     "report_folder",
     metavar="FOLDER",
     help="Write FOLDER/MANIFEST.txt: confusions, and every utterance aligned, the worst first.",
 )
-def command(
-    manifests: tuple[str, ...], use_vad: bool, report_folder: str | None, **choices: Any
-) -> int:
+@recognizer_options(punctuation=False)
+def command(settings: Settings, manifests: tuple[str, ...], report_folder: str | None) -> int:
     """Count the errors of a model, for each manifest by itself.
 
     Reference and result are normalised in the same way. WER comes with its 95 % confidence
     interval. Words recognised where nothing is said, in lines with an empty text, are counted by
     themselves, as insertions a minute. Exit status 1 if a recording cannot be read or is damaged;
-    it is left out.
+    it is left out. With --vad none each recording is taken as a whole, however long it is.
 
     \b
       asr evaluate --manifest dev.jsonl
@@ -99,7 +81,7 @@ def command(
     for path, utterances in sets:
         if not utterances:
             raise ManifestError(f"{path}: holds no utterance", "give recordings with their texts")
-    recognizer = Settings(**choices).load()
+    recognizer, use_vad = settings.load(), settings.vad != "none"
     failures = 0
     for path, utterances in sets:
         began = time.monotonic()

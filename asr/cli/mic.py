@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli import complain
-from asr.cli._batch import Settings
+from asr.cli._inputs import RecordingsCommand, refuse_address
+from asr.cli._recognizer_options import Settings, recognizer_options
 from asr.errors import AudioError
 from asr.writers import save, writer_for
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from asr.types import Segment, StreamEvent
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(cls=RecordingsCommand, context_settings={"show_default": True})
 @click.option("--list-devices", is_flag=True, help="Show the devices that record, and stop.")
 @click.option("--device", "-d", help="Number or part of the name.  [default: the usual one]")
 @click.option("--file", metavar="FILE", help="Play a recording in real time instead.")
@@ -39,24 +40,9 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Silence that ends an utterance.",
 )
-@click.option("--model", "-m", metavar="FOLDER", help="Model to use.  [default: bundled English]")
-@click.option(
-    "--decoder",
-    type=click.Choice(["beam", "greedy"]),
-    default="beam",
-    help="Search with the language model, or just take the likeliest letters.",
-)
-@click.option("--beam", type=click.IntRange(1), help="Hypotheses the search keeps; more is slower.")
-@click.option("--hotwords", metavar="FILE", help="Names and phrases to listen for, one a line.")
-@click.option(
-    "--vad",
-    type=click.Choice(["auto", "silero", "energy", "none"]),
-    default="auto",
-    help="How speech is found.",
-)
-@click.option("--punctuate", is_flag=True, help="Write utterances with capitals and punctuation.")
-@click.option("--threads", "-t", type=click.IntRange(1), help="Cores to use.  [default: all]")
+@recognizer_options()
 def command(
+    settings: Settings,
     list_devices: bool,
     device: str | None,
     file: str | None,
@@ -64,13 +50,6 @@ def command(
     stem: str | None,
     formats: str,
     pause: float,
-    model: str | None,
-    decoder: str,
-    beam: int | None,
-    hotwords: str | None,
-    vad: str,
-    punctuate: bool,
-    threads: int | None,
 ) -> None:
     """Write down what is said, until Ctrl-C. The line at the bottom is what has been understood so
     far, with what will not change any more in bold; above it stand the utterances.
@@ -91,6 +70,7 @@ def command(
         return
     if fast and file is None:
         raise click.UsageError("--fast is for --file")
+    refuse_address(file or "")
     source: Microphone | Playback
     if file is None:
         source = microphone.Microphone(microphone.find_device(device))
@@ -99,7 +79,7 @@ def command(
     else:
         raise click.UsageError("give --device or --file")
     outputs = _outputs(stem, formats)
-    recognizer = Settings(model, decoder, beam, hotwords, vad, threads, punctuate).load()
+    recognizer = settings.load()
     stream = recognizer.stream(
         source.sample_rate, endpoint=EndpointConfig(rule2_min_trailing_silence=pause)
     )

@@ -9,6 +9,12 @@ from asr.text import english, korean
 from asr.text.normalize import normalize
 
 _NORMALIZERS = {"en": english.normalize, "ko": korean.normalize}
+# Of the languages that models are most likely made for; others go by their tags.
+_NAMES = {
+    **{"en": "English", "ko": "Korean", "de": "German", "fr": "French", "es": "Spanish"},
+    **{"it": "Italian", "pt": "Portuguese", "nl": "Dutch", "ru": "Russian", "pl": "Polish"},
+    **{"ja": "Japanese", "zh": "Chinese", "ar": "Arabic", "hi": "Hindi", "tr": "Turkish"},
+}
 _SPELLERS = {"en": english.spell_out, "ko": korean.spell_out}
 
 
@@ -30,6 +36,23 @@ def speller(language: str) -> Callable[[str], str]:
     ('Room five!', 'Raum 5!')
     """
     return _SPELLERS.get(_primary(language), str)
+
+
+def language_name(tag: str) -> str:
+    """
+    >>> language_name("en-GB"), language_name("xx")
+    ('English', 'xx')
+    """
+    return _NAMES.get(_primary(tag), tag)
+
+
+def same_language(name: str, tag: str) -> bool:
+    """Whether a tag or an English name means the language of `tag`, whatever the region.
+
+    >>> same_language("English", "en-GB"), same_language("EN_us", "en"), same_language("fr", "en")
+    (True, True, False)
+    """
+    return _primary(name) == _primary(tag) or name.lower() == language_name(tag).lower()
 
 
 def _primary(language: str) -> str:

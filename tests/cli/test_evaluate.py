@@ -118,7 +118,7 @@ def test_bad_recordings_are_told_and_the_others_go_on(evaluate, tmp_path: Path) 
     (tmp_path / "some-3.wav").unlink()
     (tmp_path / "some-4.wav").unlink()
     os.mkfifo(tmp_path / "some-4.wav")
-    for flag in ("--vad", "--no-vad"):
+    for flag in ("--vad=auto", "--no-vad"):
         status, output, errors = evaluate("--manifest", manifest, flag)
         assert status == 1
         assert "1 utterances, 1 words" in output

@@ -5,54 +5,29 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
-from hypothesis import strategies as st
 from tone_speech import tones
+from transcribing import Run, files, options, record, transcriber
 
 from asr.bundle import Bundle
 from asr.cli import main
 from asr.cli._inputs import expand
-from asr.cli._outputs import JOURNAL, output_stems
-
-Run = Callable[..., tuple[int, str, str]]
+from asr.cli._recognizer_options import Settings
+from asr.cli.transcribe import command as COMMAND
+from asr.recognizer import Recognizer
+from asr.types import Loss, Transcript
+from asr.vad import VadConfig
 
 
 @pytest.fixture
 def run(tone_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> Run:
-    """`asr transcribe ARGUMENTS` with the model of tones -> status, output, errors."""
-
-    def transcribe(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(["transcribe", *options(tone_bundle), *map(str, arguments)])
-        captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, captured.err
-
-    return transcribe
-
-
-def options(bundle: Bundle) -> list[str]:
-    return ["--model", str(bundle.folder), "--decoder", "greedy", "--vad", "energy", "-t", "1"]
-
-
-def record(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, tones(text), 16_000)
-    return path
-
-
-def files(folder: Path) -> dict[str, str]:
-    """Names and contents of what lies in a folder, but for the journal."""
-    return {
-        str(path.relative_to(folder)): path.read_text()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != JOURNAL
-    }
+    return transcriber(tone_bundle, capsys)
 
 
 def test_one_recording_is_printed(run: Run, tmp_path: Path) -> None:
@@ -142,72 +117,6 @@ def test_folders_and_quoted_patterns(tmp_path: Path) -> None:
     assert names(f"{tmp_path}/*.flac") == ["*.flac"]
 
 
-PARTS = st.sampled_from(["a", "A", "b", "a.wav", "x.y"])
-
-
-@given(
-    st.lists(
-        st.tuples(st.lists(PARTS, max_size=2), PARTS, st.sampled_from([".wav", ".mp3", ""])),
-        max_size=8,
-    )
-)
-def test_no_two_recordings_share_an_output(parts: list[tuple[list[str], str, str]]) -> None:
-    recordings = list(
-        dict.fromkeys("/".join([*dirs, name + suffix]) for dirs, name, suffix in parts)
-    )
-    stems = [str(stem) for stem in output_stems([*recordings, "-"])]
-    assert len(set(stems)) == len(recordings) + 1
-    assert not any(stem.startswith(("/", "..")) for stem in stems)
-
-
-def test_equal_names_keep_their_folders(run: Run, tmp_path: Path) -> None:
-    for name, text in (("x/a.wav", "ham"), ("y/a.wav", "jam"), ("y/a.flac", "bad")):
-        record(tmp_path / "in" / name, text)
-    assert run(tmp_path / "in/x", tmp_path / "in/y/a.wav", "--out", tmp_path / "two")[0] == 0
-    assert files(tmp_path / "two") == {"x/a.txt": "ham\n", "y/a.txt": "jam\n"}
-    assert run(tmp_path / "in", "--out", tmp_path / "three")[0] == 0
-    assert files(tmp_path / "three") == {
-        "x/a.wav.txt": "ham\n",
-        "y/a.flac.txt": "bad\n",
-        "y/a.wav.txt": "jam\n",
-    }
-
-
-def test_another_call_does_not_replace_the_transcript_of_another(run: Run, tmp_path: Path) -> None:
-    first, second = record(tmp_path / "x/a.wav", "ham"), record(tmp_path / "y/a.wav", "jam")
-    out = tmp_path / "out"
-    assert run(first, "--out", out)[0] == 0
-    status, _, err = run(second, "--out", out)
-    assert status == 1
-    assert f"holds the transcript of {first} (remove it or choose another --out)" in err
-    assert files(out) == {"a.txt": "ham\n"}
-    assert run(first, "--out", out)[0] == 0  # its own may be written again
-
-
-def test_resume_does_what_is_missing_or_changed(run: Run, tmp_path: Path) -> None:
-    a, b = record(tmp_path / "a.wav", "ham"), record(tmp_path / "b.wav", "jam")
-    out = tmp_path / "out"
-
-    def resumed(*extra: object) -> dict[str, str]:
-        """What is written again, after marking what is there."""
-        for path in out.glob("*.*"):
-            if path.name != JOURNAL:
-                path.write_text("kept")
-        assert run(a, b, "--out", out, "--resume", *extra)[0] == 0
-        return {name: text for name, text in files(out).items() if text != "kept"}
-
-    assert resumed() == {"a.txt": "ham\n", "b.txt": "jam\n"}
-    assert resumed() == {}
-    (out / "b.txt").unlink()
-    assert resumed() == {"b.txt": "jam\n"}
-    record(b, "gill")
-    assert resumed() == {"b.txt": "gill\n"}
-    assert set(resumed("--vad", "none")) == {"a.txt", "b.txt"}
-    with (out / JOURNAL).open("a") as journal:
-        journal.write('{"recording": "cut of')
-    assert resumed("--vad", "none") == {}
-
-
 @pytest.mark.slow
 def test_jobs_give_the_same(run: Run, tmp_path: Path) -> None:
     texts = ["ham", "jam", "bad cafe", "gill"]
@@ -260,3 +169,169 @@ def test_what_fits_no_words_is_left_out_or_kept(
         main(["transcribe", *model, flag, str(path)])
     found = capsys.readouterr().out.split()
     assert (end.value.code or 0, found[0], len(found)) == (0, "cab", words)
+
+
+def test_start_and_duration_keep_the_times_of_the_recording(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    pause = np.zeros(2 * 16_000, np.float32)
+    soundfile.write(path, np.concatenate([tones("cab"), pause, tones("ham"), pause]), 16_000)
+    whole = json.loads(run(path, "-f", "json")[1])["segments"]
+    for start in ("2", "0:02", "0:00:02.0"):
+        status, out, _ = run(path, "-f", "json", "--start", start)
+        data = json.loads(out)
+        assert (status, data["text"]) == (0, "ham")
+        (segment,) = data["segments"]
+        assert segment["words"][0]["start"] == pytest.approx(
+            whole[1]["words"][0]["start"], abs=0.04
+        )
+    assert run(path, "--duration", "2")[:2] == (0, "cab\n")
+    data = json.loads(run(path, "-f", "json", "--start", "2", "--duration", "1.5")[1])
+    assert data["duration"] == pytest.approx(3.5)
+    assert "nothing to read" in run(path, "--start", "1:00")[2]
+
+
+@pytest.mark.parametrize(
+    "time", ["-1", "1:99", "soon", "nan", "inf", "1:2:3:4", "", "1:-2", "1.5:2"]
+)
+def test_times_that_are_none(run: Run, time: str) -> None:
+    status, _, err = run("a.wav", f"--start={time}")
+    assert (status, "is no time" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("language", "status"), [("en", 0), ("EN-gb", 0), ("English", 0), ("fr", 1)]
+)
+def test_language(run: Run, tmp_path: Path, language: str, status: int) -> None:
+    got, _, err = run(record(tmp_path / "a.wav", "a"), "--language", language)
+    assert got == status
+    assert ("is a model of English (en), not of 'fr'" in err) == (status > 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--beam", "5"], "--beam is for --decoder beam"),
+        (["--vad", "none", "--vad-threshold", "0.3"], "--vad-threshold would do nothing"),
+        (["--vad-threshold", "1.5"], "threshold"),
+        (["--vad-min-silence", "-1"], "vad-min-silence"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(
+    run: Run, arguments: list[str], message: str
+) -> None:
+    status, _, err = run("a.wav", *arguments)
+    assert status in (1, 2)
+    assert message in err
+
+
+def test_settings_of_the_detector_reach_it(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    pause = np.zeros(16_000, np.float32)
+    soundfile.write(path, np.concatenate([tones("cab"), pause, tones("ham")]), 16_000)
+    assert run(path)[1] == "cab\nham\n"
+    assert run(path, "--vad-min-silence", "2")[1] == "cabham\n"  # one segment
+
+
+def test_each_setting_of_the_detector_has_its_flag() -> None:
+    names = {field.name for field in fields(VadConfig)} - {"detector"}
+    assert {f"vad_{name}" for name in names} <= {field.name for field in fields(Settings)}
+
+
+@pytest.mark.parametrize(
+    ("address", "remedy"),
+    [
+        (
+            "https://example.org/talks/a.mp3?x=1",
+            "curl -L -o a.mp3 'https://example.org/talks/a.mp3",
+        ),
+        ("HTTP://example.org/", "curl -L"),
+        ("s3://bucket/a.wav", "aws s3 cp s3://bucket/a.wav ."),
+        ("file:///tmp/a.wav", "give the path: /tmp/a.wav"),
+    ],
+)
+def test_an_address_is_refused_with_what_fetches_it(run: Run, address: str, remedy: str) -> None:
+    status, out, err = run(address)
+    assert (status, out) == (2, "")
+    assert "is an address" in err
+    assert remedy in err
+
+
+@pytest.mark.parametrize("name", ["-dash.wav", "-o.wav", "-talk.MP3", "--format.flac", "-notes"])
+def test_a_name_like_an_option_is_told_where_it_goes(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    soundfile.write(tmp_path / name, tones("ham"), 16_000, format="WAV")
+    status, out, err = run(name)
+    assert (status, out) == (2, "")
+    assert f"transcribe -- {name}" in err
+    assert run("--", name) == (0, "ham\n", "")
+
+
+@pytest.mark.parametrize("format", ["txt", "jsonl", "tsv", "ctm", "srt", "vtt"])
+def test_text_comes_as_it_is_recognised(
+    tone_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    """What is printed by the time that each further segment is recognised."""
+    path, pause = tmp_path / "a.wav", np.zeros(16_000, np.float32)
+    words = ["cab", "ham", "jam"]
+    soundfile.write(path, np.concatenate([p for w in words for p in (tones(w), pause)]), 16_000)
+    printed: list[str] = []
+    seen: list[str] = []
+    recognize = Recognizer.recognize
+
+    def watched(self: Recognizer, waveforms: list[np.ndarray]) -> object:
+        seen.append("".join(printed))
+        return recognize(self, waveforms)
+
+    monkeypatch.setattr(Recognizer, "recognize", watched)
+    monkeypatch.setattr("asr.recognizer.FIRST_WINDOW_SECONDS", 0.0)
+    monkeypatch.setattr("click.echo", lambda text="", nl=True, **_: printed.append(text))
+    with pytest.raises(SystemExit):
+        main(["transcribe", *options(tone_bundle), "-f", format, str(path)])
+    assert len(seen) == 3
+    held_back = 1 if format in ("srt", "vtt") else 0
+    for done in (1, 2):
+        found = [word for word in words if word in seen[done]]
+        assert found == words[: done - held_back]
+
+
+@pytest.mark.slow
+def test_text_comes_through_a_pipe_line_by_line(tone_bundle: Bundle, tmp_path: Path) -> None:
+    path, pause = tmp_path / "a.wav", np.zeros(3 * 16_000, np.float32)
+    soundfile.write(path, np.concatenate([tones("cab"), pause] * 400), 16_000)
+    command = [sys.executable, "-m", "asr", "transcribe", *options(tone_bundle), str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"cab\n"
+    assert process.poll() is None  # there is more to come
+    process.stdout.close()  # who reads has seen enough
+    assert process.wait(60) == 0
+
+
+def test_losses_have_a_status_of_their_own(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transcribe = Recognizer.transcribe
+
+    def lossy(self: Recognizer, *arguments: object, **options: object) -> Transcript:
+        transcript = transcribe(self, *arguments, **options)  # type: ignore[arg-type]
+        return replace(transcript, losses=(Loss(0.0, 1.0, "damaged"),))
+
+    monkeypatch.setattr(Recognizer, "transcribe", lossy)
+    recording = record(tmp_path / "a.wav", "ham")
+    assert run(recording)[0] == 3
+    assert run(recording, "--out", tmp_path / "out")[0] == 3
+    assert run(recording, tmp_path / "missing.wav")[0] == 1
+
+
+def test_help_teaches_each_option(run: Run) -> None:
+    status, out, _ = run("--help")
+    assert status == 0
+    assert "\\b" not in out
+    for option in COMMAND.params:
+        if isinstance(option, click.Option):
+            assert option.help, option.name
+            if not option.is_flag and option.name != "hotwords":
+                has_default = option.default is not None and option.show_default is not False
+                assert has_default or "[default: " in option.help, option.name

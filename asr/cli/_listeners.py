@@ -1,0 +1,195 @@
+"""What `asr transcribe` does with segments and transcripts: prints them, or writes files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from asr.cli import complain
+from asr.cli._inputs import Input, check_names_differ
+from asr.cli._losses import warn_of_losses
+from asr.cli._outputs import Entry, Journal, Target
+from asr.cli._progress import Progress
+from asr.errors import ASRError
+from asr.program import explain
+from asr.subtitles import SubtitleLayout
+from asr.writers import TranscriptWriter, writer_for
+
+if TYPE_CHECKING:
+    from asr.types import Segment, Transcript
+
+
+@dataclass
+class Status:
+    """What becomes the exit status."""
+
+    failed: int = 0
+    with_losses: int = 0
+
+    @property
+    def code(self) -> int:
+        return 1 if self.failed else 3 if self.with_losses else 0
+
+    def count(self, recording: str, result: Transcript | Exception, progress: Progress) -> bool:
+        """Whether there is a transcript; if not, tell why."""
+        if isinstance(result, Exception):
+            self.failed += 1
+            with progress.hidden():
+                _report(recording, result)
+            return False
+        self.with_losses += bool(result.losses)
+        with progress.hidden():
+            warn_of_losses(recording, result.losses)
+        return True
+
+
+class _Listener:
+    """What the listeners of `transcribe_all` share."""
+
+    def __init__(self, layout: SubtitleLayout, status: Status, progress: Progress):
+        self._layout, self._status, self._progress = layout, status, progress
+
+    def progress(self, recording: str, seconds: float, duration: float | None) -> None:
+        self._progress.within(recording, seconds, duration)
+
+    def _finish(self, recording: str, result: Transcript | Exception) -> bool:
+        seconds = 0.0 if isinstance(result, Exception) else result.duration
+        self._progress.finish(recording, seconds)
+        return self._status.count(recording, result, self._progress)
+
+
+class Printer(_Listener):
+    """Prints transcripts as they grow, in the order of the recordings, several under their names.
+
+    Of recordings that are transcribed at the same time, the first is printed as it grows and the
+    others when it is their turn.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[str],
+        format: str,
+        layout: SubtitleLayout,
+        status: Status,
+        progress: Progress,
+        holds_back: bool,
+    ):
+        """`holds_back`: print nothing of a recording before it is complete."""
+        super().__init__(layout, status, progress)
+        self._titled, self._holds_back = len(recordings) > 1, holds_back
+        self._pages = {
+            recording: _Page(writer_for(format)(Path(recording).stem, layout))
+            for recording in recordings
+        }
+
+    def segment(self, recording: str, segment: Segment) -> None:
+        page = self._pages[recording]
+        page.write(page.writer.add(segment))
+        self._print()
+
+    def result(self, recording: str, result: Transcript | Exception) -> None:
+        page = self._pages[recording]
+        page.result = result
+        if not isinstance(result, Exception):
+            page.write(page.writer.end(result))
+        self._print()
+
+    def _print(self) -> None:
+        """What is to be printed, up to the first recording that is still in work."""
+        for recording, page in list(self._pages.items()):
+            may_print = page.is_complete or not self._holds_back
+            if may_print and page.begun and (page.text or not page.titled):
+                with self._progress.hidden():
+                    if self._titled and not page.titled:
+                        click.echo(f"==> {click.format_filename(recording)} <==")
+                    click.echo(page.text, nl=False)
+                page.titled, page.text = True, ""
+            if page.result is None:
+                return
+            del self._pages[recording]
+            self._finish(recording, page.result)
+
+
+@dataclass
+class _Page:
+    """A recording on standard output: what is to be printed of it, and has not been yet."""
+
+    writer: TranscriptWriter
+    begun: bool = False
+    titled: bool = False
+    text: str = ""
+    result: Transcript | Exception | None = None
+
+    def write(self, text: str) -> None:
+        if not self.begun:
+            self.begun, self.text = True, self.writer.begin()
+        self.text += text
+
+    @property
+    def is_complete(self) -> bool:
+        return self.result is not None and not isinstance(self.result, Exception)
+
+
+class FileWriter(_Listener):
+    """Writes the transcript of each recording into its files when it is complete."""
+
+    def __init__(
+        self,
+        where: Target,
+        fingerprint: str,
+        layout: SubtitleLayout,
+        status: Status,
+        progress: Progress,
+    ):
+        super().__init__(layout, status, progress)
+        self._where, self._fingerprint = where, fingerprint
+        self._journal = Journal(where.parent)
+        self._entries: dict[str, Entry] = {}
+
+    def plan(
+        self, inputs: Sequence[Input], full_names: bool, overwrite: bool, resume: bool
+    ) -> list[str]:
+        """The recordings that are to be transcribed; those that must not be written are told.
+
+        Raises click.UsageError if two would be written to the same files, ConfigError if nothing
+        can be remembered of what was done.
+        """
+        if self._where.file is None:
+            check_names_differ(inputs, full_names)
+        if resume:
+            self._journal.check_writable()
+        for item in inputs:
+            entry = Entry.of(
+                item.path, self._fingerprint, self._where.outputs(item.stem(full_names))
+            )
+            if resume and self._journal.has(entry):
+                continue
+            try:
+                if not overwrite:
+                    self._journal.check_free(entry)
+            except ASRError as error:
+                self._status.count(item.path, error, self._progress)
+            else:
+                self._entries[item.path] = entry
+        return list(self._entries)
+
+    def segment(self, recording: str, segment: Segment) -> None:
+        pass
+
+    def result(self, recording: str, result: Transcript | Exception) -> None:
+        if not isinstance(result, Exception):
+            try:
+                entry = self._entries[recording]
+                self._journal.write(entry, result, self._where, self._layout)
+            except Exception as error:  # the others go on
+                result = error
+        self._finish(recording, result)
+
+
+def _report(recording: str, error: Exception) -> None:
+    reason = explain(error)
+    complain(reason if isinstance(error, ASRError) else f"{recording}: {reason}")

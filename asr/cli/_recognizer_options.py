@@ -1,0 +1,307 @@
+"""The options of a recogniser: one set for all commands, one meaning each."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from asr.cli import complain
+from asr.cli._times import SECONDS
+from asr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from asr.bundle import Bundle
+    from asr.decode.config import DecoderConfig
+    from asr.recognizer import Recognizer
+    from asr.vad import VadConfig
+
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+VAD_PREFIX = "vad_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to make a recogniser, and how it reads recordings: plain data, so that another process
+    can do the same. A field is the option of the same name.
+    """
+
+    model: str | None = None
+    language: str | None = None
+    decoder: str = "beam"
+    beam: int | None = None
+    hotwords: str | None = None
+    reject: bool = True
+    punctuate: bool = False
+    vad: str = "auto"
+    vad_threshold: float | None = None
+    vad_release: float | None = None
+    vad_certainty: float | None = None
+    vad_min_speech: float | None = None
+    vad_min_silence: float | None = None
+    vad_padding: float | None = None
+    vad_max_length: float | None = None
+    vad_min_sound: float | None = None
+    threads: int | None = None
+    start: float = 0.0
+    duration: float | None = None
+    track: int | None = None
+    strict: bool = False
+
+    def load(self, quiet: bool = False) -> Recognizer:
+        """The recogniser; what it skips of the hot words is told on standard error.
+
+        Raises ASRError for settings that contradict each other or do not fit the model.
+        """
+        from asr.decode.hotwords import read_hotwords
+        from asr.recognizer import Recognizer
+
+        bundle = self.bundle()
+        recognizer = Recognizer(
+            bundle,
+            decoder=self.decoder,  # type: ignore[arg-type]
+            settings=self._decoder_config(bundle),
+            hotwords=read_hotwords(self.hotwords) if self.hotwords else (),
+            vad=self.vad_config(),
+            punctuate=self.punctuate,
+            threads=self.threads,
+        )
+        for skipped in () if quiet else recognizer.skipped_hotwords:
+            complain(str(skipped))
+        return recognizer
+
+    def bundle(self) -> Bundle:
+        """The model. Raises ConfigError if it speaks another language than the one asked for."""
+        from asr.bundle import Bundle, bundled
+        from asr.text.languages import language_name, same_language
+
+        bundle = Bundle.load(self.model or bundled())
+        spoken = bundle.config.language
+        if self.language is not None and not same_language(self.language, spoken):
+            raise ConfigError(
+                f"{bundle.config.name} is a model of {language_name(spoken)} ({spoken}),"
+                f" not of {self.language!r}",
+                "leave --language out, or give a model of that language with --model",
+            )
+        return bundle
+
+    def vad_config(self) -> VadConfig:
+        """How speech is found. Raises ConfigError for values that contradict each other."""
+        from asr.vad import VadConfig
+
+        given = {
+            field.name.removeprefix(VAD_PREFIX): getattr(self, field.name)
+            for field in fields(self)
+            if field.name.startswith(VAD_PREFIX) and getattr(self, field.name) is not None
+        }
+        if self.vad == "none" and (unused := given.keys() - {"max_length"}):
+            names = ", ".join(f"--vad-{name.replace('_', '-')}" for name in sorted(unused))
+            raise ConfigError(
+                f"--vad none takes everything for speech: {names} would do nothing",
+                "leave one of them out",
+            )
+        return VadConfig(detector=self.vad, **given)  # type: ignore[arg-type]
+
+    def fingerprint(self) -> str:
+        """Another one for everything that can change a transcript."""
+        from asr.bundle import CHECKSUMS, bundled
+
+        named = [Path(self.model or bundled(), CHECKSUMS), Path(self.hotwords or os.devnull)]
+        choices = json.dumps(
+            asdict(replace(self, model=None, language=None, hotwords=None, threads=None))
+        )
+        parts = [choices.encode(), *(path.read_bytes() for path in named if path.exists())]
+        return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+    def _decoder_config(self, bundle: Bundle) -> DecoderConfig:
+        from asr.config import build
+        from asr.decode.config import DecoderConfig
+
+        if self.beam is not None and self.decoder != "beam":
+            raise ConfigError(
+                f"--beam is for --decoder beam: a {self.decoder} search keeps no hypotheses",
+                "leave one of them out",
+            )
+        config = build(DecoderConfig, bundle.config.decoder, "decoder")
+        if self.beam is not None:
+            config = replace(config, beam=self.beam)
+        if not self.reject:
+            config = replace(config, rejection_threshold=math.inf, rejection_confidence=0.0)
+        return config
+
+
+def recognizer_options(
+    *, search: bool = True, punctuation: bool = True, reading: bool = False
+) -> Decorator:
+    """Give a command the options of a recogniser; it is called with `settings`, a `Settings`.
+
+    search: with those of the search for words, which an alignment does not need.
+    punctuation: with `--punctuate`.
+    reading: with those that say what is read of a recording.
+    """
+    options = [
+        *(_READING_OPTIONS if reading else ()),
+        *_MODEL_OPTIONS,
+        *(_SEARCH_OPTIONS if search else ()),
+        *(_PUNCTUATION_OPTIONS if punctuation else ()),
+        *_VAD_OPTIONS,
+        *_MACHINE_OPTIONS,
+    ]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(**values: Any) -> Any:
+            names = [field.name for field in fields(Settings) if field.name in values]
+            return function(settings=Settings(**{n: values.pop(n) for n in names}), **values)
+
+        decorated: Callable[..., Any] = call
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+_READING_OPTIONS = (
+    click.option(
+        "--start",
+        type=SECONDS,
+        default=0.0,
+        metavar="TIME",
+        show_default=False,
+        help="Begin there: seconds or [h:]m:s, such as 90 or 1:30. Times in the output stay those"
+        " of the recording.  [default: 0]",
+    ),
+    click.option(
+        "--duration",
+        type=SECONDS,
+        metavar="TIME",
+        help="Read so much from --start on: seconds or [h:]m:s, such as 60.  [default: to the end]",
+    ),
+    click.option(
+        "--track",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Sound track of a film, counted from 0.  [default: the one that is marked as default]",
+    ),
+    click.option(
+        "--strict",
+        is_flag=True,
+        help="Refuse recordings that are damaged or cut, instead of transcribing the rest of them.",
+    ),
+)
+_MODEL_OPTIONS = (
+    click.option(
+        "--model",
+        "-m",
+        metavar="FOLDER",
+        help="Model to use, as `asr export` makes it.  [default: the bundled English one]",
+    ),
+    click.option(
+        "--language",
+        metavar="NAME",
+        help="The language that is spoken, such as en or English: refused if the model speaks"
+        " another one.  [default: the model's]",
+    ),
+)
+_SEARCH_OPTIONS = (
+    click.option(
+        "--decoder",
+        type=click.Choice(["beam", "greedy"]),
+        default="beam",
+        help="beam searches with lexicon and language model; greedy takes the likeliest letter of"
+        " each frame: faster, more errors.",
+    ),
+    click.option(
+        "--beam",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Hypotheses that the beam search keeps, such as 200: more is slower and makes fewer"
+        " errors.  [default: the model's]",
+    ),
+    click.option(
+        "--hotwords",
+        metavar="FILE",
+        help="Names and phrases to listen for, one a line, if wanted with a boost after a tab"
+        " (natural log, such as 8). Numbers are spoken as numbers; how a name is pronounced is"
+        " learnt from the lexicon.",
+    ),
+    click.option(
+        "--reject/--no-reject",
+        default=True,
+        help="Leave out what fits no words: another language, as a rule, or music. For beam.",
+    ),
+)
+_PUNCTUATION_OPTIONS = (
+    click.option("--punctuate", is_flag=True, help="Write capitals, commas and full stops."),
+)
+
+
+def _vad_option(name: str, metavar: str, text: str) -> Decorator:
+    return click.option(f"--vad-{name}", type=click.FloatRange(0), metavar=metavar, help=text)
+
+
+_VAD_OPTIONS = (
+    click.option(
+        "--vad",
+        type=click.Choice(["auto", "silero", "energy", "none"]),
+        default="auto",
+        help="How speech is found: by a small network (silero), by loudness (energy), the first of"
+        " them that is installed (auto); none takes everything for speech.",
+    ),
+    click.option("--no-vad", "vad", flag_value="none", help="The same as --vad none."),
+    _vad_option(
+        "threshold",
+        "PROBABILITY",
+        "Speech begins where it is at least this probable; 0.3 finds more of what is quiet, and"
+        " more noise.  [default: 0.5]",
+    ),
+    _vad_option(
+        "release",
+        "PROBABILITY",
+        "Speech ends where it is less probable than this.  [default: 0.2]",
+    ),
+    _vad_option(
+        "certainty",
+        "PROBABILITY",
+        "Segments that are nowhere this probable are left out.  [default: 0.7]",
+    ),
+    _vad_option("min-speech", "SECONDS", "Shorter speech is left out.  [default: 0.1]"),
+    _vad_option(
+        "min-silence",
+        "SECONDS",
+        "A shorter silence ends no segment, nor a line of text; 1 makes longer ones."
+        "  [default: 0.5]",
+    ),
+    _vad_option(
+        "padding", "SECONDS", "Kept before and behind each segment of speech.  [default: 0.75]"
+    ),
+    _vad_option(
+        "max-length",
+        "SECONDS",
+        "Longer segments are cut where they are quietest.  [default: 20]",
+    ),
+    _vad_option(
+        "min-sound",
+        "SECONDS",
+        "A recording with less sound than this is all speech: it is too short to judge."
+        "  [default: 1]",
+    ),
+)
+_MACHINE_OPTIONS = (
+    click.option(
+        "--threads",
+        "-t",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Cores to use, such as 2.  [default: all]",
+    ),
+)
