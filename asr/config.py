@@ -17,8 +17,9 @@ T = TypeVar("T")
 def build(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     """An instance of the dataclass `cls`, nested ones included.
 
-    Raises ConfigError for an unknown key (naming its nearest neighbour), a missing one, or a value
-    of the wrong kind.
+    What `data` leaves out has the default of its field, also inside a nested dataclass. Raises
+    ConfigError for an unknown key (naming its nearest neighbour), a missing one, or a value of the
+    wrong kind.
 
     >>> from asr.features import FeatureConfig
     >>> build(FeatureConfig, {"n_mels": 40}).n_mels
@@ -45,8 +46,26 @@ def build(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
         )
         if name not in data and not has_default:
             raise ConfigError(f"setting {prefix}{name} is missing")
-    values = {k: _convert(hints[k], v, f"{prefix}{k}") for k, v in data.items()}
+    values = {
+        name: _convert(hints[name], _completed(hints[name], fields[name], value), f"{prefix}{name}")
+        for name, value in data.items()
+    }
     return cls(**values)
+
+
+def _completed(hint: Any, field: dataclasses.Field[Any], value: Any) -> Any:
+    """A group of settings, with those of the field's own default that it leaves out.
+
+    What has no default in the group's dataclass has to be given with it.
+    """
+    factory = field.default_factory
+    if not dataclasses.is_dataclass(hint) or not isinstance(value, Mapping):
+        return value
+    if factory is dataclasses.MISSING or factory is hint:
+        return value
+    optional = defaults(hint)  # type: ignore[arg-type]
+    own = {name: v for name, v in to_dict(factory()).items() if name in optional}
+    return {**own, **value}
 
 
 def build_one_of(classes: Sequence[type], data: Mapping[str, Any], where: str = "") -> Any:
@@ -64,6 +83,22 @@ def build_one_of(classes: Sequence[type], data: Mapping[str, Any], where: str = 
 def to_dict(config: Any) -> dict[str, Any]:
     """The plain data that `build` takes; tuples become lists."""
     return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config) if f.init}
+
+
+def defaults(cls: type) -> dict[str, Any]:
+    """The plain data of those fields of a dataclass that have a default.
+
+    >>> from asr.features import FeatureConfig
+    >>> defaults(FeatureConfig)["n_mels"]
+    80
+    """
+    found = {}
+    for field in dataclasses.fields(cls):
+        if field.default is not dataclasses.MISSING:
+            found[field.name] = _plain(field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            found[field.name] = _plain(field.default_factory())
+    return found
 
 
 def differences(

@@ -1,16 +1,23 @@
 """Every configuration that ships is valid, and mistakes are explained."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytest.importorskip("hydra")
 pytest.importorskip("torch")
 
 from asr.cli.train import compose
+from asr.config import to_dict
 from asr.errors import ConfigError
+from asr.models.attention_decoder import AttentionConfig
 from asr.models.language import LanguageModel
 from asr.models.punctuation import Tagger
+from asr.train import choices
+from asr.train.config import HeadSettings, TrainingConfig
 from asr.train.setup import make_model, make_targets
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -18,7 +25,7 @@ CHOICES = [
     f"{file.parent.relative_to(CONF)}={file.stem}"
     for file in sorted(CONF.glob("*/**/*.yaml"))
     if not {"experiment", "serve"} & set(file.relative_to(CONF).parts)
-]
+] + list(choices.CHOICES)
 EXPERIMENTS = [
     str(file.relative_to(CONF / "experiment").with_suffix(""))
     for file in sorted(CONF.glob("experiment/**/*.yaml"))
@@ -43,6 +50,46 @@ def test_every_experiment_makes_a_network(experiment):
         return
     config = compose([f"experiment={experiment}"])
     make_model(config, dict.fromkeys(config.heads, 29))
+
+
+@pytest.mark.parametrize("task", ["acoustic", "language_model", "punctuation"])
+def test_every_setting_that_is_shown_can_be_set(task):
+    overrides = [f"task={task}", *(["heads=transducer"] if task == "acoustic" else [])]
+    config = compose(overrides)
+    leaves = dict(_leaves(to_dict(config)))
+    assert {"features.window", "heads.characters.kind"} <= leaves.keys() or task != "acoustic"
+    given = [f"{name}={json.dumps(value)}" for name, value in leaves.items() if name != "run"]
+    assert compose([*overrides, *given]) == config
+
+
+def _leaves(data, prefix=""):
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def test_settings_have_one_default():
+    """That of a dataclass; files say only what differs."""
+    assert compose([]) == TrainingConfig("runs/default")
+    for file in CONF.glob("*/*.yaml"):
+        choice = f"{file.parent.name}={file.stem}"
+        if choice in CHOICES and not choice.startswith(("data", "heads")):
+            given, default = yaml.safe_load(file.read_text()), to_dict(compose([]))
+            plain = default[file.parent.name]
+            assert not [name for name, value in given.items() if plain[name] == value], choice
+    lines = [line for file in CONF.rglob("*.yaml") for line in file.read_text().splitlines()]
+    assert len(lines) <= 400
+
+
+def test_a_setting_changes_what_is_asked_for_alone():
+    config = compose(["features.window=0.032", "heads=jamo", "heads.jamo.attention.size=64"])
+    assert config.features.window == 0.032
+    (head,) = config.heads.values()
+    assert head == HeadSettings("jamo", attention=AttentionConfig(size=64))
+    decoder = compose(["heads=jamo", "heads.jamo.attention.decoder.layers=2"]).heads["jamo"]
+    assert decoder.attention.decoder == replace(AttentionConfig().decoder, layers=2)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +123,8 @@ def test_networks_of_graves_2013_have_as_many_weights_as_in_its_table_1(row, pri
         ("trainer.epochs=many", "trainer.epochs is not of type int"),
         ("trainer.precision=fp8", "'fp32', 'bf16'"),
         ("task=language_models", "one of acoustic, language_model"),
+        ("heads.characters.knd=ctc", "heads.characters.knd.*did you mean heads.characters.kind"),
+        ("nothing.at.all=3", "unknown setting nothing"),
     ],
 )
 def test_mistakes_are_explained(override, message):

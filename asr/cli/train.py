@@ -33,7 +33,8 @@ def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> N
     `task=language_model` trains a recurrent language model, with the settings of
     conf/language_model.yaml; `asr lm export` makes a file of it. `task=punctuation` trains what
     restores case and punctuation, with those of conf/punctuation.yaml. OVERRIDES are Hydra's:
-    `group=choice` takes a file of conf/, `group.setting=value` changes one setting. Everything a
+    `group=choice` takes a file of conf/ or a default of asr/train/choices.py,
+    `group.setting=value` changes one setting. Everything a
     run writes is in its folder (`run=FOLDER`); the same command again goes on from the last
     checkpoint there. `asr export FOLDER MODEL` makes a model of it.
     """
@@ -82,6 +83,7 @@ def compose(overrides: list[str], config_dir: str | None = None) -> Any:
     from omegaconf.errors import OmegaConfBaseException
 
     from asr.config import build
+    from asr.train.choices import register
     from asr.train.config import TrainingConfig
     from asr.train.language_config import LanguageTrainingConfig
     from asr.train.punctuation_config import PunctuationTrainingConfig
@@ -103,6 +105,12 @@ def compose(overrides: list[str], config_dir: str | None = None) -> Any:
             return initialize_config_module("conf", version_base="1.3")
         return initialize_config_dir(str(Path(config_dir).absolute()), version_base="1.3")
 
+    register()
+    # Files name only what differs from the defaults, so `++` adds a setting that Hydra has not
+    # seen; `build` refuses those that do not exist.
+    overrides = [
+        f"++{o}" if "." in o.partition("=")[0] and o[0] not in "+~" else o for o in overrides
+    ]
     with configuration():
         try:
             composed = hydra_compose(root, overrides)

@@ -52,7 +52,7 @@ class EncoderConfig:
     layers: int = 4
     bidirectional: bool = True
     layer_norm: bool = True
-    dropout: float = 0.0
+    dropout: float = 0.1
     subsampling: tuple[int, ...] = field(default=())
     init_range: float | None = None
     cell: str = "lstm"

@@ -27,7 +27,7 @@ class TaggerConfig:
     embedding: int = 64
     cell: str = "lstm"
     hidden_size: int = 128
-    layers: int = 1
+    layers: int = 2
     dropout: float = 0.1
 
     def __post_init__(self) -> None:

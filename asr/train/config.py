@@ -62,7 +62,7 @@ class DataConfig:
     folder for shards that are fetched, four times as many; None is `shards` in the run's folder.
     """
 
-    train: tuple[str, ...]
+    train: tuple[str, ...] = ()
     dev: tuple[str, ...] = ()
     hold_out: float = 0.0
     hold_out_by: HoldOut = "auto"
@@ -98,15 +98,15 @@ class OptimizerConfig:
 
     name: Literal["adam", "sgd"] = "adam"
     learning_rate: float = 1e-3
-    weight_decay: float = 0.0
+    weight_decay: float = 0.01
     momentum: float = 0.9
     schedule: Literal["plateau", "one_cycle", "noam", "on_plateau"] = "plateau"
     warmup_steps: int = 300
-    decay: float = 0.3
+    decay: float = 0.4
     final: float = 0.02
     reduce_by: float = 0.5
     reduce_after: int = 2
-    clip: float = 5.0
+    clip: float = 1.0
     clip_value: float | None = None
     accumulate: int = 1
     average_over: Literal["symbols", "utterances"] = "symbols"
@@ -240,7 +240,7 @@ class TrainingConfig:
     """One training run; its files are under `run`."""
 
     run: str
-    data: DataConfig
+    data: DataConfig = field(default_factory=DataConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
     model: AnyEncoderConfig = field(default_factory=EncoderConfig)
     heads: dict[str, HeadSettings] = field(default_factory=lambda: {"characters": HeadSettings()})

@@ -22,8 +22,8 @@ class TextConfig:
     most_symbols: longer sentences are cut. batch_symbols: in a batch, padding included.
     """
 
-    train: tuple[str, ...]
-    dev: tuple[str, ...]
+    train: tuple[str, ...] = ()
+    dev: tuple[str, ...] = ()
     units: Literal["characters", "pieces", "words", "timit"] = "pieces"
     size: int = 4000
     alphabet: str = "abcdefghijklmnopqrstuvwxyz'"
@@ -36,7 +36,9 @@ class TextConfig:
 class LanguageModelConfig(SymbolConfig):
     """The network: see SymbolConfig; `tied`: the embedding is also the weight of the output."""
 
-    tied: bool = False
+    projection: int | None = 256
+    dropout: float = 0.1
+    tied: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class LanguageTrainingConfig:
     """One training run; its files are under `run`."""
 
     run: str
-    data: TextConfig
+    data: TextConfig = field(default_factory=TextConfig)
     model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: SequenceTrainerConfig = field(default_factory=SequenceTrainerConfig)

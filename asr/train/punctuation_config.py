@@ -20,8 +20,8 @@ class WrittenConfig:
     lines are cut. batch_words: in a batch, padding included.
     """
 
-    train: tuple[str, ...]
-    dev: tuple[str, ...]
+    train: tuple[str, ...] = ()
+    dev: tuple[str, ...] = ()
     language: str = "en"
     join: int = 3
     most_words: int = 60
@@ -33,7 +33,9 @@ class PunctuationTrainingConfig:
     """One training run; its files are under `run`."""
 
     run: str
-    data: WrittenConfig
+    data: WrittenConfig = field(default_factory=WrittenConfig)
     model: TaggerConfig = field(default_factory=TaggerConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    trainer: SequenceTrainerConfig = field(default_factory=SequenceTrainerConfig)
+    trainer: SequenceTrainerConfig = field(
+        default_factory=lambda: SequenceTrainerConfig(steps=3000, evaluate_steps=500)
+    )
