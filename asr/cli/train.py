@@ -45,10 +45,9 @@ def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> N
 
     from asr import plots
     from asr.config import to_dict
+    from asr.train.config import LanguageTrainingConfig, PunctuationTrainingConfig
     from asr.train.language import make_language_trainer
-    from asr.train.language_config import LanguageTrainingConfig
     from asr.train.punctuation import make_punctuation_trainer
-    from asr.train.punctuation_config import PunctuationTrainingConfig
     from asr.train.setup import make_trainer
 
     config = compose(list(overrides), config_dir)
@@ -84,9 +83,7 @@ def compose(overrides: list[str], config_dir: str | None = None) -> Any:
 
     from asr.config import build
     from asr.train.choices import register
-    from asr.train.config import TrainingConfig
-    from asr.train.language_config import LanguageTrainingConfig
-    from asr.train.punctuation_config import PunctuationTrainingConfig
+    from asr.train.config import LanguageTrainingConfig, PunctuationTrainingConfig, TrainingConfig
 
     asked = [o.removeprefix("task=") for o in overrides if o.startswith("task=")]
     overrides = [o for o in overrides if not o.startswith("task=")]

@@ -11,9 +11,8 @@ import torch
 from asr.data.dataset import Batch
 from asr.errors import ConfigError, TrainingError
 from asr.models.acoustic import AcousticModel
-from asr.train.config import TrainerConfig, TrainingConfig
+from asr.train.config import SequenceTrainerConfig, TrainerConfig, TrainingConfig
 from asr.train.crf import UnitTrigram
-from asr.train.language_config import SequenceTrainerConfig
 from asr.train.losses import training_loss
 
 _ROWS_PER_SYMBOL = 4  # in the made-up targets

@@ -24,8 +24,8 @@ from asr.text.languages import normalizer
 from asr.text.phones import TIMIT_61
 from asr.text.vocabulary import Vocabulary
 from asr.train.checkpoint import LAST
+from asr.train.config import LanguageTrainingConfig, TextConfig
 from asr.train.device import choose_device
-from asr.train.language_config import LanguageTrainingConfig, TextConfig
 from asr.train.runs import check_run, digests
 from asr.train.sequences import MAY_CHANGE, SequenceTrainer, load_best
 

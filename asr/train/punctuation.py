@@ -14,8 +14,8 @@ from asr.errors import ConfigError, TrainingError
 from asr.lm.text import read_written
 from asr.models.punctuation import Tagger
 from asr.text.written import CASES, MARKS
+from asr.train.config import PunctuationTrainingConfig
 from asr.train.device import choose_device
-from asr.train.punctuation_config import PunctuationTrainingConfig
 from asr.train.runs import check_run, digests
 from asr.train.sequences import MAY_CHANGE, SequenceTrainer, load_best
 

@@ -27,10 +27,9 @@ from asr.files import replacing
 from asr.models.language import LanguageModel
 from asr.models.punctuation import Tagger
 from asr.train import checkpoint
-from asr.train.config import OptimizerConfig
+from asr.train.config import OptimizerConfig, SequenceTrainerConfig
 from asr.train.device import choose_device
 from asr.train.distributed import Processes
-from asr.train.language_config import SequenceTrainerConfig
 from asr.train.log import RunLog
 from asr.train.loop import BEST, LAST
 from asr.train.optimization import learning_rate, make_optimizer
@@ -70,7 +69,7 @@ class Examples(Protocol):
 
 
 class RunConfig(Protocol):
-    """What a run of any kind is told: see `asr.train.language_config`."""
+    """What a run of any kind is told: see `asr.train.config`."""
 
     @property
     def run(self) -> str: ...

@@ -19,11 +19,18 @@ from asr.models.reversible import on_grid
 from tests.models import encoder_equations
 
 CONFIGS = {
-    "recurrent": EncoderConfig(2, 1, cell="gru", attention_heads=2),
+    "recurrent": EncoderConfig(2, 1, cell="gru", attention_heads=2, dropout=0.0),
     "recurrent, stacked": EncoderConfig(
-        3, 3, cell="gru", projection=4, rank=3, residual=True, subsampling=(2, 1, 1)
+        3,
+        3,
+        cell="gru",
+        projection=4,
+        rank=3,
+        residual=True,
+        subsampling=(2, 1, 1),
+        dropout=0.0,
     ),
-    "recurrent, convolutional": EncoderConfig(2, 1, cell="gru", convolutions=(2, 1)),
+    "recurrent, convolutional": EncoderConfig(2, 1, cell="gru", convolutions=(2, 1), dropout=0.0),
     "transformer": TransformerConfig(
         size=4, layers=2, heads=2, feed_forward=3, subsampling=2, dropout=0.0
     ),

@@ -12,8 +12,8 @@ from asr.config import build  # noqa: E402
 from asr.data.sentences import Sentences, character_vocabulary, word_vocabulary  # noqa: E402
 from asr.errors import ConfigError, TrainingError  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
+from asr.train.config import LanguageTrainingConfig  # noqa: E402
 from asr.train.language import load_language_model, make_language_trainer  # noqa: E402
-from asr.train.language_config import LanguageTrainingConfig  # noqa: E402
 from asr.train.loop import BEST, LAST  # noqa: E402
 
 TEXT = "The cat sat.\nthe dog sat on the cat\nA cat ate 2 fish!\n"

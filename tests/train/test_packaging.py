@@ -37,10 +37,10 @@ def run(tones, tmp_path_factory):
         "run": str(folder),
         "data": {"train": [str(tones)], "dev": [str(tones)], "batch_frames": 120},
         "features": {"n_mels": 20},
-        "model": {"hidden_size": 24, "layers": 2, "subsampling": [1, 1]},
+        "model": {"hidden_size": 24, "layers": 2, "subsampling": [1, 1], "dropout": 0.0},
         "heads": {"characters": {"alphabet": "abcd"}, "copy": {"alphabet": "abcd", "layer": 1}},
         "augment": {"speeds": [1.0], "time_masks": 0, "frequency_masks": 0},
-        "optimizer": {"learning_rate": 0.02, "warmup_steps": 5},
+        "optimizer": {"learning_rate": 0.02, "warmup_steps": 5, "weight_decay": 0.0, "clip": 5.0},
         "trainer": {"epochs": 30, "ema": 0.9, "device": "cpu", "log_steps": 1},
     }
     make_trainer(build(TrainingConfig, settings)).fit()

@@ -18,9 +18,9 @@ from asr.export.punctuation import tagger_to_onnx  # noqa: E402
 from asr.punctuator import Punctuator  # noqa: E402
 from asr.text.written import COMMA, KEYS, STOP, UNKNOWN_CASE, take_apart  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
+from asr.train.config import PunctuationTrainingConfig  # noqa: E402
 from asr.train.loop import LAST  # noqa: E402
 from asr.train.punctuation import load_tagger, make_punctuation_trainer  # noqa: E402
-from asr.train.punctuation_config import PunctuationTrainingConfig  # noqa: E402
 
 LINES = [
     "Did Tom McCoy call NASA?",

@@ -30,6 +30,7 @@ def start(make, folder, init, alphabet="abcd", **groups):
 
 def test_a_run_gives_weights_and_feature_statistics(make, run, tmp_path, capsys):
     trainer = start(make, tmp_path / "second", run)
+    trainer.fit()
     known = checkpoint.load_weights(run / "best.safetensors")
     assert all(torch.equal(known[n], w) for n, w in trainer.model.state_dict().items())
     first, second = (Source(folder).features for folder in (run, tmp_path / "second"))
@@ -54,6 +55,7 @@ def test_a_bundle_is_as_good(make, run, tmp_path):
     pytest.importorskip("onnx")
     bundle = package_run(run, tmp_path / "bundle", name="tiny", precision="fp32")
     trainer = start(make, tmp_path / "second", bundle.folder, "abcde")
+    trainer.fit()
     known = checkpoint.load_weights(run / "best.safetensors")
     for name, tensor in trainer.model.state_dict().items():
         if name.startswith("encoder."):
