@@ -11,7 +11,7 @@ _SUFFIXES = """
 .au .snd .caf .sph .nist .voc .gsm .g722 .ircam .sf .paf .pvf .avr .mka .weba .ra .rm .dsf .dff .qcp
 .mp4 .m4v .mov .qt .mkv .webm .avi .wmv .flv .f4v .mpg .mpeg .m2v .ts .mts .m2ts .vob .ogv .mxf
 """
-SUFFIXES = frozenset(_SUFFIXES.split())
+SUFFIXES = tuple(_SUFFIXES.split())
 # Beginnings of recordings: (offset, bytes). They decide where the extension says nothing.
 _SIGNATURES = (
     *((0, b"RIFF"), (0, b"RIFX"), (0, b"RF64"), (0, b"riff\x2e\x91\xcf\x11"), (0, b"fLaC")),

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from asr.config import build, to_dict
 from asr.errors import AudioError
+from asr.recordings import SUFFIXES, find_recordings
 from asr.types import Transcript, Word
 from data_prep.clips import Skipped
 from data_prep.corpus import Clip, CorpusError
-from data_prep.recipes.folder import AUDIO
 
 WHOLE_SECONDS = 20.0  # up to this length a recording stays one utterance
 
@@ -25,10 +25,9 @@ def recordings(paths: Iterable[Path]) -> list[Path]:
     """The recordings among files and, to any depth, in folders. Raises CorpusError if none."""
     found: list[Path] = []
     for path in paths:
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO)
-        found += inside if path.is_dir() else [path]
+        found += find_recordings(path) if path.is_dir() else [path]
     if not found:
-        raise CorpusError("no recordings in there", f"endings that are known: {' '.join(AUDIO)}")
+        raise CorpusError("no recordings in there", f"endings that are known: {' '.join(SUFFIXES)}")
     return found
 
 

@@ -306,6 +306,14 @@ def test_hot_words_of_one_stream(hears_tones: Recognizer) -> None:
     assert texts == ["bad", "bae", "bad", "bae"]
 
 
+@pytest.mark.parametrize(("beam", "drafts"), [(5, 5), (100, 100), (300, 100)])
+def test_drafts_are_searched_no_wider_than_finals(
+    tone_bundle: Bundle, beam: int, drafts: int
+) -> None:
+    recognizer = Recognizer(tone_bundle, settings=DecoderConfig(beam=beam), threads=1)
+    assert recognizer.stream(RATE)._draft_decoder.config.beam == drafts
+
+
 def test_what_fits_no_words_is_taken_back(strict_tone_bundle: Bundle) -> None:
     recognizer = Recognizer(strict_tone_bundle, vad=VadConfig(detector="energy"), threads=1)
     waveform = sound("cab film elk", 2.0, "cab bad", 2.0)

@@ -25,7 +25,12 @@ _POLL_SECONDS = 0.1
 
 
 class Listener(Protocol):
-    """What is told of recordings while they are in work; of each, its result comes last."""
+    """What is told of recordings while they are in work; of each, its result comes last.
+
+    shows_progress: whether somebody looks at the progress.
+    """
+
+    shows_progress: bool
 
     def progress(self, recording: str, seconds: float, duration: float | None) -> None:
         """`seconds` have been read, of `duration` if that is known."""
@@ -62,7 +67,7 @@ def _attempt(
 
     try:
         known = None
-        if recording != STDIN:
+        if listener.shows_progress and recording != STDIN:
             known = audio.probe(recording, settings.track).duration
         return recognizer.transcribe(
             sys.stdin.buffer if recording == STDIN else recording,
@@ -84,7 +89,7 @@ def _in_processes(
 ) -> None:
     context = get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
-    shared = (settings, writer, context.Lock())
+    shared = (settings, writer, context.Lock(), listener.shows_progress)
     with ProcessPoolExecutor(jobs, context, _start_worker, shared) as pool:
         waiting = {recording: pool.submit(_work, recording) for recording in recordings}
         writer.close()  # the workers have it; without them, reading ends
@@ -128,11 +133,12 @@ def _death(recording: str, future: Future[None]) -> Exception:
 class _Sender:
     """The listener of a worker process: it sends everything to the first process."""
 
-    def __init__(self, writer: Connection, lock: Lock):
-        self._writer, self._lock = writer, lock
+    def __init__(self, writer: Connection, lock: Lock, shows_progress: bool):
+        self._writer, self._lock, self.shows_progress = writer, lock, shows_progress
 
     def progress(self, recording: str, seconds: float, duration: float | None) -> None:
-        self._send("progress", recording, seconds, duration)
+        if self.shows_progress:
+            self._send("progress", recording, seconds, duration)
 
     def segment(self, recording: str, segment: Segment) -> None:
         self._send("segment", recording, segment)
@@ -150,9 +156,9 @@ _settings: Settings
 _sender: _Sender
 
 
-def _start_worker(settings: Settings, writer: Connection, lock: Lock) -> None:
+def _start_worker(settings: Settings, writer: Connection, lock: Lock, shows_progress: bool) -> None:
     global _recognizer, _settings, _sender
-    _settings, _sender = settings, _Sender(writer, lock)
+    _settings, _sender = settings, _Sender(writer, lock, shows_progress)
     _recognizer = settings.load(quiet=True)  # the first process has told what there is to tell
 
 

@@ -52,6 +52,7 @@ class _Listener:
 
     def __init__(self, layout: SubtitleLayout, status: Status, progress: Progress):
         self._layout, self._status, self._progress = layout, status, progress
+        self.shows_progress = progress.shown
 
     def progress(self, recording: str, seconds: float, duration: float | None) -> None:
         self._progress.within(recording, seconds, duration)

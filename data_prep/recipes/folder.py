@@ -16,13 +16,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from asr.recordings import find_recordings
 from asr.text.encoding import read_text
 from data_prep.corpus import Clip, Corpus, CorpusError, Splits
 
-AUDIO = tuple(
-    """.wav .flac .mp3 .ogg .opus .m4a .mp4 .webm .aac .sph .aiff .aif .aifc .oga .m4b .mkv .mka
-    .mov .wma .au .caf .w64 .amr .3gp""".split()
-)
 TEXT = (".txt", ".lab")
 SPLITS = ("train", "dev", "valid", "validation", "test", "eval")
 _UTF8 = ("utf-8", "utf-8-sig")
@@ -58,14 +55,12 @@ def read(folders: Sequence[Path], parts: Sequence[str]) -> Splits:
 
 def _match(root: Path) -> tuple[list[tuple[Path, Path]], list[tuple[Path, str]]]:
     """Recordings with their transcripts, and what has no counterpart with the reason."""
-    recordings: list[Path] = []
+    recordings = find_recordings(root)
     transcripts: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for path in sorted(root.rglob("*")):
         if any(part.startswith(".") for part in path.relative_to(root).parts):
             continue  # such as ._talk.wav, which macOS leaves behind
-        if path.suffix.lower() in AUDIO and path.is_file():
-            recordings.append(path)
-        elif path.suffix.lower() in TEXT and path.is_file():
+        if path.suffix.lower() in TEXT and path.is_file():
             transcripts[path.parent, path.stem.lower()].append(path)
     pairs, lonely, used = [], [], set()
     for path in recordings:

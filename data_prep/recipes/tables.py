@@ -14,10 +14,10 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from asr import recordings
 from asr.text.encoding import read_text
 from data_prep.corpus import Clip, Corpus, CorpusError, Splits
 from data_prep.download import Archive
-from data_prep.recipes.folder import AUDIO
 
 _AUDIO = (
     "audio_filepath",
@@ -109,7 +109,7 @@ def _column(names: Sequence[str], wanted: Sequence[str]) -> int | None:
 
 def _find(folder: Path, name: str) -> Path:
     for sub_folder in _FOLDERS:
-        for suffix in ("", *AUDIO):
+        for suffix in ("", *recordings.SUFFIXES):
             path = folder / sub_folder / f"{name}{suffix}"
             if path.is_file():
                 return path
