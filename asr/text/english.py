@@ -12,6 +12,19 @@ from collections.abc import Callable, Iterable
 from datetime import date
 
 from asr.text import normalize as plain
+from asr.text import roman
+from asr.text.english_words import (
+    ABBREVIATIONS,
+    CURRENCY_CODES,
+    DENOMINATORS,
+    LENGTHS,
+    MONEY,
+    MONEY_SCALES,
+    REFERENCES,
+    SIGNS_IN_ADDRESSES,
+    TITLES,
+    UNITS,
+)
 
 _ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
     fifteen sixteen seventeen eighteen nineteen""".split()
@@ -36,73 +49,6 @@ _ORDINALS = {
 _MONTHS = """january february march april may june july august september october november
     december""".split()
 
-# One name for one unit, and for several; of money also of its hundredth part.
-_MONEY = {
-    "$": ("dollar", "dollars", "cent", "cents"),
-    "£": ("pound", "pounds", "penny", "pence"),
-    "€": ("euro", "euros", "cent", "cents"),
-    "¥": ("yen", "yen", "sen", "sen"),
-}
-_UNITS = {
-    "km/h": ("kilometer per hour", "kilometers per hour"),
-    "mph": ("mile per hour", "miles per hour"),
-    "km": ("kilometer", "kilometers"),
-    "cm": ("centimeter", "centimeters"),
-    "mm": ("millimeter", "millimeters"),
-    "kg": ("kilogram", "kilograms"),
-    "mg": ("milligram", "milligrams"),
-    "ml": ("milliliter", "milliliters"),
-    "lbs": ("pound", "pounds"),
-    "lb": ("pound", "pounds"),
-    "oz": ("ounce", "ounces"),
-    "ft": ("foot", "feet"),
-    "kHz": ("kilohertz", "kilohertz"),
-    "MHz": ("megahertz", "megahertz"),
-    "GHz": ("gigahertz", "gigahertz"),
-    "Hz": ("hertz", "hertz"),
-    "kW": ("kilowatt", "kilowatts"),
-    "KB": ("kilobyte", "kilobytes"),
-    "MB": ("megabyte", "megabytes"),
-    "GB": ("gigabyte", "gigabytes"),
-    "°C": ("degree celsius", "degrees celsius"),
-    "°F": ("degree fahrenheit", "degrees fahrenheit"),
-    "°": ("degree", "degrees"),
-    "¢": ("cent", "cents"),
-    "%": ("percent", "percent"),
-}
-# These need no full stop; those of the second table are words, or parts of words, without one.
-_TITLES = {"Mr": "mister", "Mrs": "missus", "Dr": "doctor", "Prof": "professor"}
-_ABBREVIATIONS = {
-    "Capt": "captain",
-    "Col": "colonel",
-    "Gen": "general",
-    "Gov": "governor",
-    "Hon": "honorable",
-    "Lt": "lieutenant",
-    "Maj": "major",
-    "Rep": "representative",
-    "Rev": "reverend",
-    "Sen": "senator",
-    "Sgt": "sergeant",
-    "Jr": "junior",
-    "Sr": "senior",
-    "Ave": "avenue",
-    "Blvd": "boulevard",
-    "Rd": "road",
-    "Mt": "mount",
-    "Ft": "fort",
-    "Co": "company",
-    "Corp": "corporation",
-    "Dept": "department",
-    "Inc": "incorporated",
-    "Ltd": "limited",
-    "approx": "approximately",
-    "etc": "et cetera",
-    "vs": "versus",
-    "e.g": "for example",
-    "i.e": "that is",
-}
-
 
 def normalize(text: str) -> str:
     """What `asr.text.normalize.normalize` gives, after everything that is said is spelled out.
@@ -119,9 +65,34 @@ def spell_out(text: str) -> str:
     >>> spell_out("Chapter 21: the 1980s, 3.5% of it, 3:05 p.m.")
     'Chapter twenty one: the nineteen eighties, three point five percent of it, three oh five p m'
     """
-    for pattern, reading in _RULES:
-        text = pattern.sub(reading, text)
+    if not (
+        _SIGNS.search(text) or _CAPITALIZED.search(text) or any(part in text for part in _PARTS)
+    ):
+        return text
+    if not text.isascii():
+        text = _UNUSUAL.sub(_usual, text)
+    for needs_digits, rules in _RULES:
+        if not needs_digits or _DIGIT.search(text):
+            for pattern, reading in rules:
+                text = pattern.sub(reading, text)
     return text
+
+
+def _usual(match: re.Match[str]) -> str:
+    """Digits of other scripts and widths as 0 to 9; what only contains some, such as ½ or ①, as its
+    parts, with a space before."""
+    character = match[0]
+    if (digit := unicodedata.digit(character, None)) is not None:
+        return str(digit) if character.isdecimal() else f" {digit}"
+    if "！" <= character <= "～" or character in "￥￡￠":
+        return unicodedata.normalize("NFKC", character)
+    plain_ = unicodedata.normalize("NFKC", character)
+    if any(c.isdecimal() for c in plain_):
+        return " " + plain_
+    number = unicodedata.numeric(character, None)
+    if number is None or unicodedata.category(character) != "No" or number != int(number):
+        return character
+    return f" {int(number)} "
 
 
 def cardinal(number: int) -> str:
@@ -221,23 +192,35 @@ def _slashed_date(match: re.Match[str]) -> str:
     return _date(match[0], month, day, year_)
 
 
+def _dotted_date(match: re.Match[str]) -> str:
+    """`01.02.2003` is European: the day comes first."""
+    return _date(match[0], int(match[2]), int(match[1]), int(match[3]), "the {1} of {0}")
+
+
 def _time(match: re.Match[str]) -> str:
     hour, minute, half = int(match["hour"]), int(match["minute"] or 0), match["half"]
-    if hour > 24 or minute > 59:
+    second = int(match.groupdict()["second"] or 0)
+    if hour > 24 or minute > 59 or second > 59:
         return match[0]
     said = cardinal(hour)
     if minute:
         said += f" {'oh ' if minute < 10 else ''}{cardinal(minute)}"
     elif match["minute"] and not half:
         said += " o'clock" if hour <= 12 else " hundred"
+    if second:
+        said += f" and {cardinal(second)} second{'' if second == 1 else 's'}"
     return f"{said} {half.lower()} m" if half else said
 
 
 def _money(match: re.Match[str]) -> str:
-    one, many, small_one, small_many = _MONEY[match["sign"]]
-    whole, fraction, scale = match["whole"] or "0", match["fraction"] or "", match["scale"]
+    sign = match["sign"]
+    one, many, small_one, small_many = MONEY[CURRENCY_CODES.get(sign, sign)]
+    whole, fraction = match["whole"] or "0", match["fraction"] or ""
+    scale = MONEY_SCALES.get((match.groupdict().get("scale") or "").strip())
     if scale:
         return f"{_number(whole + fraction)} {scale} {many}"
+    if len(fraction) > 3:
+        return f"{_number(whole + fraction)} {many}"
     cents = int(fraction[1:3].ljust(2, "0"))
     parts = []
     if whole != "0" or not cents:
@@ -254,17 +237,99 @@ def _decade(match: re.Match[str]) -> str:
 
 def _fraction(match: re.Match[str]) -> str:
     whole, over, under = match[1], int(match[2]), int(match[3])
-    if not 2 <= under <= 100 or over >= under:
-        return f"{cardinal(over)} {cardinal(under)}"  # 24/7
+    if under not in DENOMINATORS or over >= under:
+        parts = f"{_year_or_cardinal(match[2])} {_year_or_cardinal(match[3])}"  # 24/7, 9/11
+        return f"{_number(whole)} {parts}" if whole else parts
     names = {2: ("half", "halves"), 4: ("quarter", "quarters")}
     one, many = names.get(under, (ordinal(under), ordinal(under) + "s"))
     said = f"{cardinal(over)} {one if over == 1 else many}"
     return f"{cardinal(int(whole))} and {said}" if whole else said
 
 
+def _year_or_cardinal(number: str) -> str:
+    return year(int(number)) if len(number) == 4 else _number(number)
+
+
 def _unit(match: re.Match[str]) -> str:
-    one, many = _UNITS[match[2]]
+    if len(match[2]) == 1 and match[2].islower() and re.fullmatch(r"[12]\d{3} .", match[0]):
+        return match[0]  # 1896 h g wells
+    one, many = UNITS[match[2]]
     return f"{_number(match[1])} {one if match[1] == '1' else many}"
+
+
+def _ratio(match: re.Match[str]) -> str:
+    """`odds of 3:1`, but not `John 3:1`."""
+    before, space, number = match.groups()
+    sign = " " if before[:1].isupper() else " to "
+    return f"{before}{space}{cardinal(int(number))}{sign}one"
+
+
+def _area(match: re.Match[str]) -> str:
+    power = "square" if match[3] in "²2" else "cubic"
+    one, many = UNITS[match[2]]
+    return f"{_number(match[1])} {power} {one if match[1] == '1' else many}"
+
+
+def _feet(match: re.Match[str]) -> str:
+    return f"{cardinal(int(match[1]))} foot {cardinal(int(match[2]))}"
+
+
+def _feet_and_inches(match: re.Match[str]) -> str:
+    feet, inches = int(match[1]), int(match[2])
+    return (
+        f"{cardinal(feet)} {'foot' if feet == 1 else 'feet'}"
+        f" {cardinal(inches)} {'inch' if inches == 1 else 'inches'}"
+    )
+
+
+def _inches(match: re.Match[str]) -> str:
+    """A double quote behind a number is inches, unless one was opened before."""
+    before = match.string[: match.start()]
+    opened = {
+        "”": before.count("“") > before.count("”"),
+        '"': len(re.findall(r'(?<!\d)"', before)) % 2 == 1,
+    }
+    if opened.get(match[2]):
+        return match[0]
+    return f"{_number(match[1])} {'inch' if match[1] == '1' else 'inches'}"
+
+
+def _address(match: re.Match[str]) -> str:
+    """A web or e-mail address as it is dictated."""
+    said = match[0]
+    end = ""
+    while said and said[-1] in ".,;:!?)'\"":
+        said, end = said[:-1], said[-1] + end
+    said = re.sub(r"^[a-zA-Z]+://", "", said)
+    said = re.sub(r"\bwww\b", "w w w", said).rstrip("/")
+    for sign, name in SIGNS_IN_ADDRESSES.items():
+        said = said.replace(sign, f" {name} ")
+    return " ".join(said.split()) + end
+
+
+def _counted(match: re.Match[str]) -> str:
+    """`Chapter IV`, `Part I`."""
+    number = roman.value(match[2])
+    return f"{match[1]} {cardinal(number)}" if number else match[0]
+
+
+def _ruler_or_sequel(match: re.Match[str]) -> str:
+    """`Henry VIII` is the eighth, `Rocky IV` is four."""
+    name, number = match[1], roman.value(match[2])
+    if not number:
+        return match[0]
+    is_ruler = name in _RULERS
+    return f"{name} the {ordinal(number)}" if is_ruler else f"{name} {cardinal(number)}"
+
+
+def _long_roman(match: re.Match[str]) -> str:
+    number = roman.value(match[0])
+    return year(number) if 1000 <= number < 2100 else match[0]
+
+
+def _version(match: re.Match[str]) -> str:
+    """`3.5.1`, `192.168.0.1`."""
+    return " point ".join(_number(part) for part in match[0].split("."))
 
 
 def _year_or_number(match: re.Match[str]) -> str:
@@ -276,53 +341,158 @@ def _either(words: Iterable[str]) -> str:
     return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
 
 
+_RULERS = frozenset(roman.RULERS)
 _MONTH_ABBREVIATIONS = _either(month[:3].title() for month in _MONTHS)
 _MONTH = rf"(?P<month>{_either(m.title() for m in _MONTHS)}|(?:{_MONTH_ABBREVIATIONS})\.)"
 _YEAR = r"(?P<year>[12]\d{3})"
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?|\.\d+"
+_APART = r"(?<![^\W\d_])(?<!\d\.)"  # no part of B2B
 _HALF = r"(?P<half>[apAP])\.?\s?[mM]\b\.?"
+_SIGN = _either(MONEY)
+_AMOUNT = r"(?P<whole>\d[\d,]*)?(?P<fraction>\.\d+)?"
+_SCALE = (
+    rf"(?P<scale>\s(?:thousand|million|billion|trillion|bn|mn|tn)|(?:{_either(MONEY_SCALES)}))?"
+)
+_TOP_DOMAINS = "com|org|net|edu|gov|io|info|co\\.uk"
+_INCH, _FOOT = "(?:\"|”|″|''|’’)", "['’′]"
+# A numeral alone may be a letter or the pronoun.
+_COUNTED = _either(roman.COUNTED)
+_ENDS = r"(?=\s*(?:[,.;:!?)\-–—]|$|(?:of|and|to|or|in|is|was)\b))"
 
 Reading = str | Callable[[re.Match[str]], str]
-_RULES: tuple[tuple[re.Pattern[str], Reading], ...] = tuple(
-    (re.compile(pattern), reading)
-    for pattern, reading in (
-        (r"[¹²³¼-¾⁰-₉⅐-⅞①-⑳]", lambda m: " " + unicodedata.normalize("NFKC", m[0])),
-        # Dates and times first: they are made of numbers that later rules would read alone.
-        (r"\b(\d{4})-(\d\d)-(\d\d)\b", _iso_date),
+Rules = tuple[tuple[re.Pattern[str], Reading], ...]
+
+
+def _compiled(*rules: tuple[str, Reading]) -> Rules:
+    return tuple((re.compile(pattern), reading) for pattern, reading in rules)
+
+
+_ADDRESSES = _compiled(
+        (r"[\w.+-]*\w@\w[\w-]*(?:\.\w[\w-]*)+", _address),
+        (rf"\b(?:[a-zA-Z]+://|www\.)\S+|\b[\w-]+(?:\.[\w-]+)*\.(?:{_TOP_DOMAINS})\b(?:/\S*)?",
+         _address),
+        (r"[™®©℠]", " "),
+)  # fmt: skip
+# In this order: dates and times are made of numbers that later rules would read alone.
+_NUMBERS = _compiled(
+        (r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}\b)", ""),
+        (r"\b(\d{4})[-/](\d\d)[-/](\d\d)\b", _iso_date),
         (r"\b(\d{1,2})/(\d{1,2})/(\d{4}|\d\d)\b", _slashed_date),
+        (r"\b(\d{1,2})\.(\d{1,2})\.(\d{4})\b", _dotted_date),
         (rf"\b{_MONTH} (?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:,? {_YEAR})?\b(?!:)", _named_date),
         (
             rf"\b(?:the )?(?P<day>\d{{1,2}})(?:st|nd|rd|th)? (?:of )?{_MONTH}(?:,? {_YEAR}\b)?",
             _day_first_date,
         ),
-        (rf"\b(?P<hour>\d{{1,2}}):(?P<minute>\d\d)(?::\d\d)?(?:\s*{_HALF})?(?![\d:])", _time),
-        (rf"\b(?P<hour>\d{{1,2}})(?P<minute>)\s*{_HALF}", _time),
+        (r"(?:(?<=\d[apAP][mM])|(?<=[apAP]\.[mM]\.))\s?[-–—]\s?(?=\d)", " to "),
+        (
+            r"\b(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d))?"
+            rf"(?:\s*{_HALF}|h\b)?(?![\d:])",
+            _time,
+        ),
+        (rf"\b(?P<hour>\d{{1,2}})(?P<minute>)(?P<second>)\s*{_HALF}", _time),
+        (r"(\w*)( ?)\b(\d{1,3}):1\b", _ratio),
         # Numbers with something before or behind them.
         (
-            r"(?P<sign>[$£€¥])\s?(?P<whole>\d[\d,]*)?(?P<fraction>\.\d+)?"
-            r"(?:\s(?P<scale>thousand|million|billion|trillion)\b)?(?<=\w)",
-            _money,
+            rf"(?P<sign>{_SIGN})\s?({_NUMBER})\s?[-–—]\s?(?P=sign)?\s?(?={_NUMBER})",
+            r"\2 to \g<sign>",
         ),
-        (r"\b(?:\+?1[- ])?(?:\(?\d{3}\)?[- ])?\d{3}-\d{4}\b", lambda m: digits(m[0])),
-        (r"\bNo\. ?(?=\d)|#(?=\d)", "number "),
-        (r"(?<=\d)(?:\s?[-–]\s?)(?=[$£€]?\d)", " to "),
-        (rf"({_NUMBER})\s?({_either(_UNITS)})(?!\w)", _unit),
-        (r"(?<![\w.])[-−](?=\.?\d)", "minus "),
-        (r"\b(\d{1,15})(?:st|nd|rd|th)\b", lambda m: ordinal(int(m[1]))),
+        (rf"(?<![\w.%°)])[-−](?=(?:{_SIGN})?\.?\d)", "minus "),
+        (rf"(?<![A-Za-z])(?P<sign>{_SIGN})\s?{_AMOUNT}(?<=\d){_SCALE}(?![A-Za-z\d])", _money),
+        (rf"(?<![A-Za-z])(?P<sign>{_SIGN})\s?{_AMOUNT}(?<=\d)", _money),
+        (rf"(?<=[A-Za-z])(?P<sign>[$£€¥]){_AMOUNT}(?<=\d)", lambda m: " " + _money(m)),
+        (rf"\b(?P<sign>{_either(CURRENCY_CODES)})\s?{_AMOUNT}(?<=\d){_SCALE}(?!\w)", _money),
+        (rf"(?<![\w.]){_AMOUNT}(?<=\d){_SCALE}\s?(?P<sign>{_either(CURRENCY_CODES)})\b", _money),
+        (rf"(?<![\w.]){_AMOUNT}(?<=\d)\s?(?P<sign>[$£€¥₩₹₽₺₪₫₿])(?![\w])", _money),
+        (
+            r"\+\d{1,3}(?:[ .-]?\(?\d{1,4}\)?){2,5}(?!\d)",
+            lambda m: f"plus {digits(m[0])}" if sum(map(str.isdecimal, m[0])) > 7 else m[0],
+        ),
+        (r"(?<![\w])(?:1[-. ])?\(?\d{3}\)?[-. ]\d{3}[-.]\d{4}\b", lambda m: digits(m[0])),
+        (r"\b\d{3}-\d{4}\b|(?<![\w.,])\d{10,11}(?![\d,.])", lambda m: digits(m[0])),
+        (r"(?<=[Cc]all |[Dd]ial )[2-9]11\b", lambda m: digits(m[0])),
+        (r"\bNos\. ?(?=\d)", "numbers "),
+        (r"\bN[oº°]\.? ?(?=\d)|№ ?|#(?=\d)", "number "),
+        (r"§ ?(?=\d)", "section "),
+        (rf"\b({_either(REFERENCES)})\. ?(?=\d)", lambda m: REFERENCES[m[1]] + " "),
+        (
+            rf"\b({_either(r.title() for r in REFERENCES)})\. ?(?=\d)",
+            lambda m: REFERENCES[m[1].lower()] + " ",
+        ),
+        (rf"\b(\d{{1,2}}){_FOOT} ?(\d{{1,2}})(?:{_INCH}|(?![\d\w'’′]))", _feet),
+        (r"\b(\d{1,2}) ?(?:ft|feet|foot)\.? (\d{1,2}) ?(?:in|inches|inch)\b\.?", _feet_and_inches),
+        (rf"\b({_NUMBER})({_INCH})", _inches),
+        (rf"\b({_NUMBER})(?:′|{_FOOT}(?= (?:tall|wide|long|high|deep|by|x)\b))", r"\1 feet"),
+        (r"(?<=[\d%°])(?:\s?[-–]\s?)(?=[$£€]?\.?\d)", " to "),
+        (r"(?<=\d)m(?= (?:dollars?|pounds|euros|people|users|budget|views)\b)", " million"),
+        (rf"{_APART}({_NUMBER})\s?({_either(LENGTHS)})([²³2](?!\w))", _area),
+        (r"[²³]", lambda m: " 2" if m[0] == "²" else " 3"),
+        (rf"{_APART}({_NUMBER})\s?({_either(UNITS)})(?![\w°]|\.\w)", _unit),
+        (rf"({_NUMBER})°(?=[NSEW]\b)", lambda m: f"{_number(m[1])} degrees "),
+        (r"(?<=\d)\s?[x×]\s?(?=\d)", " by "),
+        (r"(?<=[\d\s])÷\s?(?=\d)", " divided by "),
+        (r"±\s?(?=\d)", " plus or minus "),
+        (r"≤\s?(?=\d)", " less than or equal to "),
+        (r"≥\s?(?=\d)", " greater than or equal to "),
+        (r"(?<!\S)<\s?(?=\d)", "less than "),
+        (r"(?<!\S)>\s?(?=\d)", "more than "),
+        (r"(?<!\w)[~≈]\s?(?=\d)", "about "),
+        (r"\b(\d{1,15})(?:st|nd|rd|th|ST|ND|RD|TH)\b", lambda m: ordinal(int(m[1]))),
         (r"['’]?\b((?:\d\d)?\d0)['’]?s\b", _decade),
-        (r"\b(?:(\d{1,15}) )?(\d{1,3})[/⁄](\d{1,3})\b", _fraction),
+        (r"\b(?:(\d{1,15}) )?(\d{1,4})[/⁄](\d{1,4})\b", _fraction),
+        (r"(?<=[^\W\d_])(?=\d)", " "),
+        (r"\b\d+(?:\.\d+){2,}\b", _version),
         (r"\d+(?:,\d{3})+(?:\.\d+)?|\d+\.\d+|(?<!\w)\.\d+", lambda m: _number(m[0])),
+)  # fmt: skip
+_WORDS = _compiled(
+        (rf"\b((?i:{_COUNTED})) ([IVXL]{{2,}})\b", _counted),
+        (rf"\b({_COUNTED}) ([IVX])\b{_ENDS}", _counted),
+        (r"\b([A-Z][a-z]+) ([IVX]{2,})\b(?!['’]?[a-rt-z])", _ruler_or_sequel),
+        (r"\b(?=[MDCLXVI]{5})[MDCLXVI]+\b", _long_roman),
         # Abbreviations.
         (rf"\b{_MONTH}(?= [12]\d{{3}}\b)", lambda m: _MONTHS[_month(m["month"]) - 1]),
-        (rf"\b({_either(_TITLES)})\b\.?(?= )", lambda m: _TITLES[m[1]]),
+        (rf"\b({_either(TITLES)})\.(?=[A-Z])", lambda m: TITLES[m[1]] + " "),
+        (rf"\b({_either(TITLES)})\b\.?(?= )", lambda m: TITLES[m[1]]),
         (r"\bSt\. (?=[A-Z])", "Saint "),
         (r"\bSt\.", "street"),
-        (rf"\b({_either(_ABBREVIATIONS)})\.", lambda m: _ABBREVIATIONS[m[1]]),
+        (rf"\b({_either(ABBREVIATIONS)})\.", lambda m: ABBREVIATIONS[m[1]]),
+        (r"\bw/o\b", "without"),
+        (r"\bw/ ?(?=\w)", "with "),
+        (r"\bc/o\b", "care of"),
         # What is left of numbers, each a word of its own even inside B2B, and of signs.
+        (r"\b([A-Za-z])\+\+", r"\1 plus plus"),
+        (r"\b([A-G])#(?!\w)", r"\1 sharp"),
+        (r"(?<!\w)#(?=[^\W\d_])", "hashtag "),
         (r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])", " "),
         (r"\d+", _year_or_number),
         (r"\s?\+\s?(?=\w)", " plus "),
+        (r"\b((?:[A-F]|zero|ten|[a-z]+(?:teen|ty|one|two|three|four|five|six|seven|eight|nine)|"
+         r"one|two|three|four|five|six|seven|eight|nine))\+(?!\w)", r"\1 plus"),
         (r"(?<=\w)\s?=\s?", " equals "),
+        (r"(?<=\w)\s?\^\s?(?=\w)", " to the power of "),
         (r"(?<=\w)\s?@\s?(?=\w)", " at "),
+        (r"(?<!\w)@(?=\w)", "at "),
+)  # fmt: skip
+_RULES = ((False, _ADDRESSES), (True, _NUMBERS), (False, _WORDS))
+_DIGIT = re.compile(r"[\d²³]")
+_UNUSUAL = re.compile(r"[^\x00-\x7f²³]")  # the two may belong to a unit
+# Text without any of these is what it was after all rules. They are three for speed: a pattern of
+# alternatives that all begin with a letter skips to the next place with one of these letters.
+_SIGNS = re.compile(r"[^\x00-\x7fÀ-ɏ‘’“”–—…]|[\d#@+=^/]")
+_CAPITALIZED = re.compile(
+    "|".join(
+        (
+            *(rf"{title}\b" for title in TITLES),
+            *(rf"{word}\." for word in ("St", *filter(str.istitle, ABBREVIATIONS))),
+            *(rf"{word} I\b" for word in roman.COUNTED),
+            *(rf"{letter}[IVXL]" for letter in "IVXL"),
+            *(rf"{letter}[MDCLXVI]{{4}}" for letter in "MDC"),
+            *(r"V\b", r"X\b"),
+        )
     )
+)
+_PARTS = (
+    "www.",
+    *(f"{word}." for word in ABBREVIATIONS if not word.istitle()),
+    *(f".{name.replace(chr(92), '')}" for name in _TOP_DOMAINS.split("|")),
 )

@@ -32,9 +32,22 @@ _VARIANTS = str.maketrans(
         "\u0111": "d",
     }
 )
+# Invisible: soft hyphens, joiners, direction and variation marks, and what makes a key of a digit.
+_VARIANTS.update(
+    dict.fromkeys(
+        [0xAD, 0x20E3, 0xFEFF]
+        + [code for first in (0x200B, 0x202A, 0x2060) for code in range(first, first + 5)]
+        + list(range(0xFE00, 0xFE10)),
+        "",
+    )
+)
+# What becomes of ASCII alone, which most text is once its quotes and dashes are plain ones.
+_ASCII = {code: " " for code in range(128) if not chr(code).isalnum() and chr(code) != "'"}
+_ASCII |= {ord("&"): " and ", ord("`"): "'"}
+_QUOTES = str.maketrans(dict.fromkeys("“”„«»…", " "))
 # An apostrophe is part of a word between its letters only: 'quoted' loses them, don't keeps it.
 _LONE_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
-_SPACES = re.compile(r"\s+")
+_LONE_MARKS = re.compile(r"(?<!\S)[\u0300-\u036f\u20d0-\u20f0]+")
 
 
 def normalize(text: str) -> str:
@@ -48,11 +61,19 @@ def normalize(text: str) -> str:
     >>> normalize("'tis 7 o'clock & 3")
     "tis 7 o'clock and 3"
     """
-    text = unicodedata.normalize("NFKC", text.lower().translate(_VARIANTS)).lower()
-    text = text.translate(_VARIANTS).replace("&", " and ")
-    text = "".join(map(_plain, _strip_latin_accents(text)))
-    text = _LONE_APOSTROPHE.sub(" ", text)
-    return _SPACES.sub(" ", text).strip()
+    text = text.lower()
+    if not text.isascii():
+        text = text.translate(_VARIANTS).translate(_QUOTES)
+    if text.isascii():
+        text = text.translate(_ASCII)
+    else:
+        text = unicodedata.normalize("NFKC", text).lower()
+        text = text.translate(_VARIANTS).replace("&", " and ")
+        text = "".join(map(_plain, _strip_latin_accents(text)))
+        text = _LONE_MARKS.sub(" ", text)
+    if "'" in text:
+        text = _LONE_APOSTROPHE.sub(" ", text)
+    return " ".join(text.split())
 
 
 def unify(text: str) -> str:

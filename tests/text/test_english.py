@@ -61,6 +61,133 @@ def test_spells_out_what_is_said(written, said):
 
 
 @pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        # dates, numbers and fractions that look alike
+        ("9/11", "nine eleven"),
+        ("9/11/2001", "september eleventh two thousand one"),
+        ("3/4 and 5/16", "three quarters and five sixteenths"),
+        ("2½ cups, ½ and ⅞", "two and one half cups one half and seven eighths"),
+        ("2000/01/02 or 01.02.2003", "january second two thousand or the first of february two "
+         "thousand three"),
+        ("№7, № 8, No. 9, Nº 10, Nos. 1 and 2", "number seven number eight number nine number ten "
+         "numbers one and two"),
+        ("1990-95, 1990–1995", "nineteen ninety to ninety five nineteen ninety to nineteen ninety "
+         "five"),
+        ("3.5.1", "three point five point one"),
+        ("1\u202f000\u202f000", "one million"),
+        ("21ST and 2nd", "twenty first and second"),
+        # lengths, temperatures, units
+        ("5'10\"", "five foot ten"),
+        ("she is 6’2” tall", "she is six foot two tall"),
+        ("6 ft 2 in and 1 ft 1 in", "six feet two inches and one foot one inch"),
+        ('a 6" pipe, “chapter 6”', "a six inches pipe chapter six"),
+        ("5' tall", "five feet tall"),
+        ("-5°C, −5 °F, 45°", "minus five degrees celsius minus five degrees fahrenheit forty five "
+         "degrees"),
+        ("5%, 50 %, 5%-10%, 3‰", "five percent fifty percent five percent to ten percent three per "
+         "mille"),
+        ("60 km/h, 10 m/s, 5 m², 20 m2, 3 m", "sixty kilometers per hour ten meters per second "
+         "five square meters twenty square meters three meters"),
+        ("10 min, 3 hrs, 1 hr, 5 kg", "ten minutes three hours one hour five kilograms"),
+        ("2x4, 5 ÷ 2, ±5, ~5, ≤5", "two by four five divided by two plus or minus five about five "
+         "less than or equal to five"),
+        # times
+        ("5:30, 5:30pm, 17:45:10", "five thirty five thirty p m seventeen forty five and ten "
+         "seconds"),
+        ("10am-5pm, 9-5", "ten a m to five p m nine to five"),
+        ("odds of 3:1, John 3:16", "odds of three to one john three sixteen"),
+        # telephones
+        ("(212) 555-1234", "two one two five five five one two three four"),
+        ("212.555.1234 or 2125551234", "two one two five five five one two three four or two one "
+         "two five five five one two three four"),
+        ("+44 20 7946 0958", "plus four four two zero seven nine four six zero nine five eight"),
+        ("1-800-555-0199, dial 911", "one eight zero zero five five five zero one nine nine dial "
+         "nine one one"),
+        # Roman numerals, where they are some
+        ("Henry VIII and Elizabeth II's", "henry the eighth and elizabeth the second's"),
+        ("World War II, Chapter IV, Rocky IV", "world war two chapter four rocky four"),
+        ("Part I, section III", "part one section three"),
+        ("When I mix vitamin C, the part I like", "when i mix vitamin c the part i like"),
+        ("MCMXCIV, an IV, DIY, CIVIL", "nineteen ninety four an iv diy civil"),
+        # money
+        ("$5M, $2.5bn, €5k, £3 billion", "five million dollars two point five billion dollars five "
+         "thousand euros three billion pounds"),
+        ("$5-10, $5–$10 million", "five to ten dollars five to ten million dollars"),
+        ("US$5, 5 €, 5€, 10¢, EUR 5, 5 USD", "five us dollars five euros five euros ten cents five "
+         "euros five us dollars"),
+        ("S$19.90, -$5, $1.999", "nineteen singapore dollars and ninety cents minus five dollars "
+         "one point nine nine nine dollars"),
+        ("ABC$5", "abc five dollars"),
+        # addresses, signs, scores
+        ("a@b.com, j.doe@example.co.uk.", "a at b dot com j dot doe at example dot co dot uk"),
+        ("www.example.com, https://example.com/a", "w w w dot example dot com example dot com "
+         "slash a"),
+        ("C++, C#, A+, R&B, AT&T", "c plus plus c sharp a plus r and b at and t"),
+        ("#1, #MeToo, @john", "number one hashtag metoo at john"),
+        ("won 3-2", "won three to two"),
+        ("the 1990s, '90s and 2000s", "the nineteen nineties nineties and two thousands"),
+        ("Ch. 3, vol. 2, pp. 5-7, §5", "chapter three volume two pages five to seven section five"),
+        ("w/o, w/ and c/o", "without with and care of"),
+        # characters
+        ("I love it 😀🎉 👍🏽 ❤️", "i love it"),
+        ("１２３ ＡＢＣ ＄５", "one hundred twenty three abc five dollars"),
+        ("٣٤ and ①", "thirty four and one"),
+        ("co\u00adoperate Nice™", "cooperate nice"),
+        ("M2M, MP3, 4K", "m two m mp three four k"),
+    ],
+)  # fmt: skip
+def test_normalizes_what_people_write(written, said):
+    assert english.normalize(written) == said
+
+
+WORDS = st.sampled_from(
+    "we saw the house when they came home and it was very late indeed yesterday".split()
+)
+NUMBERS = st.sampled_from(
+    "9/11 №7 5'10\" ½ 3/4 12/05/2024 5:30 5:30pm -5°C 1990-95 555-1234 2nd $5M 5% 3‰ 60km/h C++ @ "
+    "#1 R&B a@b.com 1990s '90s 3-2 １２ 😀 MP3 24/7 1,000 007 £2.50 +1 IV".split()
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(WORDS, NUMBERS), max_size=12))
+def test_no_word_is_lost_among_numbers(tokens):
+    said = english.normalize(" ".join(tokens)).split()
+    assert not any(c.isdecimal() for c in "".join(said))
+    rest = iter(said)
+    kept = [token for token in tokens if token.isascii() and token.islower() and token.isalpha()]
+    assert all(word in rest for word in kept)  # in this order
+
+
+@settings(deadline=None)
+@given(st.text(max_size=40))
+def test_any_text_is_spelled_once_and_for_all(text):
+    said = english.normalize(text)
+    assert english.normalize(said) == said
+    assert not any(c.isdecimal() for c in said)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            "Mr Mr. Dr.Who Capt. St. St.Paul etc. e.g. Rocky IV Part I, V. X chapter IV MCMXCIV "
+            "www.a a.org x.co.uk é “Yes” it's Ltd. W. I II's".split()
+        ),
+        max_size=6,
+    )
+)
+def test_what_is_passed_over_quickly_would_not_have_changed(parts):
+    text = " ".join(parts)
+    slowly = text
+    for _, rules in english._RULES:
+        for pattern, reading in rules:
+            slowly = pattern.sub(reading, slowly)
+    assert english.spell_out(text) == slowly
+
+
+@pytest.mark.parametrize(
     "text", ["February 30", "10:75", "13/13/2020", "Mr. 99:99:99", "$", "5 ft 70 May"]
 )
 def test_no_such_date_or_time_is_still_said_in_words(text):
