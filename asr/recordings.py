@@ -22,6 +22,8 @@ _SIGNATURES = (
 )
 # RIFF and FORM hold other things, too: pictures, for one.
 _FORMS = {b"RIFF": (b"WAVE", b"AVI "), b"RIFX": (b"WAVE",), b"FORM": (b"AIFF", b"AIFC")}
+# Program text has these extensions, too.
+_BINARY = {".ts": b"\x47", ".dts": b"\x7f\xfe\x80\x01"}
 _OTHER_SUFFIXES = frozenset(".txt .lab .json .jsonl .tsv .csv .srt .vtt .ctm .textgrid".split())
 
 
@@ -45,15 +47,20 @@ def is_recording(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in _OTHER_SUFFIXES or not path.is_file():
         return False
-    return suffix in SUFFIXES or _begins_as_one(path)
+    if suffix in _BINARY:
+        return _head(path).startswith(_BINARY[suffix])
+    return suffix in SUFFIXES or _begins_as_one(_head(path))
 
 
-def _begins_as_one(path: Path) -> bool:
+def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            head = file.read(32)
+            return file.read(32)
     except OSError:
-        return False
+        return b""
+
+
+def _begins_as_one(head: bytes) -> bool:
     for offset, signature in _SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
             forms = _FORMS.get(signature)

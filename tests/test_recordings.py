@@ -31,6 +31,7 @@ def test_content_decides_where_the_extension_says_nothing(tmp_path: Path) -> Non
     write(tmp_path / "deep/er/flac", format="FLAC")
     write(tmp_path / "b.1", format="OGG", subtype="VORBIS")
     write(tmp_path / "c.part", format="AIFF")
+    (tmp_path / "film.ts").write_bytes(b"\x47" + bytes(187))
     for name, content in (
         ("notes.txt", b"RIFF....WAVE"),
         ("picture.webp", b"RIFF\0\0\0\0WEBPVP8 "),
@@ -38,9 +39,10 @@ def test_content_decides_where_the_extension_says_nothing(tmp_path: Path) -> Non
         ("README", b"no recording"),
         ("empty", b""),
         ("talk.json", b"{}"),
+        ("program.ts", b"export const a = 1"),
     ):
         (tmp_path / name).write_bytes(content)
-    assert names(tmp_path) == ["a.raw", "b.1", "c.part", "deep/er/flac"]
+    assert names(tmp_path) == ["a.raw", "b.1", "c.part", "deep/er/flac", "film.ts"]
 
 
 def test_hidden_files_folders_and_pipes_are_left_out(tmp_path: Path) -> None:

@@ -103,17 +103,16 @@ def _in_processes(
 def _pass_on(reader: Connection, waiting: dict[str, Future[None]], listener: Listener) -> None:
     """Tell the listener what the workers send, until each recording has a result."""
     while waiting:
-        if reader.poll(_POLL_SECONDS):
-            try:
-                event, *details = reader.recv()
-            except EOFError:  # no worker is left
-                event, details = "", []
-            if event:
-                if event == "result":
-                    del waiting[details[0]]
-                getattr(listener, event)(*details)
-                continue
+        try:
+            event, *details = reader.recv() if reader.poll(_POLL_SECONDS) else ("",)
+        except (EOFError, BrokenPipeError):  # no worker is left
             wait(waiting.values())
+            event = ""
+        if event:
+            if event == "result":
+                del waiting[details[0]]
+            getattr(listener, event)(*details)
+            continue
         for recording, future in list(waiting.items()):
             if future.done():  # and all that it has sent is read
                 del waiting[recording]

@@ -40,8 +40,9 @@ class RecordingsCommand(click.Command):
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         options = args[: args.index("--")] if "--" in args else args
         for argument in options:
-            is_file = Path(argument).suffix.lower() in SUFFIXES or Path(argument).is_file()
-            if argument.startswith("-") and "=" not in argument and is_file:
+            if not argument.startswith("-") or argument == STDIN or "=" in argument:
+                continue
+            if Path(argument).suffix.lower() in SUFFIXES or os.path.lexists(argument):
                 raise click.UsageError(
                     f"{argument} begins like an option; names of files that do so go behind --:"
                     f" {context.command_path} -- {shlex.quote(argument)}",

@@ -160,7 +160,8 @@ class Journal:
         """Raise ConfigError if an output would replace what is not this recording's."""
         for output in entry.outputs:
             path, owner = self.folder / output, self._owner.get(output)
-            if not os.path.lexists(path) or (owner and owner.recording == entry.recording):
+            is_own = owner and owner.recording == entry.recording != STDIN
+            if is_own or not os.path.lexists(path):
                 continue
             if path.is_dir():
                 raise ConfigError(f"{entry.recording}: {path} is a folder", "choose another --out")

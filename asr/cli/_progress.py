@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 
+REFRESH_SECONDS = 0.1
+_ERASE_LINE = "\r\x1b[2K"
+
+
 class Progress:
     """Recordings done, how much faster than the sound itself, and how long it will take.
 
@@ -24,6 +28,7 @@ class Progress:
         self._bar = _make_bar() if self.shown else None
         self._task = self._bar.add_task("", total=n_recordings, speed="") if self._bar else None
         self._began = time.monotonic()
+        self._drawn = 0.0
         self._done, self._seconds = 0, 0.0
 
     def __enter__(self) -> Progress:
@@ -53,33 +58,39 @@ class Progress:
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
-        """Make room for lines of text."""
+        """Make room for lines of text. The bar is one line, which comes back with the next step."""
         if self._bar:
-            self._bar.stop()
+            self._bar.console.file.write(_ERASE_LINE)
+            self._bar.console.file.flush()
         yield
-        if self._bar:
-            self._bar.start()
 
     def _show(self, name: str, completed: float, seconds: float) -> None:
         if self._bar and self._task is not None:
-            speed = seconds / max(1e-3, time.monotonic() - self._began)
+            now = time.monotonic()
+            speed = seconds / max(1e-3, now - self._began)
             self._bar.update(
                 self._task, description=name, completed=completed, speed=f"{speed:.0f}x real time"
             )
+            if now - self._drawn > REFRESH_SECONDS:
+                self._bar.refresh()
+                self._drawn = now
 
 
 def _make_bar() -> Bar:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
+    from rich.table import Column
 
+    one_line = Column(no_wrap=True, overflow="ellipsis", ratio=1)
     return Bar(
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.description}", markup=False, table_column=one_line),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}", markup=False),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
+        auto_refresh=False,  # a thread of its own would draw between lines of text
         redirect_stdout=False,  # it would end up in standard error
     )

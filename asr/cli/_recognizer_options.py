@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from asr.cli import complain
-from asr.cli._times import SECONDS
+from asr.cli._times import SECONDS, SOME_SECONDS
 from asr.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class Settings:
                 f"--vad none takes everything for speech: {names} would do nothing",
                 "leave one of them out",
             )
+        if "threshold" in given:  # a low one alone is no contradiction
+            given.setdefault("release", min(VadConfig.release, given["threshold"]))
         return VadConfig(detector=self.vad, **given)  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
@@ -182,7 +184,7 @@ _READING_OPTIONS = (
     ),
     click.option(
         "--duration",
-        type=SECONDS,
+        type=SOME_SECONDS,
         metavar="TIME",
         help="Read so much from --start on: seconds or [h:]m:s, such as 60.  [default: to the end]",
     ),
@@ -246,7 +248,8 @@ _PUNCTUATION_OPTIONS = (
 
 
 def _vad_option(name: str, metavar: str, text: str) -> Decorator:
-    return click.option(f"--vad-{name}", type=click.FloatRange(0), metavar=metavar, help=text)
+    numbers = click.FloatRange(0, 1 if metavar == "PROBABILITY" else None)
+    return click.option(f"--vad-{name}", type=numbers, metavar=metavar, help=text)
 
 
 _VAD_OPTIONS = (
@@ -262,17 +265,18 @@ _VAD_OPTIONS = (
         "threshold",
         "PROBABILITY",
         "Speech begins where it is at least this probable; 0.3 finds more of what is quiet, and"
-        " more noise.  [default: 0.5]",
+        " more noise (see --vad-certainty, too).  [default: 0.5]",
     ),
     _vad_option(
         "release",
         "PROBABILITY",
-        "Speech ends where it is less probable than this.  [default: 0.2]",
+        "Speech ends where it is less probable than this.  [default: 0.2, or a lower"
+        " --vad-threshold]",
     ),
     _vad_option(
         "certainty",
         "PROBABILITY",
-        "Segments that are nowhere this probable are left out.  [default: 0.7]",
+        "Segments that are nowhere this probable are left out; 0 keeps all.  [default: 0.7]",
     ),
     _vad_option("min-speech", "SECONDS", "Shorter speech is left out.  [default: 0.1]"),
     _vad_option(

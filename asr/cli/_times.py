@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import re
 
 import click
+
+# Only seconds have a fraction, and only the first part may be 60 or more.
+_TIME = re.compile(
+    r"(?:(?:(\d+):(?=[0-5]?\d:))?(\d+):(?=[0-5]?\d(?:\.|$)))?(\d+(?:\.\d*)?|\.\d+)", re.ASCII
+)
 
 
 class Seconds(click.ParamType):
@@ -12,28 +17,25 @@ class Seconds(click.ParamType):
 
     name = "time"
 
+    def __init__(self, may_be_zero: bool = True):
+        self._may_be_zero = may_be_zero
+
     def convert(
         self, value: object, parameter: click.Parameter | None, context: click.Context | None
     ) -> float:
         if isinstance(value, int | float):
             return float(value)
-        parts = str(value).strip().split(":")
-        try:
-            numbers = [float(part) for part in parts]
-        except ValueError:
-            numbers = [math.nan]
-        in_order = all(number < 60 for number in numbers[1:])
-        whole = all(number == int(number) for number in numbers[:-1] if math.isfinite(number))
-        plain = not any(sign in str(value) for sign in "+-")
-        if (
-            len(parts) > 3
-            or not all(map(math.isfinite, numbers))
-            or not (in_order and whole and plain)
-        ):
+        match = _TIME.fullmatch(str(value).strip())
+        if match is None:
             self.fail(
                 f"{value!r} is no time: give seconds (90) or [h:]m:s (1:30)", parameter, context
             )
-        return sum(number * 60**power for power, number in enumerate(reversed(numbers)))
+        hours, minutes, seconds = match.groups(default="0")
+        total = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+        if total == 0 and not self._may_be_zero:
+            self.fail(f"{value!r} is no time at all", parameter, context)
+        return total
 
 
 SECONDS = Seconds()
+SOME_SECONDS = Seconds(may_be_zero=False)

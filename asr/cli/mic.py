@@ -12,9 +12,10 @@ import click
 
 from asr.cli import complain
 from asr.cli._inputs import RecordingsCommand, refuse_address
+from asr.cli._outputs import parse_formats
 from asr.cli._recognizer_options import Settings, recognizer_options
 from asr.errors import AudioError
-from asr.writers import save, writer_for
+from asr.writers import save
 
 if TYPE_CHECKING:
     from asr.microphone import Microphone, Playback
@@ -24,21 +25,36 @@ if TYPE_CHECKING:
 
 @click.command(cls=RecordingsCommand, context_settings={"show_default": True})
 @click.option("--list-devices", is_flag=True, help="Show the devices that record, and stop.")
-@click.option("--device", "-d", help="Number or part of the name.  [default: the usual one]")
-@click.option("--file", metavar="FILE", help="Play a recording in real time instead.")
-@click.option("--fast", is_flag=True, help="Play it as fast as it is understood.")
 @click.option(
-    "--save", "stem", metavar="STEM", help="Keep the sound as STEM.wav, and the transcript."
+    "--device",
+    "-d",
+    metavar="NAME",
+    help="Number or part of the name of a device, such as 3.  [default: the system's]",
 )
 @click.option(
-    "--format", "-f", "formats", default="txt", metavar="LIST", help="Of the transcript: txt,srt …"
+    "--file", metavar="FILE", help="Play a recording in real time instead, such as talk.mp3."
+)
+@click.option("--fast", is_flag=True, help="Play --file as fast as it is recognised.")
+@click.option(
+    "--save",
+    "stem",
+    metavar="STEM",
+    help="Keep the sound as STEM.wav, and the transcript; minutes gives minutes.wav, minutes.txt.",
+)
+@click.option(
+    "--format",
+    "-f",
+    "formats",
+    default="txt",
+    metavar="LIST",
+    help="Comma-separated formats of the transcript that --save keeps, or all.",
 )
 @click.option(
     "--pause",
     type=click.FloatRange(0.1),
     default=1.2,
     metavar="SECONDS",
-    help="Silence that ends an utterance.",
+    help="Silence that ends an utterance, and a line of text.",
 )
 @recognizer_options()
 def command(
@@ -127,9 +143,7 @@ def _listen(
 
 def _outputs(stem: str | None, formats: str) -> list[Path]:
     """The files to write, the sound first. Raises AudioError for one that is there already."""
-    names = formats.split(",")
-    for name in names:
-        writer_for(name)
+    names = parse_formats(formats)
     if stem is None:
         return []
     paths = [Path(f"{stem}.{extension}") for extension in ("wav", *names)]

@@ -54,16 +54,15 @@ from asr.writers import FORMATS
 @click.option(
     "--max-line-width",
     type=click.IntRange(1),
-    default=42,
     metavar="N",
-    help="Characters in a line of subtitles (srt, vtt). Lines end where clauses do, if possible.",
+    help="Characters in a line of subtitles (srt, vtt), such as 32. Lines end where clauses do, if"
+    " possible; a longer word has a line of its own.  [default: 42]",
 )
 @click.option(
     "--max-line-count",
     type=click.IntRange(1),
-    default=2,
     metavar="N",
-    help="Lines in a subtitle.",
+    help="Lines in a subtitle (srt, vtt), such as 1.  [default: 2]",
 )
 @click.option(
     "--jobs",
@@ -82,8 +81,8 @@ def command(
     full_names: bool,
     overwrite: bool,
     resume: bool,
-    max_line_width: int,
-    max_line_count: int,
+    max_line_width: int | None,
+    max_line_count: int | None,
     jobs: int,
 ) -> int:
     """Write down what is said in FILES: recordings, folders of them, patterns, or - for standard
@@ -99,11 +98,15 @@ def command(
     """
     inputs = expand_inputs(files)
     where = target(formats, out, len(inputs))
-    layout = SubtitleLayout(max_line_width, max_line_count)
+    lines = {"max_line_width": max_line_width, "max_line_count": max_line_count}
+    layout = SubtitleLayout(**{name: given for name, given in lines.items() if given is not None})
+    if layout != SubtitleLayout() and not {"srt", "vtt"} & {*where.formats}:
+        raise click.UsageError("--max-line-width and --max-line-count are for srt and vtt")
     if jobs > 1 and STDIN in (item.path for item in inputs):
         raise click.UsageError("standard input is read by one process: leave --jobs out")
-    if resume and where.is_stdout:
-        raise click.UsageError("--resume needs --out")
+    for flag, given in (("resume", resume), ("overwrite", overwrite), ("full-names", full_names)):
+        if given and where.is_stdout:
+            raise click.UsageError(f"--{flag} needs --out")
     status = Status()
     with Progress(len(inputs)) as progress, contextlib.ExitStack() as stack:
         listener: Printer | FileWriter

@@ -11,7 +11,7 @@ import pytest
 
 from asr import __version__
 from asr.bundle import Bundle
-from asr.cli import main
+from asr.cli import COMMANDS, main
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -44,6 +44,14 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str], flag: str) 
     assert status == 0
     assert "--resume" in out
     assert "asr transcribe talk.mp3" in out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_explains_itself(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    status, out, _ = run(capsys, name, "--help")
+    assert status == 0
+    assert "\\b" not in out
+    assert "asr" in out
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

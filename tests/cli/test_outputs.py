@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,25 @@ def test_another_call_does_not_replace_the_transcript_of_another(run: Run, tmp_p
     assert run(first, "--out", out)[0] == 0  # its own may be written again
     assert run(second, "--out", out, "--overwrite")[0] == 0
     assert files(out) == {"a.txt": "jam\n"}
+
+
+def test_standard_input_is_another_recording_each_time(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text, status in (("ham", 0), ("jam", 1)):
+        with record(tmp_path / "in.wav", text).open("rb") as file:
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
+            assert run("-", "--out", tmp_path / "out")[0] == status
+    assert files(tmp_path / "out") == {"stdin.txt": "ham\n"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
+def test_a_name_that_is_not_utf_8(run: Run, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.wav")
+    record(tmp_path / "a.wav", "ham").rename(tmp_path / name)
+    assert run(tmp_path / name, "-f", "txt,ctm", "--out", tmp_path / "out", "--resume")[0] == 0
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert run(tmp_path / name, "-f", "txt,ctm", "--out", tmp_path / "out", "--resume")[0] == 0
 
 
 def test_files_of_others_are_not_replaced(run: Run, tmp_path: Path) -> None:

@@ -147,6 +147,23 @@ def test_wrong_calls(run: Run, arguments: list[str], message: str) -> None:
     assert message in err
 
 
+def test_hot_words_that_cannot_be_said_are_named_with_file_and_line(
+    tone_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("Café\nЖ\nbad::\n++\n", encoding="utf-8")
+    model = ["--model", str(tone_bundle.folder), "--vad", "energy", "-t", "1"]
+    path = record(tmp_path / "a.wav", "cafe")
+    with pytest.raises(SystemExit) as end:
+        main(["transcribe", *model, "--hotwords", str(names), str(path)])
+    out, err = capsys.readouterr()
+    assert (end.value.code or 0, out) == (0, "cafe\n")
+    assert [line.split(": ")[1:3] for line in err.splitlines()] == [
+        [str(names), "line 2"],
+        [str(names), "line 4"],
+    ]
+
+
 def test_hot_words_need_the_beam(run: Run, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("cafe\n")
     status, _, err = run(record(tmp_path / "a.wav", "a"), "--hotwords", tmp_path / "names.txt")
@@ -191,7 +208,8 @@ def test_start_and_duration_keep_the_times_of_the_recording(run: Run, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "time", ["-1", "1:99", "soon", "nan", "inf", "1:2:3:4", "", "1:-2", "1.5:2"]
+    "time",
+    "-1|1:99|soon|nan|inf|1:2:3:4||1:-2|1.5:2|1e3|0x10|1:2:99|1:60:00|90:00:00:00".split("|"),
 )
 def test_times_that_are_none(run: Run, time: str) -> None:
     status, _, err = run("a.wav", f"--start={time}")
@@ -213,6 +231,11 @@ def test_language(run: Run, tmp_path: Path, language: str, status: int) -> None:
         (["--beam", "5"], "--beam is for --decoder beam"),
         (["--vad", "none", "--vad-threshold", "0.3"], "--vad-threshold would do nothing"),
         (["--vad-threshold", "1.5"], "threshold"),
+        (["--vad-threshold", "0.3", "--vad-release", "0.4"], "release"),
+        (["--max-line-width", "20"], "are for srt and vtt"),
+        (["--overwrite"], "--overwrite needs --out"),
+        (["--full-names"], "--full-names needs --out"),
+        (["--duration", "0"], "no time at all"),
         (["--vad-min-silence", "-1"], "vad-min-silence"),
     ],
 )
@@ -229,6 +252,7 @@ def test_settings_of_the_detector_reach_it(run: Run, tmp_path: Path) -> None:
     pause = np.zeros(16_000, np.float32)
     soundfile.write(path, np.concatenate([tones("cab"), pause, tones("ham")]), 16_000)
     assert run(path)[1] == "cab\nham\n"
+    assert run(path, "--vad-threshold", "0.1")[1] == "cab\nham\n"  # its release follows
     assert run(path, "--vad-min-silence", "2")[1] == "cabham\n"  # one segment
 
 
