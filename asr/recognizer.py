@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ from asr.audio import AudioSource, OnLoss, Waveform
 from asr.bundle import Bundle, bundled
 from asr.config import build
 from asr.decode import DecoderConfig, make_decoder
-from asr.decode.decoder import Boosts
 from asr.decode.hotwords import Hotwords, PreparedHotwords, prepare_hotwords
 from asr.decode.make import DecoderKind, check_takes_hotwords
 from asr.engine import Engine, Heads, Job
@@ -78,6 +78,7 @@ class Recognizer:
         self._hotword_boost = settings.hotword_boost
         if hotwords:
             check_takes_hotwords(model, decoder)
+        self._decoder_kind = decoder
         prepared = self.prepare_hotwords(hotwords) if hotwords else PreparedHotwords()
         self.skipped_hotwords = prepared.skipped
         self._decoder = make_decoder(model, settings, kind=decoder, hotwords=prepared)
@@ -179,28 +180,48 @@ class Recognizer:
         self,
         sample_rate: int = audio.SAMPLE_RATE,
         *,
-        hotwords: Boosts = (),
+        hotwords: Hotwords = (),
         endpoint: EndpointConfig | None = None,
     ) -> Stream:
         """A stream of sound that comes block by block; any number of them may be open.
 
         Args:
             sample_rate: of the blocks (Hz).
-            hotwords: to listen for in this stream, beside the recogniser's own; words of the
-                lexicon.
+            hotwords: to listen for in this stream, beside the recogniser's own, as people write
+                them; `with_hotwords` tells which of them cannot be said, and serves any number of
+                streams.
             endpoint: where utterances end.
 
-        Raises AudioError for an impossible rate, DecodeError for hot words that cannot be spelled,
-        ConfigError for hot words without a search.
+        Raises AudioError for an impossible rate, ConfigError for hot words without a search.
         """
+        if hotwords:
+            return self.with_hotwords(hotwords).stream(sample_rate, endpoint=endpoint)
         return Stream(
             acoustics=self._acoustics,
-            decoder=self._decoder.variant(hotwords=hotwords) if hotwords else self._decoder,
+            decoder=self._decoder,
             vad=self.vad,
             sample_rate=sample_rate,
             endpoint=endpoint or EndpointConfig(),
             punctuator=self._punctuator,
         )
+
+    def with_hotwords(self, hotwords: Hotwords) -> Recognizer:
+        """This recogniser, listening for `hotwords` as well; all else is shared.
+
+        What of them cannot be said is in its `skipped_hotwords`. Takes a second where the lexicon
+        lacks some of the words (see `prepare_hotwords`); any thread may call this. Raises
+        ConfigError where the decoder knows no hot words.
+        """
+        check_takes_hotwords(self.bundle, self._decoder_kind)
+        prepared = self.prepare_hotwords(hotwords)
+        changed = copy(self)
+        changed.skipped_hotwords = prepared.skipped
+        if prepared.boosts:
+            changed._decoder = self._decoder.variant(
+                hotwords=prepared.boosts, spellings=prepared.spellings
+            )
+            _ = changed._decoder.drafts  # what streams need is made here
+        return changed
 
     def prepare_hotwords(self, hotwords: Hotwords) -> PreparedHotwords:
         """Hot words as people write them -> as this model's decoder takes them.

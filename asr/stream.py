@@ -47,7 +47,6 @@ from asr.vad import Array, Detector, Segmenter, Speech, VadConfig
 
 LOUDEST = 64.0  # a sample beyond is no float in [-1, 1], but most likely a 16-bit integer
 _PIECE_SECONDS = 1.0  # a larger block is taken in piece by piece
-_DRAFT_BEAM = 100  # prefixes at most: drafts are searched with no more care than finals
 _SEARCH_FRAMES = 16  # of a final, at a time: some milliseconds
 
 _T = TypeVar("_T")
@@ -137,9 +136,7 @@ class Stream:
         # What a network hears chunk by chunk is what it will have heard in the end.
         self._decoder = self._draft_decoder = decoder
         if self._engine.chunks is None:
-            beam = min(_DRAFT_BEAM, decoder.config.beam)
-            drafts = dataclasses.replace(decoder.config, beam=beam)
-            self._draft_decoder = decoder.variant(drafts)
+            self._draft_decoder = decoder.drafts
         self._frame_shift, self._punctuator = acoustics.frame_shift, punctuator
         self._rate, self._endpoint = sample_rate, endpoint
         self._vad = dataclasses.replace(

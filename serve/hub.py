@@ -21,6 +21,7 @@ from asr.vad import VadConfig
 from serve import limits, logs
 from serve.auth import Keys, Sites
 from serve.batcher import Batcher
+from serve.hotwords import Hotwords
 from serve.limits import Places, Refused
 from serve.metrics import Metrics
 from serve.protocols.base import ModelInfo
@@ -40,6 +41,7 @@ class Loaded:
     recognizer: Recognizer
     batcher: Batcher
     uploads: Uploads
+    hotwords: Hotwords
 
 
 class Hub:
@@ -127,6 +129,7 @@ class Hub:
         if self.loaded is not None:
             await asyncio.to_thread(self.loaded.batcher.close)
             self.loaded.uploads.close()
+            self.loaded.hotwords.close()
 
     @property
     def _busy_uploads(self) -> bool:
@@ -141,7 +144,12 @@ class Hub:
             self.fault("load", error)
             return
         batcher = Batcher(recognizer, self.settings.batch_wait, self.metrics.batch.observe)
-        self.loaded = Loaded(recognizer, batcher, Uploads(recognizer, self.settings))
+        self.loaded = Loaded(
+            recognizer,
+            batcher,
+            Uploads(recognizer, self.settings),
+            Hotwords(recognizer, self.fault),
+        )
         self.metrics.ready.set(0 if self.draining else 1)
         logs.event("ready", model=self.info.name, seconds=round(time.monotonic() - begin, 2))
 

@@ -23,6 +23,7 @@ from asr.stream import EndpointConfig, Stream
 from asr.types import StreamEvent
 from serve import limits, logs
 from serve.audio_in import AudioFormat, AudioInput, ContainerInput, open_input
+from serve.hotwords import Prepared
 from serve.hub import Hub, Loaded
 from serve.limits import Refused
 from serve.protocols.base import (
@@ -128,10 +129,9 @@ class _Inbox:
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """What `Configure` changes."""
+    """What `Configure` changes, beside hot words."""
 
     format: AudioFormat = field(default_factory=AudioFormat)
-    hotwords: tuple[str, ...] = ()
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
 
 
@@ -143,6 +143,7 @@ class Session:
         self.duration = 0.0  # seconds of audio taken in
         self._hub, self._channel = hub, channel
         self._settings = _Settings()
+        self._prepared: Prepared | None = None  # where there are hot words
         self._input: AudioInput | None = None
         self._stream: Stream | None = None
         self._stream_start = 0.0  # seconds of the session
@@ -240,7 +241,8 @@ class Session:
                 events = await self._configure(loaded, action)
             case Finish():
                 events = await self._end_audio(loaded)
-        outcome = Outcome(action, tuple(events), self.duration, self.real_time_factor)
+        skipped = self._prepared.skipped if self._prepared else ()
+        outcome = Outcome(action, tuple(events), self.duration, self.real_time_factor, skipped)
         for message in self.protocol.render(outcome):
             await self._send(message)
 
@@ -257,6 +259,8 @@ class Session:
         """New settings, for a new stream; what was said until now ends with the old ones."""
         events = await self._end_audio(loaded)
         self._close_stream()
+        if changes.hotwords is not None:
+            self._prepared = await loaded.hotwords.prepare(changes.hotwords)
         new = {f.name: getattr(changes, f.name) for f in fields(_Settings)}
         known = {name: value for name, value in new.items() if value is not None}
         self._settings = replace(self._settings, **known)
@@ -302,10 +306,9 @@ class Session:
         limit = self._hub.settings.max_session_seconds
         async for block in _steps(blocks, blocking=isinstance(source, ContainerInput)):
             if self._stream is None:
-                self._stream = loaded.recognizer.stream(
-                    sample_rate=source.sample_rate,
-                    hotwords=self._settings.hotwords,
-                    endpoint=self._settings.endpoint,
+                recognizer = self._prepared.recognizer if self._prepared else loaded.recognizer
+                self._stream = recognizer.stream(
+                    sample_rate=source.sample_rate, endpoint=self._settings.endpoint
                 )
                 self._stream_start = self.duration
             async with _overload():

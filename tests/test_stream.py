@@ -314,6 +314,19 @@ def test_drafts_are_searched_no_wider_than_finals(
     assert recognizer.stream(RATE)._draft_decoder.config.beam == drafts
 
 
+@pytest.mark.parametrize("words", [["BAE"], ["bäe!"], ["[unk]", "bae", "你", "", "§"]], ids=str)
+def test_hot_words_are_taken_as_people_write_them(hears_tones: Recognizer, words) -> None:
+    beam = Recognizer(hears_tones.bundle, vad=VadConfig(detector="energy"), threads=1)
+    either = np.concatenate([tones("ba"), 0.6 * tones("d") + 0.5 * tones("e"), silence(2)])
+    plain = finals(listen(beam.stream(), [either]))[0].text
+    hot = beam.with_hotwords(words)
+    assert finals(listen(hot.stream(), [either]))[0].text == "bae" != plain
+    skipped = {skipped.hotword.phrase for skipped in hot.skipped_hotwords}
+    assert skipped >= {"[unk]", "你", "", "§"} & set(words)
+    assert finals(listen(beam.stream(), [either]))[0].text == plain  # the others are as before
+    assert finals(listen(beam.stream(hotwords=["§"]), [either]))[0].text == plain
+
+
 def test_what_fits_no_words_is_taken_back(strict_tone_bundle: Bundle) -> None:
     recognizer = Recognizer(strict_tone_bundle, vad=VadConfig(detector="energy"), threads=1)
     waveform = sound("cab film elk", 2.0, "cab bad", 2.0)

@@ -18,7 +18,7 @@ from asr.decode._search import search, search_pronounced
 from asr.decode.checks import to_probabilities
 from asr.decode.confidence import Confidence
 from asr.decode.config import DecoderConfig
-from asr.decode.decoder import Boosts
+from asr.decode.decoder import NO_SPELLINGS, Boosts, Spellings
 from asr.decode.grammar import build_grammar, unknown_word_cost
 from asr.decode.hotwords import with_boosts
 from asr.decode.lexicon import Lexicon
@@ -83,13 +83,20 @@ class BeamSearch:
     def stream(self, frame_shift: float) -> BeamSearchStream:
         return BeamSearchStream(self, frame_shift)
 
-    def variant(self, config: DecoderConfig, hotwords: Boosts = ()) -> BeamSearch:
+    def variant(
+        self, config: DecoderConfig, hotwords: Boosts = (), spellings: Spellings = NO_SPELLINGS
+    ) -> BeamSearch:
         """The same search with other settings, and `hotwords` beside its own.
 
-        It shares the language model, and the lexicon as far as the settings allow. Raises
-        DecodeError for a hot word that cannot be spelled.
+        It shares the language model, and the lexicon as far as the settings allow and it has all
+        words of `spellings` (in its labels). Raises DecodeError for a hot word that cannot be
+        spelled.
         """
         changed = copy(self)
+        lexicon = self.lexicon if self.pronounces else None
+        lacking = {w: s for w, s in spellings.items() if lexicon is not None and w not in lexicon}
+        if lexicon is not None and lacking:
+            changed.lexicon = lexicon.extended(lacking)
         changed.config = config
         changed.confidence = Confidence(config.confidence)
         changed._hotwords = self._hotwords | with_boosts(hotwords, config.hotword_boost)
@@ -100,6 +107,7 @@ class BeamSearch:
     def _build_grammar(self, like: BeamSearch | None = None) -> Grammar:
         weights = ("lm_weight", "word_bonus", "unknown_penalty")
         shares = like and all(getattr(like.config, n) == getattr(self.config, n) for n in weights)
+        shares = shares and like is not None and like.lexicon is self.lexicon
         return build_grammar(
             self.vocabulary,
             self.lexicon,

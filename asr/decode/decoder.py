@@ -14,7 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -30,6 +32,9 @@ from asr.types import Hypothesis
 # tuple of one such array for each head.
 Outputs: TypeAlias = np.ndarray | tuple[np.ndarray, ...]
 Boosts: TypeAlias = Mapping[str, float] | Iterable[str]
+Spellings: TypeAlias = Mapping[str, Sequence[Sequence[int]]]  # a word's pronunciations, as labels
+DRAFT_BEAM = 100  # prefixes at most
+NO_SPELLINGS: Spellings = MappingProxyType({})
 
 
 class Search(Protocol):
@@ -45,8 +50,13 @@ class Search(Protocol):
         """A search in one utterance; `frame_shift`: seconds a frame."""
         ...
 
-    def variant(self, config: DecoderConfig, hotwords: Boosts = ()) -> Search:
-        """The same search with other settings, and `hotwords` beside its own."""
+    def variant(
+        self, config: DecoderConfig, hotwords: Boosts = (), spellings: Spellings = NO_SPELLINGS
+    ) -> Search:
+        """The same search with other settings, and `hotwords` beside its own.
+
+        `spellings`: of words in them that the lexicon lacks, in its labels.
+        """
         ...
 
 
@@ -93,6 +103,12 @@ class Decoder:
     def config(self) -> DecoderConfig:
         return self.search.config
 
+    @cached_property
+    def drafts(self) -> Decoder:
+        """The same decoder with a narrow beam, for results that will be replaced."""
+        beam = min(DRAFT_BEAM, self.config.beam)
+        return self.variant(replace(self.config, beam=beam))
+
     def decode(self, log_probs: Outputs, nbest: int = 1) -> list[Hypothesis]:
         """The best `nbest` texts of an utterance, best first.
 
@@ -113,13 +129,19 @@ class Decoder:
         """A decoder of one utterance that comes in pieces."""
         return DecoderStream(self)
 
-    def variant(self, config: DecoderConfig | None = None, hotwords: Boosts = ()) -> Decoder:
+    def variant(
+        self,
+        config: DecoderConfig | None = None,
+        hotwords: Boosts = (),
+        spellings: Spellings = NO_SPELLINGS,
+    ) -> Decoder:
         """The same decoder with other settings, and with `hotwords` beside those that it has.
 
-        It shares lexicon and language models. Raises DecodeError for a hot word that cannot be
-        spelled, ConfigError where the search knows no hot words.
+        `spellings`: of words in them that the lexicon lacks, in its labels. It shares language
+        models, and the lexicon where that lacks none. Raises DecodeError for a hot word that cannot
+        be spelled, ConfigError where the search knows no hot words.
         """
-        search = self.search.variant(config or self.config, hotwords)
+        search = self.search.variant(config or self.config, hotwords, spellings)
         return Decoder(search, self.frame_shift, self.rescorers, self.tests_acceptance)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from asr.decode.checks import to_probabilities
 from asr.decode.confidence import Confidence
 from asr.decode.config import DecoderConfig
-from asr.decode.decoder import Boosts
+from asr.decode.decoder import NO_SPELLINGS, Boosts, Spellings
 from asr.decode.tables import PLACE
 from asr.decode.words import Partial, group, to_words
 from asr.errors import ConfigError
@@ -36,7 +36,9 @@ class GreedySearch:
     def stream(self, frame_shift: float) -> GreedyStream:
         return GreedyStream(self.vocabulary, frame_shift)
 
-    def variant(self, config: DecoderConfig, hotwords: Boosts = ()) -> GreedySearch:
+    def variant(
+        self, config: DecoderConfig, hotwords: Boosts = (), spellings: Spellings = NO_SPELLINGS
+    ) -> GreedySearch:
         """This search: it has no settings. Raises ConfigError if there are `hotwords`."""
         if hotwords:
             raise ConfigError("greedy decoding knows no hot words", "choose the decoder 'beam'")

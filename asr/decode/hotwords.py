@@ -10,6 +10,7 @@ back as soon as the text takes another turn.
 from __future__ import annotations
 
 import itertools
+import re
 import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ from asr.text.languages import normalizer, speller
 from asr.text.normalize import unify
 
 _SYMBOLS = "#*@%\\§"  # not spoken, beside what Unicode calls symbols
+_MARK = re.compile(r"\s*(\[\w+\]|<\w+>)\s*")  # such as [unk], which grammars of Vosk hold
 _MOST_PRONUNCIATIONS = 16  # of a phrase: the combinations of its words'
 
 
@@ -160,6 +162,9 @@ def prepare_hotwords(
         hotword = Hotword(item) if isinstance(item, str) else item
         own = boost if hotword.boost is None else hotword.boost
         _check_boost(hotword, own)
+        if _MARK.fullmatch(hotword.phrase):
+            skipped.append(SkippedHotword(hotword, hotword.phrase, "a mark, not a word"))
+            continue
         phrase = normalizer(language)(hotword.phrase)
         try:
             spellings = {word: spell(word) for word in phrase.split()}

@@ -12,7 +12,7 @@ from onnxruntime import InferenceSession
 
 from asr.decode import attention, transducer
 from asr.decode.config import DecoderConfig
-from asr.decode.decoder import Boosts
+from asr.decode.decoder import NO_SPELLINGS, Boosts, Spellings
 from asr.decode.transducer import Floats, StepwiseLM
 from asr.decode.words import Partial, Span, group
 from asr.errors import BundleError, ConfigError
@@ -143,7 +143,9 @@ class HeadSearch:
     def stream(self, frame_shift: float) -> HeadStream:
         return HeadStream(self, frame_shift)
 
-    def variant(self, config: DecoderConfig, hotwords: Boosts = ()) -> HeadSearch:
+    def variant(
+        self, config: DecoderConfig, hotwords: Boosts = (), spellings: Spellings = NO_SPELLINGS
+    ) -> HeadSearch:
         raise ConfigError(
             "transducers and attention decoders know no hot words and no streams",
             "use a model with a CTC head",

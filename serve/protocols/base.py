@@ -25,6 +25,7 @@ from starlette.responses import Response
 from asr.stream import EndpointConfig
 from asr.types import Segment, StreamEvent, Transcript
 from serve.audio_in import AudioFormat
+from serve.hotwords import Skipped
 from serve.limits import Refused
 
 Message: TypeAlias = Any  # text or bytes of a WebSocket, JSON to be written, or a Wyoming event
@@ -43,7 +44,7 @@ class Configure:
     """Change settings; what is None stays. Some audio may have come before: its utterance ends.
 
     format: how audio is encoded from now on.
-    hotwords: phrases to listen for.
+    hotwords: phrases to listen for, as people write them.
     endpoint: where utterances end.
     """
 
@@ -91,12 +92,14 @@ class Outcome:
     events: new results, with times in seconds of the session.
     duration: seconds of audio taken in so far.
     real_time_factor: seconds of computing per second of audio so far.
+    skipped_hotwords: those of the session that are not listened for, and why.
     """
 
     action: Action
     events: tuple[StreamEvent, ...] = field(default=())
     duration: float = 0.0
     real_time_factor: float = 0.0
+    skipped_hotwords: tuple[Skipped, ...] = ()
 
     @property
     def finals(self) -> list[StreamEvent]:

@@ -117,7 +117,7 @@ class DeepgramProtocol(LiveProtocol):
         if finalize and not any(event.is_final for event in outcome.events):
             yield self._nothing(outcome.duration)
         if isinstance(outcome.action, Finish):
-            yield self._metadata(outcome.duration)
+            yield self._metadata(outcome)
 
     def on_error(self, refused: Refused) -> Iterable[Message]:
         """See LiveProtocol."""
@@ -173,15 +173,20 @@ class DeepgramProtocol(LiveProtocol):
         silence = StreamEvent("final", Segment(self._finalized, end, ""), "")
         return self._results(silence, finalize=True)
 
-    def _metadata(self, duration: float) -> dict[str, Any]:
+    def _metadata(self, outcome: Outcome) -> dict[str, Any]:
+        warnings = [
+            {"parameter": "keyterm", "type": "skipped", "message": f"{s.hotword!r}: {s.reason}"}
+            for s in outcome.skipped_hotwords
+        ]
         return {
             "type": "Metadata",
             "transaction_key": "deprecated",
             "request_id": self._request_id,
             "sha256": self._digest.hexdigest(),
             "created": datetime.datetime.now(datetime.UTC).isoformat(),
-            "duration": round(duration, 4),
+            "duration": round(outcome.duration, 4),
             "channels": self._channels,
+            **({"warnings": warnings} if warnings else {}),
         }
 
 

@@ -3,7 +3,7 @@
 The query: `encoding` (s16le, f32le, mulaw, alaw, container), `sample_rate`, `channels`, `hotword`
 (repeated), `silence_ms` (that ends an utterance).
 
-    S {"type": "ready", "model", "language"}
+    S {"type": "ready", "model", "language", "skipped_hotwords": [{"hotword", "reason"}]}
     C binary, any size
     S {"type": "partial", "text", "stable", "start", "end", ...}   stable: will not change any more
     S {"type": "final", "text", "words": [{"word", "start", "end", "confidence"}], "rule", ...}
@@ -18,6 +18,7 @@ Times are seconds of the stream. Every event has `heard`, the seconds of audio t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from starlette.datastructures import QueryParams
@@ -95,11 +96,17 @@ class NativeProtocol(LiveProtocol):
             "heard": round(outcome.duration, 3),
             "real_time_factor": round(outcome.real_time_factor, 4),
         }
+        skipped = [asdict(hotword) for hotword in outcome.skipped_hotwords]
         for event in outcome.events:
             if event.text or not event.is_final:
                 yield {**_event(event), **progress}
         if isinstance(outcome.action, Configure):
-            yield {"type": "ready", "model": self.model.name, "language": self.model.language}
+            yield {
+                "type": "ready",
+                "model": self.model.name,
+                "language": self.model.language,
+                **({"skipped_hotwords": skipped} if skipped else {}),
+            }
         elif isinstance(outcome.action, Finish):
             yield {"type": "done", **progress}
 

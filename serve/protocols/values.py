@@ -11,8 +11,6 @@ from asr.types import StreamEvent, Word
 from asr.vad import VadConfig
 from serve.limits import bad_request
 
-MAX_HOTWORDS = 200
-MAX_HOTWORD_LENGTH = 100  # characters
 # A shorter silence than the one between segments of files would split words otherwise than there.
 MIN_SILENCE = VadConfig().min_silence
 
@@ -51,13 +49,9 @@ def flag(value: str | None) -> bool:
 
 
 def hotwords(phrases: object) -> tuple[str, ...]:
-    """Phrases to listen for, checked. Raises Refused."""
+    """Phrases to listen for; `serve.hotwords` bounds them. Raises Refused for what is no list."""
     if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
         raise bad_request("hot words are a list of phrases")
-    if len(phrases) > MAX_HOTWORDS or any(len(phrase) > MAX_HOTWORD_LENGTH for phrase in phrases):
-        raise bad_request(
-            f"at most {MAX_HOTWORDS} hot words of {MAX_HOTWORD_LENGTH} characters are possible"
-        )
     return tuple(phrase for phrase in phrases if phrase.strip())
 
 

@@ -102,7 +102,7 @@ def test_who_leaves_in_the_middle_of_a_word_was_heard_to_the_end(start, pcm, lea
         if leave == "close":
             ws.close()
         else:
-            ws.socket.shutdown(socket.SHUT_RDWR)
+            ws.socket.shutdown(socket.SHUT_WR)
         server.wait(lambda: "closed" in caplog.messages)
     [record] = [record for record in caplog.records if record.message == "closed"]
     assert record.details["text"] == TEXT
