@@ -50,6 +50,7 @@ def transcribe_all(
     With one job they come in order. Raises ASRError if no recogniser can be made.
     """
     recognizer = settings.load()  # what is wrong with the model is better said once, and here
+    jobs = min(jobs, len(recordings))
     if jobs > 1:
         del recognizer
         cores = settings.threads or os.cpu_count() or 1

@@ -60,18 +60,21 @@ def expand_inputs(arguments: Iterable[str]) -> list[Input]:
     """Files, folders (searched through), patterns and `-` as recordings, each once, in order.
 
     What matches nothing stays as it is: reading it gives the error. Raises click.UsageError for
-    addresses.
+    addresses and empty names.
     """
     found: dict[str, Input] = {}
     for argument in arguments:
-        refuse_address(argument)
+        check_is_file_name(argument)
         for item in _expand(argument):
             found.setdefault(item.path if item.path == STDIN else absolute(item.path), item)
     return list(found.values())
 
 
-def refuse_address(argument: str) -> None:
-    """Raise click.UsageError for what is an address and no file, with how to fetch it."""
+def check_is_file_name(argument: str) -> None:
+    """Raise click.UsageError for what is an address and no file, with how to fetch it, and for an
+    empty name, which would otherwise be the current folder."""
+    if not argument:
+        raise click.UsageError("a name is empty (give the name of a recording, or . for a folder)")
     match = _ADDRESS.match(argument)
     if not match or Path(argument).exists():
         return

@@ -156,18 +156,19 @@ class FileWriter(_Listener):
     ) -> list[str]:
         """The recordings that are to be transcribed; those that must not be written are told.
 
-        Raises click.UsageError if two would be written to the same files, ConfigError if nothing
-        can be remembered of what was done.
+        Raises click.UsageError if two would be written to the same files.
         """
         if self._where.file is None:
             check_names_differ(inputs, full_names)
-        if resume:
-            self._journal.check_writable()
+        n_older = 0
         for item in inputs:
             entry = Entry.of(
                 item.path, self._fingerprint, self._where.outputs(item.stem(full_names))
             )
             if resume and self._journal.has(entry):
+                continue
+            if resume and not overwrite and self._journal.seems_done(entry):
+                n_older += 1
                 continue
             try:
                 if not overwrite:
@@ -176,6 +177,11 @@ class FileWriter(_Listener):
                 self._status.count(item.path, error, self._progress)
             else:
                 self._entries[item.path] = entry
+        if n_older:
+            complain(
+                f"{n_older} recordings are older than files of their names in {self._where.parent},"
+                " and left out (--overwrite makes these files anew)"
+            )
         return list(self._entries)
 
     def segment(self, recording: str, segment: Segment) -> None:

@@ -66,6 +66,8 @@ def target(formats: str | None, out: str | None, n_recordings: int, default: str
         if len(names) > 1 or (n_recordings > 1 and names != ("txt",)):
             raise click.UsageError("several files of output need --out FOLDER")
         return Target(names)
+    if not out:
+        raise click.UsageError("--out is empty (give a folder, such as . for the current one)")
     path = Path(out)
     extension = path.suffix.removeprefix(".")
     is_format = extension.lower() in map(str.lower, FORMATS)
@@ -136,8 +138,8 @@ class Journal:
     """Whose transcripts lie in an output folder, so that they can be told from other files.
 
     It is kept where programs keep their state (`$XDG_STATE_HOME`, by default ~/.local/state), a
-    file for each output folder and a line for each recording. Where nothing can be written there, a
-    run works as ever but cannot be resumed.
+    file for each output folder and a line for each recording. Where nothing can be written there,
+    only the times of files tell a resumed run what is done.
     """
 
     def __init__(self, folder: Path):
@@ -153,6 +155,16 @@ class Journal:
         wanted = replace(entry, done=True)
         return entry.size >= 0 and all(
             self._owner.get(output) == wanted and (self.folder / output).is_file()
+            for output in entry.outputs
+        )
+
+    def seems_done(self, entry: Entry) -> bool:
+        """Whether nothing is known of the outputs, but all are there, and newer than the recording:
+        as where the folder comes from another machine."""
+        return entry.size >= 0 and all(
+            output not in self._owner
+            and (self.folder / output).is_file()
+            and (self.folder / output).stat().st_mtime_ns >= entry.modified
             for output in entry.outputs
         )
 
@@ -185,18 +197,6 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             save(transcript, path, format, layout)
         self._add(replace(entry, done=True))
-
-    def check_writable(self) -> None:
-        """Raise ConfigError if nothing can be kept."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a"):
-                pass
-        except OSError as error:
-            raise ConfigError(
-                f"{self.path}: cannot be written: {error.strerror or error}; --resume needs it",
-                "set XDG_STATE_HOME to a folder of yours",
-            ) from error
 
     def _read(self) -> None:
         try:

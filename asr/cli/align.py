@@ -14,9 +14,9 @@ from asr.cli import complain
 from asr.cli._inputs import (
     STDIN,
     RecordingsCommand,
+    check_is_file_name,
     check_names_differ,
     input_below,
-    refuse_address,
 )
 from asr.cli._losses import warn_of_losses
 from asr.cli._outputs import Entry, Journal, making, parse_formats, target
@@ -147,7 +147,7 @@ def _pairs(inputs: Sequence[str]) -> list[Utterance]:
     if len(inputs) != 2:
         raise click.UsageError(f"give a recording and its text, or one manifest (*{MANIFEST})")
     recording, text = inputs
-    refuse_address(recording)
+    check_is_file_name(recording)
     try:
         return [Utterance(recording, 0.0, read_text(text, "utf-8-sig"))]
     except (OSError, UnicodeDecodeError) as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli import complain
-from asr.cli._inputs import RecordingsCommand, refuse_address
+from asr.cli._inputs import RecordingsCommand, check_is_file_name
 from asr.cli._outputs import parse_formats
 from asr.cli._recognizer_options import Settings, recognizer_options
 from asr.errors import AudioError
@@ -86,7 +86,8 @@ def command(
         return
     if fast and file is None:
         raise click.UsageError("--fast is for --file")
-    refuse_address(file or "")
+    if file is not None:
+        check_is_file_name(file)
     source: Microphone | Playback
     if file is None:
         source = microphone.Microphone(microphone.find_device(device))

@@ -107,6 +107,23 @@ def test_a_name_that_is_not_utf_8(run: Run, tmp_path: Path) -> None:
     assert run(tmp_path / name, "-f", "txt,ctm", "--out", tmp_path / "out", "--resume")[0] == 0
 
 
+def test_resume_without_its_state_leaves_out_what_is_newer(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = record(tmp_path / "a.wav", "ham"), record(tmp_path / "b.wav", "jam")
+    out = tmp_path / "out"
+    assert run(a, "--out", out)[0] == 0
+    (out / "a.txt").write_text("of another machine")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    status, _, err = run(a, b, "--out", out, "--resume")
+    assert (status, files(out)) == (0, {"a.txt": "of another machine", "b.txt": "jam\n"})
+    assert "1 recordings are older than files of their names" in err
+    os.utime(out / "a.txt", (0, 0))
+    assert run(a, b, "--out", out, "--resume")[0] == 1  # it may be anybody's
+    assert run(a, b, "--out", out, "--resume", "--overwrite")[0] == 0
+    assert files(out) == {"a.txt": "ham\n", "b.txt": "jam\n"}
+
+
 def test_files_of_others_are_not_replaced(run: Run, tmp_path: Path) -> None:
     recording, other = record(tmp_path / "a.wav", "ham"), record(tmp_path / "b.wav", "jam")
     (tmp_path / "a.txt").write_text("what was really said")
@@ -126,15 +143,15 @@ def test_nothing_but_transcripts_is_left_in_the_folder(run: Run, tmp_path: Path)
     assert not (tmp_path / "none").exists()
 
 
-def test_without_a_place_for_its_state_it_works_but_cannot_resume(
+def test_without_a_place_for_its_state_it_works(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "state").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     recording = record(tmp_path / "a.wav", "ham")
-    assert run(recording, "--out", tmp_path / "out")[0] == 0
+    assert run(recording, "--out", tmp_path / "out") == (0, "", "")
     status, _, err = run(recording, "--out", tmp_path / "out", "--resume")
-    assert (status, "XDG_STATE_HOME" in err) == (1, True)
+    assert (status, "left out" in err) == (0, True)
 
 
 def test_one_file(run: Run, tmp_path: Path) -> None:
@@ -157,6 +174,8 @@ def test_one_file(run: Run, tmp_path: Path) -> None:
         (["a.wav", "-o", "notes/below"], "cannot be made"),
         (["a.wav", "-o", "/proc/x"], "cannot be made"),
         (["a.wav", "-f", ","], "names no format"),
+        (["", "-o", "x"], "a name is empty"),
+        (["a.wav", "-o", ""], "--out is empty"),
         (["a.wav", "-f", "all"], "several files of output need --out"),
     ],
 )
