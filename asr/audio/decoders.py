@@ -21,6 +21,7 @@ from asr.errors import AudioError
 from asr.types import Loss
 
 MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.1, 3600.0  # of time stamps: filled with silence, or ignored
+MAX_LATE_SECONDS = 60.0
 MAX_FILLED_SECONDS = 6 * 3600.0  # of all gaps: damaged time stamps must not keep anyone busy
 MAX_STALLS = 50  # errors of a container in a row, until it counts as over
 _STATELESS = re.compile("PCM_|FLOAT|DOUBLE|ULAW|ALAW")  # codecs in which samples stand alone
@@ -148,6 +149,8 @@ class AvDecoder:
         context = self._stream.codec_context
         if context is None:
             raise ValueError("its codec is unknown")
+        if context.name == "flac":  # has checksums, which ffmpeg passes over unless told
+            context.options = {"err_detect": "crccheck+explode"}
         self.sample_rate, self.channels = context.sample_rate, context.channels
         self._format = self._container.format.name
         self.codec = f"{self._format} {context.name}"
@@ -182,11 +185,15 @@ class AvDecoder:
 
     def pieces(self, lose: Lose, block_size: int) -> Iterator[Piece]:
         """See Decoder."""
-        origin = (self._container.start_time or 0) / 1e6
+        origin = (self._container.start_time or 0) / 1e6  # from microseconds
+        if self._format in ("ogg", "flac") and 0 < origin < MAX_LATE_SECONDS:
+            origin = 0.0  # the first pages are damaged; a stream recorded midway starts far later
         position = filled = 0.0  # seconds
         for frame, to_float in self._frames():
             rate = frame.sample_rate
             gap = 0.0 if frame.time is None else frame.time - origin - position
+            if position == 0 and abs(gap) < MIN_GAP_SECONDS:
+                origin, gap = origin + gap, 0.0  # what an encoder needs to begin is no part of it
             if gap < -MIN_GAP_SECONDS or gap > min(MAX_GAP_SECONDS, MAX_FILLED_SECONDS - filled):
                 if gap > 0:
                     lose(Loss(position, position, f"its time stamps jump by {gap:.0f} s"))
@@ -228,7 +235,8 @@ class AvDecoder:
         return self._bad_bytes * 8 / rate if rate else 0.0
 
     def _check_end(self, position: float, lose: Lose) -> None:
-        if self._own is not None and position < self._own - _END_SECONDS:
+        slack = _MIN_LOSS_SECONDS if self._damage else _END_SECONDS
+        if self._own is not None and position < self._own - slack:
             lose(Loss(position, self._own, "truncated: its header promises more"))
         elif self._damage:
             missing = self._bad_seconds(position)

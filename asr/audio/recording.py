@@ -110,7 +110,13 @@ def open_recording(source: AudioSource, track: int | None = None) -> Iterator[Re
     """The recording with the first decoder that takes it; raises AudioError if none does."""
     with contextlib.ExitStack() as stack:
         handle, name = open_source(source, stack)
-        view = open_view(handle)
+        try:
+            view = open_view(handle)
+        except (OSError, ValueError) as error:
+            raise AudioError(
+                f"{name}: cannot be read: {reason_of(error)}",
+                "copy it to another disk, and read that",
+            ) from None
         if not view.size:
             raise AudioError(f"{name}: the file is empty (0 bytes)", "record or copy it again")
         recording = _open_view(view, name, track)
