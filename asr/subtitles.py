@@ -16,6 +16,7 @@ from asr.types import Segment, Transcript, Word
 
 CUE_SECONDS = 7.0
 SHORTEST_CUE_SECONDS = 0.8  # a shorter one cannot be read; it stays until the next if there is room
+MIN_CUE_SECONDS = 0.001  # of words without length: a cue that ends where it begins is not valid
 PAUSE_SECONDS = 1.0  # a longer pause between two words begins a new cue
 
 # What a break between two words costs, in cues: a division that needs one cue more, but breaks
@@ -104,7 +105,8 @@ class CueBuilder:
         words = self._waiting
         start = max(words[0].start, self._end)
         end = min(max(words[-1].end, start + SHORTEST_CUE_SECONDS), following)
-        self._end = max(start, min(end, start + CUE_SECONDS, duration))
+        end = min(end, start + CUE_SECONDS, duration)
+        self._end = max(end, start + MIN_CUE_SECONDS)
         return Cue(start, self._end, _wrap(words, self._layout))
 
 

@@ -115,6 +115,16 @@ def test_subtitle_rules(transcript: Transcript) -> None:
     assert said.split() == [w.word for w in transcript.words]
 
 
+def test_words_without_length_have_cues() -> None:
+    segments = [
+        Segment(1.0, 1.0, text, (Word(text, 1.0, 1.0, 0.0),)) for text in ("one", "two", "three")
+    ]
+    found = cues(Transcript(tuple(segments), 1.0))
+    assert [cue.lines for cue in found] == [("one",), ("two",), ("three",)]
+    assert all(cue.start < cue.end for cue in found)
+    assert all(earlier.end <= later.start for earlier, later in pairwise(found))
+
+
 def test_a_cue_waits_for_the_next_at_most() -> None:
     first, second = spoken("one two three"), spoken("four five six")
     builder = CueBuilder(SubtitleLayout())

@@ -192,7 +192,8 @@ _READING_OPTIONS = (
         "--track",
         type=click.IntRange(0),
         metavar="N",
-        help="Sound track of a film, counted from 0.  [default: the one that is marked as default]",
+        help="Sound track of a film, counted from 0, such as 1 for its second.  [default: the one"
+        " that is marked as default]",
     ),
     click.option(
         "--strict",

@@ -70,7 +70,7 @@ from asr.writers import FORMATS
     type=click.IntRange(1),
     default=1,
     metavar="N",
-    help="Recordings to work on at a time, each in a process; they share the cores.",
+    help="Recordings to work on at a time, each in a process, such as 4; they share the cores.",
 )
 @recognizer_options(reading=True)
 def command(
