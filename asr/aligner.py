@@ -12,8 +12,9 @@ import numpy as np
 
 from asr import audio
 from asr.acoustics import Acoustics
-from asr.audio import AudioSource, Waveform
+from asr.audio import AudioSource, Channels
 from asr.bundle import Bundle
+from asr.channels import find_channel_speech
 from asr.decode.alignment import AlignmentConfig, Spellings, Token, align
 from asr.decode.confidence import log_chance
 from asr.decode.lexicon import Lexicon
@@ -23,7 +24,7 @@ from asr.errors import DecodeError, VocabularyError
 from asr.recognizer import audio_blocks, windows
 from asr.text.languages import normalizer
 from asr.types import Loss, Segment, Transcript, Unit, Word
-from asr.vad import VadConfig, find_speech
+from asr.vad import VadConfig
 
 GUESSED_SECONDS = 1.0  # how long a word may last at most of which nothing was heard
 _NAMED = 5  # unknown words in an error
@@ -129,14 +130,14 @@ class Aligner:
         return Pronouncer(self._lexicons[0])
 
     def _listen(
-        self, blocks: Iterator[Waveform], progress: Callable[[float], object] | None
+        self, blocks: Iterator[Channels], progress: Callable[[float], object] | None
     ) -> tuple[np.ndarray, np.ndarray, float]:
         """What the network makes of all speech, (frames, classes), when each frame begins,
         (frames,) s, and how long the recording is (s).
         """
         samples = 0
 
-        def counted() -> Iterator[Waveform]:
+        def counted() -> Iterator[Channels]:
             nonlocal samples
             for block in blocks:
                 samples += len(block)
@@ -146,7 +147,7 @@ class Aligner:
 
         log_probs = [np.zeros((0, len(self.bundle.vocabulary)), np.float32)]
         starts: list[np.ndarray] = [np.zeros(0)]
-        for window in windows(find_speech(counted(), self._vad)):
+        for window in windows(find_channel_speech(counted(), config=self._vad)):
             for speech, heads in zip(
                 window, self._acoustics.log_probs([s.waveform for s in window]), strict=True
             ):

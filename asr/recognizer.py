@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +14,19 @@ import numpy as np
 
 from asr import audio
 from asr.acoustics import Acoustics
-from asr.audio import AudioSource, OnLoss, Waveform
+from asr.audio import AudioSource, Channels, OnLoss, Waveform
 from asr.bundle import Bundle, bundled
+from asr.channels import ChannelChoice, OnNotice, check_choice, find_channel_speech
 from asr.config import build
 from asr.decode import DecoderConfig, make_decoder
 from asr.decode.hotwords import Hotwords, PreparedHotwords, prepare_hotwords
 from asr.decode.make import DecoderKind, check_takes_hotwords
 from asr.engine import Engine, Heads, Job
-from asr.errors import AudioError, BundleError, ConfigError
+from asr.errors import BundleError, ConfigError
 from asr.punctuator import punctuator_of
 from asr.stream import EndpointConfig, Stream
 from asr.types import Hypothesis, Loss, Segment, Transcript
-from asr.vad import Speech, VadConfig, find_speech
+from asr.vad import Speech, VadConfig
 
 if TYPE_CHECKING:
     from asr.decode.pronounce import Speller
@@ -93,6 +95,8 @@ class Recognizer:
         start: float = 0.0,
         duration: float | None = None,
         track: int | None = None,
+        channels: ChannelChoice = "auto",
+        hotwords: Hotwords = (),
         strict: bool = False,
         on_segment: Callable[[Segment], object] = lambda segment: None,
     ) -> Transcript:
@@ -106,6 +110,7 @@ class Recognizer:
         """
         end = start
         losses: list[Loss] = []
+        notices: list[str] = []
 
         def reached(seconds: float) -> None:
             nonlocal end
@@ -120,13 +125,23 @@ class Recognizer:
             start=start,
             duration=duration,
             track=track,
+            channels=channels,
+            hotwords=hotwords,
             on_loss=None if strict else losses.append,
+            on_notice=notices.append,
         )
         found = []
         for segment in segments:
             on_segment(segment)
             found.append(segment)
-        return Transcript(tuple(found), end, self.bundle.config.name, tuple(losses))
+        return Transcript(
+            tuple(found),
+            end,
+            self.bundle.config.name,
+            tuple(losses),
+            tuple(notices),
+            by_channel=channels == "each",
+        )
 
     def segments(
         self,
@@ -138,7 +153,10 @@ class Recognizer:
         start: float = 0.0,
         duration: float | None = None,
         track: int | None = None,
+        channels: ChannelChoice = "auto",
+        hotwords: Hotwords = (),
         on_loss: OnLoss | None = None,
+        on_notice: OnNotice | None = None,
     ) -> Iterator[Segment]:
         """What is said in a recording, segment by segment, in memory that does not grow.
 
@@ -146,20 +164,45 @@ class Recognizer:
         those of the whole recording, whichever part of it is read.
 
         Args:
-            source: a path, the bytes of a file, a binary file object, or samples `(samples,)` or
-                `(samples, channels)` as floats in [-1, 1].
+            source: a path, the bytes of a file, a binary file object, or samples: an array or a
+                tensor `(samples,)`, `(samples, channels)` or `(channels, samples)`, of floats in
+                [-1, 1] or integers (`asr.audio.arrays.as_channels`).
             sample_rate: of samples (Hz); files know their own.
             progress: called now and then with the time up to which the recording has been read (s).
             limit: refuse recordings that turn out to be longer than this many seconds.
             start, duration: the part to read (s); None reads to the end.
             track: which sound track of a film, counted from 0; None: its default one.
+            channels: `auto`: mixed where that helps, else those that speak; `mix`: their mean;
+                `each`: every one by itself, as in calls; or the number of one, counted from 0.
+            hotwords: to listen for in this recording, beside the recogniser's own. Those that the
+                lexicon lacks take a second or two.
             on_loss: called with each stretch that damage or a cut has taken away. Without it, the
                 first one is an AudioError.
+            on_notice: called with what else a reader of the transcript should know.
 
-        Raises AudioError if the recording cannot be read.
+        Raises AudioError if the recording cannot be read or has no such channel, ConfigError for
+        arguments that contradict each other, DecodeError for an impossible boost.
         """
+        check_choice(channels)
+        if hotwords:
+            recognizer = self.with_hotwords(hotwords)
+            if on_notice is not None:
+                for skipped in recognizer.skipped_hotwords:
+                    on_notice(str(skipped))
+            return recognizer.segments(
+                source,
+                sample_rate,
+                progress,
+                limit,
+                start=start,
+                duration=duration,
+                track=track,
+                channels=channels,
+                on_loss=on_loss,
+                on_notice=on_notice,
+            )
 
-        def counted() -> Iterator[Waveform]:
+        def counted() -> Iterator[Channels]:
             reached = first
             for block in audio_blocks(source, sample_rate, limit, start, duration, track, on_loss):
                 reached += len(block)
@@ -168,8 +211,13 @@ class Recognizer:
                 yield block
 
         first = round(start * audio.SAMPLE_RATE)
-        segments = self._segments(counted(), first)
-        return self._punctuator.segments(segments) if self._punctuator else segments
+        found = find_channel_speech(counted(), channels, self.vad, on_notice)
+        segments = self._segments(found, first)
+        if self._punctuator is None:
+            return segments
+        if channels == "each":  # sentences do not go on in another channel
+            return map(self._punctuator.segment, segments)
+        return self._punctuator.segments(segments)
 
     def recognize(self, waveforms: Sequence[Waveform]) -> list[Hypothesis]:
         """The best hypothesis for each utterance, `(samples,)` at 16 kHz, taken as a whole."""
@@ -251,14 +299,15 @@ class Recognizer:
         path = self.bundle.lexicon_path
         return Speller(self.bundle.vocabulary, Lexicon.load(path) if path else None)
 
-    def _segments(self, blocks: Iterable[Waveform], first: int) -> Iterator[Segment]:
-        """`first`: the number in the recording of the first sample of the blocks."""
-        for window in windows(find_speech(blocks, self.vad)):
+    def _segments(self, found: Iterable[Speech], first: int) -> Iterator[Segment]:
+        """`first`: the number in the recording of the first sample that was read."""
+        for window in windows(found):
             hypotheses = self.recognize([speech.waveform for speech in window])
             for speech, hypothesis in zip(window, hypotheses, strict=True):
                 if hypothesis.words:
                     start, end = first + speech.start, first + speech.end
-                    yield hypothesis.at(start / audio.SAMPLE_RATE, end / audio.SAMPLE_RATE)
+                    segment = hypothesis.at(start / audio.SAMPLE_RATE, end / audio.SAMPLE_RATE)
+                    yield replace(segment, channel=speech.channel)
 
 
 def load(model: str | os.PathLike[str] | None = None, **settings: Any) -> Recognizer:
@@ -277,23 +326,21 @@ def audio_blocks(
     duration: float | None = None,
     track: int | None = None,
     on_loss: OnLoss | None = None,
-) -> Iterator[Waveform]:
-    """A file, or samples with their rate, or a part of them (s), as blocks at 16 kHz."""
+) -> Iterator[Channels]:
+    """A file, or samples with their rate, or a part of them (s), as blocks `(samples, channels)` at
+    16 kHz.
+    """
     if not (0 <= start < math.inf and (duration is None or duration > 0)):
         raise ConfigError(
             f"a part from {start} s on, {duration} s long", "start is at least 0, duration above 0"
         )
-    if isinstance(source, np.ndarray):
+    if hasattr(source, "__array__") or isinstance(source, list | tuple):
         if sample_rate is None:
             raise ConfigError("samples alone do not tell their rate", "give sample_rate in Hz")
-        end = None if duration is None else round((start + duration) * sample_rate)
-        source = source[round(start * sample_rate) : end]
-        if limit is not None and len(source) > limit * sample_rate:
-            raise AudioError(f"the waveform: longer than {limit:g} s", "give a part of it")
-        return audio.array_blocks(source, sample_rate)
+        return audio.array_blocks(source, sample_rate, start=start, duration=duration, limit=limit)
     if sample_rate is not None:
         raise ConfigError("a file knows its sample rate", "leave sample_rate out")
-    return audio.blocks(
+    return audio.channel_blocks(
         source, start=start, duration=duration, limit=limit, track=track, on_loss=on_loss
     )
 

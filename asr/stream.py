@@ -45,7 +45,6 @@ from asr.punctuator import Punctuator
 from asr.types import Segment, StreamEvent
 from asr.vad import Array, Detector, Segmenter, Speech, VadConfig
 
-LOUDEST = 64.0  # a sample beyond is no float in [-1, 1], but most likely a 16-bit integer
 _PIECE_SECONDS = 1.0  # a larger block is taken in piece by piece
 _SEARCH_FRAMES = 16  # of a final, at a time: some milliseconds
 
@@ -431,7 +430,7 @@ def _check_samples(block: np.ndarray, time: float, rate: int) -> None:
             f"the stream: {getattr(block, 'dtype', 'not an array')} of shape {shape}",
             "give mono floats in [-1, 1] of shape (samples,); 16-bit integers divided by 32768",
         )
-    fits = np.abs(block) <= LOUDEST  # NaN does not
+    fits = np.abs(block) <= audio.MAX_AMPLITUDE  # NaN does not
     if not fits.all():
         first = int(np.argmin(fits))
         raise AudioError(

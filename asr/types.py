@@ -33,12 +33,16 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of speech between two pauses."""
+    """A stretch of speech between two pauses.
+
+    `channel` is the channel of the recording that it is from, counted from 0; None: they are mixed.
+    """
 
     start: float
     end: float
     text: str
     words: tuple[Word, ...] = ()
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +61,17 @@ class Loss:
 class Transcript:
     """What was said in one recording of `duration` seconds, recognised by the bundle `model`.
 
-    `losses` are the parts of the recording that could not be decoded, in order.
+    `losses` are the parts of the recording that could not be decoded, in order; `notices` tell what
+    else a reader should know, such as a channel that is left out. `by_channel`: each channel was
+    transcribed by itself, so segments may overlap, and formats name their channels.
     """
 
     segments: tuple[Segment, ...]
     duration: float
     model: str = ""
     losses: tuple[Loss, ...] = ()
+    notices: tuple[str, ...] = ()
+    by_channel: bool = False
 
     @property
     def text(self) -> str:

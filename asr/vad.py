@@ -69,12 +69,14 @@ class VadConfig:
 class Speech:
     """Samples `(n,)` of one segment; `start` is the number of the first in the recording.
 
-    `waveform` has been multiplied by `gain`, which is 1 unless the speech is very quiet.
+    `waveform` has been multiplied by `gain`, which is 1 unless the speech is very quiet. `channel`
+    is that of the recording, None if they are mixed.
     """
 
     start: int
     waveform: Array
     gain: float = 1.0
+    channel: int | None = None
 
     @property
     def end(self) -> int:
@@ -99,7 +101,7 @@ class Segmenter:
 
     def __init__(self, config: VadConfig | None = None):
         self._config = config = config or VadConfig()
-        self.detector = _detector(config)
+        self.detector = make_detector(config)
         self._padding = round(config.padding * SAMPLE_RATE)
         self._max_length = round(config.max_length * SAMPLE_RATE)
         self._samples = np.zeros(0, np.float32)  # the last of what was fed, from `_origin` on
@@ -129,6 +131,16 @@ class Segmenter:
         """Where the segment began that goes on now, once it is certainly one."""
         is_long = self._voiced_end - self._onset >= self._config.min_speech * SAMPLE_RATE
         return self._start if is_long and self._most >= self._config.certainty else None
+
+    @property
+    def settled(self) -> int:
+        """The sample before which no segment that is still to come begins."""
+        settled = max(self._last_end, self._judged - self._padding)
+        if self._start is not None:
+            settled = self._start
+        if self._short is not None and len(self._short.samples):
+            settled = min(settled, self._short.start)
+        return settled
 
     def open_samples(self, begin: int) -> Array:
         """Of the segment that goes on, the samples `(n,)` from `begin` on that are certainly in it.
@@ -351,7 +363,8 @@ class EnergyDetector:
         return likely.astype(np.float32)
 
 
-def _detector(config: VadConfig) -> Detector:
+def make_detector(config: VadConfig) -> Detector:
+    """What `config` names; its probabilities are those of the windows of one stream."""
     if config.detector == "none":
         return lambda windows: np.ones(len(windows), np.float32)
     if config.detector == "energy":

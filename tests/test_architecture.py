@@ -19,7 +19,7 @@ LAYERS = [
     {"types", "errors", "arrays", "compiled", "config", "files", "packages", "program"}
     | {"sessions", "writers", "recordings", "subtitles"},
     {"audio", "text"},
-    {"features", "silero", "vad"},
+    {"features", "silero", "vad", "channels"},
     {"bundle", "data", "models", "lm", "decode"},
     {"acoustics", "engine", "metrics", "punctuator", "export"},
     {"train", "recognizer", "hearing", "stream", "tuning", "aligner"},
@@ -38,6 +38,7 @@ CORE = {
     *(
         "silero",
         "vad",
+        "channels",
         "lm",
         "decode",
         "bundle",

@@ -108,13 +108,68 @@ def test_samples_in_memory(hears_tones: Recognizer) -> None:
     with pytest.raises(ConfigError, match="knows its sample rate"):
         hears_tones.transcribe("a.wav", RATE)
     for wrong in (
-        waveform.astype(np.int16),
+        waveform.astype(np.complex64),
         waveform[None, None],
         np.full(9, np.nan),
         waveform[:0],
+        np.zeros((300, 300)),
+        np.zeros((400, 500)),
+        waveform * 32768,
+        np.full(9, 1e300),
+        waveform.tolist(),
+        waveform > 0,
+        waveform.astype(np.int64),
     ):
         with pytest.raises(AudioError, match="the waveform"):
-            hears_tones.transcribe(wrong, RATE)
+            hears_tones.transcribe(wrong, RATE)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int16", "int32", "float16", "float32", "float64"])
+@pytest.mark.parametrize("shape", ["samples", "channels last", "channels first"])
+def test_samples_of_every_kind(hears_tones: Recognizer, kind: str, shape: str) -> None:
+    waveform = tones("cage")
+    scale = {"uint8": 127, "int16": 32767, "int32": 2**31 - 1}.get(kind, 1)
+    samples = waveform.astype(np.float64) * scale + (128 if kind == "uint8" else 0)
+    if shape != "samples":
+        samples = np.stack([samples, samples], axis=1 if shape == "channels last" else 0)
+    transcript = hears_tones.transcribe(samples.astype(kind), RATE)
+    assert transcript.text == "cage"
+    assert transcript.duration == len(waveform) / RATE
+
+
+def test_tensors_of_other_libraries(hears_tones: Recognizer) -> None:
+    class Tensor:
+        def __init__(self, values: np.ndarray | None):
+            self._values = values
+
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+            if self._values is None:
+                raise RuntimeError("it requires grad")
+            return self._values
+
+    assert hears_tones.transcribe(Tensor(tones("cage")[None]), RATE).text == "cage"
+    with pytest.raises(AudioError, match=r"requires grad \(for a tensor: .*detach"):
+        hears_tones.transcribe(Tensor(None), RATE)
+
+
+def test_files_in_memory(hears_tones: Recognizer, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", tones("cage"), RATE)
+    data = (tmp_path / "a.flac").read_bytes()
+    assert hears_tones.transcribe(data).text == "cage"
+    with (tmp_path / "a.flac").open("rb") as file:
+        assert hears_tones.transcribe(file).text == "cage"
+
+
+def test_hot_words_of_one_call(bundled_model: Bundle, shared: Path) -> None:
+    path = dev_recordings(shared, 31)[30][0]
+    recognizer = Recognizer(bundled_model)
+    before = recognizer.transcribe(path)
+    hot = recognizer.transcribe(path, hotwords=["Missoula", "☃"])
+    assert "missoula" in hot.text.split()
+    assert any("'☃'" in notice for notice in hot.notices)
+    assert recognizer.transcribe(path) == before
+    with pytest.raises(ConfigError, match="greedy decoding knows no hot words"):
+        Recognizer(bundled_model, decoder="greedy").transcribe(path, hotwords=["a"])
 
 
 def test_progress_counts_the_seconds(hears_tones: Recognizer) -> None:

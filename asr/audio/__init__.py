@@ -9,7 +9,7 @@ What is damaged or cut loses only itself: `on_loss` is told what is missing, and
 Without `on_loss`, the first loss is an AudioError.
 """
 
-from asr.audio.arrays import array_blocks
+from asr.audio.arrays import MAX_AMPLITUDE, array_blocks
 from asr.audio.reading import (
     BLOCK_SECONDS,
     MAX_READ_SECONDS,
@@ -25,6 +25,7 @@ from asr.audio.sources import AudioSource
 
 __all__ = [
     "BLOCK_SECONDS",
+    "MAX_AMPLITUDE",
     "MAX_READ_SECONDS",
     "PLAUSIBLE_RATES",
     "SAMPLE_RATE",
