@@ -34,17 +34,15 @@ class Status:
     def code(self) -> int:
         return 1 if self.failed else 3 if self.with_losses else 0
 
-    def count(self, recording: str, result: Transcript | Exception, progress: Progress) -> bool:
-        """Whether there is a transcript; if not, tell why."""
-        if isinstance(result, Exception):
-            self.failed += 1
-            with progress.hidden():
-                _report(recording, result)
-            return False
-        self.with_losses += bool(result.losses)
+    def count(self, recording: str, result: Transcript | Exception, progress: Progress) -> None:
+        """Count a result, and tell why a recording failed or what it has lost."""
         with progress.hidden():
-            warn_of_losses(recording, result.losses)
-        return True
+            if isinstance(result, Exception):
+                self.failed += 1
+                _report(recording, result)
+            else:
+                self.with_losses += bool(result.losses)
+                warn_of_losses(recording, result.losses)
 
 
 class _Listener:
@@ -57,10 +55,10 @@ class _Listener:
     def progress(self, recording: str, seconds: float, duration: float | None) -> None:
         self._progress.within(recording, seconds, duration)
 
-    def _finish(self, recording: str, result: Transcript | Exception) -> bool:
+    def _finish(self, recording: str, result: Transcript | Exception) -> None:
         seconds = 0.0 if isinstance(result, Exception) else result.duration
         self._progress.finish(recording, seconds)
-        return self._status.count(recording, result, self._progress)
+        self._status.count(recording, result, self._progress)
 
 
 class Printer(_Listener):

@@ -160,7 +160,11 @@ def recognizer_options(
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def call(**values: Any) -> Any:
+        def call(no_vad: bool, **values: Any) -> Any:
+            if no_vad and values["vad"] not in ("auto", "none"):
+                raise click.UsageError(f"--no-vad and --vad {values['vad']}: leave one of them out")
+            if no_vad:
+                values["vad"] = "none"
             names = [field.name for field in fields(Settings) if field.name in values]
             return function(settings=Settings(**{n: values.pop(n) for n in names}), **values)
 
@@ -261,7 +265,7 @@ _VAD_OPTIONS = (
         help="How speech is found: by a small network (silero), by loudness (energy), the first of"
         " them that is installed (auto); none takes everything for speech.",
     ),
-    click.option("--no-vad", "vad", flag_value="none", help="The same as --vad none."),
+    click.option("--no-vad", is_flag=True, help="The same as --vad none."),
     _vad_option(
         "threshold",
         "PROBABILITY",

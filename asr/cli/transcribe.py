@@ -50,7 +50,12 @@ from asr.writers import FORMATS
     is_flag=True,
     help="Replace files in --out that are not known to be transcripts of the same recording.",
 )
-@click.option("--resume", is_flag=True, help="Leave out what is in --out already, made this way.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Leave out what is in --out already, made this way. What was made is remembered in"
+    " $XDG_STATE_HOME/asr, by default ~/.local/state/asr.",
+)
 @click.option(
     "--max-line-width",
     type=click.IntRange(1),

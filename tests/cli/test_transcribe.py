@@ -230,6 +230,7 @@ def test_language(run: Run, tmp_path: Path, language: str, status: int) -> None:
     [
         (["--beam", "5"], "--beam is for --decoder beam"),
         (["--vad", "none", "--vad-threshold", "0.3"], "--vad-threshold would do nothing"),
+        (["--no-vad"], "--no-vad and --vad energy"),
         (["--vad-threshold", "1.5"], "threshold"),
         (["--vad-threshold", "0.3", "--vad-release", "0.4"], "release"),
         (["--max-line-width", "20"], "are for srt and vtt"),
