@@ -38,11 +38,18 @@ class RecordingsCommand(click.Command):
     """A command that takes recordings, one of which may be called like an option."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        options = args[: args.index("--")] if "--" in args else args
-        for argument in options:
+        takes_value = {
+            name
+            for option in self.params
+            if isinstance(option, click.Option) and not option.is_flag
+            for name in option.opts
+        }
+        before = args[: args.index("--")] if "--" in args else args
+        for previous, argument in zip(["", *before], before, strict=False):
             if not argument.startswith("-") or argument == STDIN or "=" in argument:
                 continue
-            if Path(argument).suffix.lower() in SUFFIXES or os.path.lexists(argument):
+            is_file = Path(argument).suffix.lower() in SUFFIXES or os.path.lexists(argument)
+            if is_file and previous not in takes_value:
                 raise click.UsageError(
                     f"{argument} begins like an option; names of files that do so go behind --:"
                     f" {context.command_path} -- {shlex.quote(argument)}",

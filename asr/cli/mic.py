@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli import complain
-from asr.cli._inputs import RecordingsCommand, check_is_file_name
+from asr.cli._inputs import check_is_file_name
 from asr.cli._outputs import parse_formats
 from asr.cli._recognizer_options import Settings, recognizer_options
 from asr.errors import AudioError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from asr.types import Segment, StreamEvent
 
 
-@click.command(cls=RecordingsCommand, context_settings={"show_default": True})
+@click.command(context_settings={"show_default": True})
 @click.option("--list-devices", is_flag=True, help="Show the devices that record, and stop.")
 @click.option(
     "--device",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli._inputs import RecordingsCommand
 from asr.cli._training import needs_training_extra
 
 MODEL_HELP = "A bundle, or the folder of a training run."
@@ -29,7 +30,9 @@ def curves(runs: tuple[Path, ...], output: Path | None) -> None:
     click.echo(output)
 
 
-@command.command(epilog="Example: asr plot spikes recording.wav -o spikes.png")
+@command.command(
+    cls=RecordingsCommand, epilog="Example: asr plot spikes recording.wav -o spikes.png"
+)
 @click.argument("recording", type=click.Path(path_type=Path))
 @click.option("--model", "-m", metavar="FOLDER", help="Model to use.  [default: bundled English]")
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("spikes.png"))
@@ -81,7 +84,10 @@ def gradients(
     click.echo(output)
 
 
-@command.command(epilog="Example: asr plot sensitivity recording.wav -m runs/mine --time 1.2")
+@command.command(
+    cls=RecordingsCommand,
+    epilog="Example: asr plot sensitivity recording.wav -m runs/mine --time 1.2",
+)
 @click.argument("recording", type=click.Path(path_type=Path))
 @click.option("--model", "-m", type=click.Path(path_type=Path), help=MODEL_HELP)
 @click.option("--time", "seconds", type=float, help="[default: of the surest symbol]")
@@ -128,7 +134,9 @@ def sensitivity(
     click.echo(output)
 
 
-@command.command(epilog="Example: asr plot attention recording.wav -m runs/transformer")
+@command.command(
+    cls=RecordingsCommand, epilog="Example: asr plot attention recording.wav -m runs/transformer"
+)
 @click.argument("recording", type=click.Path(path_type=Path))
 @click.option("--model", "-m", type=click.Path(path_type=Path), required=True, help=MODEL_HELP)
 @click.option("--text", help="Let an attention decoder spell this.  [default: what it hears]")

@@ -54,6 +54,14 @@ def test_each_command_explains_itself(capsys: pytest.CaptureFixture[str], name: 
     assert "asr" in out
 
 
+@pytest.mark.parametrize("words", [["align"], ["transcribe"], ["plot", "spikes"]])
+def test_a_recording_called_like_an_option(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    status, _, err = run(capsys, *words, "-dash.wav", "text.txt")
+    assert (status, "go behind --: asr" in err) == (2, True)
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "--version") == (0, f"asr, version {__version__}\n", "")
 

@@ -291,6 +291,8 @@ def test_a_name_like_an_option_is_told_where_it_goes(
     assert (status, out) == (2, "")
     assert f"transcribe -- {name}" in err
     assert run("--", name) == (0, "ham\n", "")
+    status, _, err = run("--hotwords", name, "missing.wav")  # a value of an option
+    assert "go behind --" not in err
 
 
 @pytest.mark.parametrize("format", ["txt", "jsonl", "tsv", "ctm", "srt", "vtt"])
