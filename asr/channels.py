@@ -192,9 +192,7 @@ class Mixer:
         same = _correlations(np.diff(evidence, axis=0), loudest)
         is_ordinary = bool((np.abs(same[sounding]) >= _SAME).all())
         self._listen(evidence, [] if is_ordinary else sounding)
-        if len(sounding) < 2:
-            return
-        if is_ordinary:
+        if is_ordinary:  # also where a single channel sounds
             self._dropped[:] = False
             self._align(same, loudest, sounding)
             return
@@ -206,7 +204,7 @@ class Mixer:
         voiced = self._probabilities >= _VOICED
         speech = _masked_mean(powers, voiced)
         best = int(np.argmax(np.where(clean, speech, 0.0)))
-        noise = np.where(speaking, _floors(powers), powers.mean(axis=0))
+        noise = np.where(speaking, _floors(powers), np.median(powers, axis=0))
         self._dropped = ~clean & (noise > _MAX_NOISE * speech[best])
         spoken = evidence.reshape(-1, WINDOW, evidence.shape[1])[voiced[:, best]]
         spoken = spoken - spoken.mean(axis=1, keepdims=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from asr.types import Segment, Transcript, Word
 
@@ -59,11 +59,15 @@ class SubtitleLayout:
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """One subtitle: what is on the screen from `start` to `end` (seconds)."""
+    """One subtitle: what is on the screen from `start` to `end` (seconds).
+
+    `channel` is the channel that speaks, where each was transcribed by itself.
+    """
 
     start: float
     end: float
     lines: tuple[str, ...]
+    channel: int | None = None
 
 
 def cues(transcript: Transcript, layout: SubtitleLayout | None = None) -> list[Cue]:
@@ -75,6 +79,16 @@ def cues(transcript: Transcript, layout: SubtitleLayout | None = None) -> list[C
     builder = CueBuilder(layout or SubtitleLayout())
     found = [cue for segment in transcript.segments for cue in builder.add(segment)]
     return found + builder.end(transcript.duration)
+
+
+def channel_cues(transcript: Transcript, layout: SubtitleLayout | None = None) -> list[Cue]:
+    """The subtitles of each channel by itself, in order of start; those of two may overlap."""
+    found = []
+    for channel in sorted({s.channel for s in transcript.segments if s.channel is not None}):
+        own = tuple(s for s in transcript.segments if s.channel == channel)
+        alone = cues(replace(transcript, segments=own), layout)
+        found += [replace(cue, channel=channel) for cue in alone]
+    return sorted(found, key=lambda cue: (cue.start, cue.channel))
 
 
 class CueBuilder:

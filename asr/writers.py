@@ -1,7 +1,8 @@
 """Transcripts as files: txt, srt, vtt, json, jsonl, tsv, ctm and TextGrid.
 
 Each format is a `TranscriptWriter`, which takes segments as they come and gives the text to write
-as soon as it is certain; `FORMATS` lists them by file extension. How subtitles are divided into
+as soon as it is certain; `FORMATS` lists them by file extension. Where each channel of a recording
+was transcribed by itself, every format says which one speaks. How subtitles are divided into
 cues and lines is in `asr.subtitles`.
 """
 
@@ -16,7 +17,7 @@ from typing import Any, Protocol, TypeAlias
 
 from asr.errors import ConfigError
 from asr.files import replacing
-from asr.subtitles import Cue, CueBuilder, SubtitleLayout
+from asr.subtitles import Cue, CueBuilder, SubtitleLayout, channel_cues
 from asr.types import Loss, Segment, Transcript, Unit, Word
 
 
@@ -46,7 +47,7 @@ def render(
 
     Raises ConfigError for an unknown format.
     """
-    writer = writer_for(format)(name, layout or SubtitleLayout())
+    writer = writer_for(format)(name, layout or SubtitleLayout(), transcript.by_channel)
     added = [writer.begin(), *map(writer.add, transcript.segments)]
     return "".join([*added, writer.end(transcript)])
 
@@ -76,10 +77,10 @@ def writer_for(format: str) -> MakeWriter:
 
 
 class _Writer:
-    """A writer of nothing, to be refined."""
+    """A writer of nothing, to be refined. `by_channel`: segments are to name their channels."""
 
-    def __init__(self, name: str, layout: SubtitleLayout):
-        self._name = name
+    def __init__(self, name: str, layout: SubtitleLayout, by_channel: bool = False):
+        self._name, self._by_channel = name, by_channel
 
     def begin(self) -> str:
         return ""
@@ -95,21 +96,24 @@ class TextWriter(_Writer):
     """txt: one line a segment."""
 
     def add(self, segment: Segment) -> str:
-        return _lines([_one_line(segment.text)]) if segment.text else ""
+        label = f"{channel_name(segment.channel)}: " if self._by_channel else ""
+        return _lines([label + _one_line(segment.text)]) if segment.text else ""
 
 
 class SubRipWriter(_Writer):
-    """srt: SubRip subtitles."""
+    """srt: SubRip subtitles. Those of several channels are put in order at the end."""
 
-    def __init__(self, name: str, layout: SubtitleLayout):
-        super().__init__(name, layout)
-        self._cues = CueBuilder(layout)
+    def __init__(self, name: str, layout: SubtitleLayout, by_channel: bool = False):
+        super().__init__(name, layout, by_channel)
+        self._layout, self._cues = layout, CueBuilder(layout)
         self._number = 0
 
     def add(self, segment: Segment) -> str:
-        return self._text(self._cues.add(segment))
+        return "" if self._by_channel else self._text(self._cues.add(segment))
 
     def end(self, transcript: Transcript) -> str:
+        if self._by_channel:
+            return self._text(channel_cues(transcript, self._layout))
         return self._text(self._cues.end(transcript.duration))
 
     def _text(self, cues: Iterable[Cue]) -> str:
@@ -118,12 +122,13 @@ class SubRipWriter(_Writer):
             self._number += 1
             gap = "\n" if self._number > 1 else ""
             times = f"{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}"
-            text += f"{gap}{self._number}\n{times}\n{_lines(cue.lines)}"
+            label = "" if cue.channel is None else f"{channel_name(cue.channel)}: "
+            text += f"{gap}{self._number}\n{times}\n{label}{_lines(cue.lines)}"
         return text
 
 
 class WebVTTWriter(SubRipWriter):
-    """vtt: WebVTT (W3C); what the recording has lost is a note."""
+    """vtt: WebVTT (W3C); channels are voices, what the recording has lost is a note."""
 
     def begin(self) -> str:
         return "WEBVTT\n"
@@ -135,6 +140,7 @@ class WebVTTWriter(SubRipWriter):
     def _text(self, cues: Iterable[Cue]) -> str:
         return "".join(
             f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
+            + ("" if cue.channel is None else f"<v {channel_name(cue.channel)}>")
             + html.escape(_lines(cue.lines), quote=False)
             for cue in cues
         )
@@ -152,6 +158,8 @@ class JSONWriter(_Writer):
         }
         if transcript.losses:
             data["losses"] = [loss_dict(loss) for loss in transcript.losses]
+        if transcript.notices:
+            data["notices"] = [*transcript.notices]
         return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
 
 
@@ -170,25 +178,28 @@ class JSONLinesWriter(_Writer):
 
 
 class TSVWriter(_Writer):
-    """tsv: tab-separated start, end (seconds) and text, one segment a line."""
+    """tsv: tab-separated start, end (seconds) and text, one segment a line; and the channel, where
+    each was transcribed by itself."""
 
     def begin(self) -> str:
-        return _lines(["start\tend\ttext"])
+        return _lines(["start\tend\ttext" + ("\tchannel" if self._by_channel else "")])
 
     def add(self, segment: Segment) -> str:
-        return _lines([f"{segment.start:.3f}\t{segment.end:.3f}\t{_one_line(segment.text)}"])
+        channel = f"\t{segment.channel}" if self._by_channel else ""
+        text = _one_line(segment.text)
+        return _lines([f"{segment.start:.3f}\t{segment.end:.3f}\t{text}{channel}"])
 
 
 class CTMWriter(_Writer):
     """ctm: NIST's time-marked words: recording, channel, start, duration, word, confidence.
 
-    What the recording has lost is a comment.
+    Channels are counted from 1 there. What the recording has lost is a comment.
     """
 
     def add(self, segment: Segment) -> str:
-        recording = self._recording
+        recording, channel = self._recording, (segment.channel or 0) + 1
         return _lines(
-            f"{recording} 1 {_milli(w.start):.3f} {_milli(w.end) - _milli(w.start):.3f}"
+            f"{recording} {channel} {_milli(w.start):.3f} {_milli(w.end) - _milli(w.start):.3f}"
             f" {w.word} {w.confidence:.3f}"
             for w in segment.words
         )
@@ -206,12 +217,7 @@ class TextGridWriter(_Writer):
     if there are any."""
 
     def end(self, transcript: Transcript) -> str:
-        spans = {
-            "segments": [(s.start, s.end, s.text) for s in transcript.segments],
-            "words": [(w.start, w.end, w.word) for w in transcript.words],
-        }
-        if units := [(u.start, u.end, u.symbol) for w in transcript.words for u in w.units]:
-            spans["units"] = units
+        spans = self._spans(transcript)
         if transcript.losses:
             spans["losses"] = [
                 (loss.start, transcript.duration if loss.end is None else loss.end, loss.reason)
@@ -240,8 +246,22 @@ class TextGridWriter(_Writer):
             ]
         )
 
+    def _spans(self, transcript: Transcript) -> dict[str, list[tuple[float, float, str]]]:
+        """What is in each tier; every channel has its own where they are apart."""
+        spans: dict[str, list[tuple[float, float, str]]] = {}
+        channels = sorted({s.channel or 0 for s in transcript.segments})
+        for channel in channels if self._by_channel else [None]:
+            of = "" if channel is None else f" {channel_name(channel)}"
+            segments = [s for s in transcript.segments if channel in (None, s.channel)]
+            words = [word for segment in segments for word in segment.words]
+            spans[f"segments{of}"] = [(s.start, s.end, s.text) for s in segments]
+            spans[f"words{of}"] = [(w.start, w.end, w.word) for w in words]
+            if units := [(u.start, u.end, u.symbol) for w in words for u in w.units]:
+                spans[f"units{of}"] = units
+        return spans or {"segments": [], "words": []}
 
-MakeWriter: TypeAlias = Callable[[str, SubtitleLayout], TranscriptWriter]
+
+MakeWriter: TypeAlias = Callable[[str, SubtitleLayout, bool], TranscriptWriter]
 FORMATS: dict[str, MakeWriter] = {
     "txt": TextWriter,
     "srt": SubRipWriter,
@@ -254,13 +274,21 @@ FORMATS: dict[str, MakeWriter] = {
 }
 
 
+def channel_name(channel: int | None) -> str:
+    """What text and subtitles call a channel, counted from 0."""
+    return f"channel {channel or 0}"
+
+
 def _segment_dict(segment: Segment) -> dict[str, Any]:
-    return {
+    data: dict[str, Any] = {
         "start": _milli(segment.start),
         "end": _milli(segment.end),
         "text": segment.text,
         "words": [_word_dict(word) for word in segment.words],
     }
+    if segment.channel is not None:
+        data["channel"] = segment.channel
+    return data
 
 
 def _word_dict(word: Word) -> dict[str, Any]:

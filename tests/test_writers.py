@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -109,6 +110,63 @@ def test_json_is_as_documented() -> None:
 def test_nothing_said(format: str) -> None:
     text = writers.render(Transcript((), 4.0), format)
     assert "nan" not in text
+
+
+CALL = Transcript(
+    (
+        replace(HELLO, channel=0),
+        Segment(1.0, 1.75, "hi <b>", (Word("hi", 1.0, 1.2), Word("<b>", 1.3, 1.75)), channel=1),
+        replace(BYE, channel=0),
+    ),
+    63.0,
+    by_channel=True,
+)
+CALL_GOLDEN = {
+    "txt": "channel 0: hello world\nchannel 1: hi <b>\nchannel 0: good-bye\n",
+    "srt": (
+        "1\n00:00:00,250 --> 00:00:01,500\nchannel 0: hello world\n\n"
+        "2\n00:00:01,000 --> 00:00:01,800\nchannel 1: hi <b>\n\n"
+        "3\n00:01:01,000 --> 00:01:02,000\nchannel 0: good-bye\n"
+    ),
+    "vtt": (
+        "WEBVTT\n\n00:00:00.250 --> 00:00:01.500\n<v channel 0>hello world\n\n"
+        "00:00:01.000 --> 00:00:01.800\n<v channel 1>hi &lt;b&gt;\n\n"
+        "00:01:01.000 --> 00:01:02.000\n<v channel 0>good-bye\n"
+    ),
+    "tsv": (
+        "start\tend\ttext\tchannel\n0.250\t1.500\thello world\t0\n"
+        "1.000\t1.750\thi <b>\t1\n61.000\t62.000\tgood-bye\t0\n"
+    ),
+    "ctm": (
+        "my_talk 1 0.250 0.450 hello 0.988\nmy_talk 1 0.800 0.700 world 0.500\n"
+        "my_talk 2 1.000 0.200 hi 1.000\nmy_talk 2 1.300 0.450 <b> 1.000\n"
+        "my_talk 1 61.000 1.000 good-bye 1.000\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("format", writers.FORMATS)
+def test_channels_are_named(format: str) -> None:
+    text = writers.render(CALL, format, "my talk")
+    assert text == CALL_GOLDEN.get(format, text)
+    if format == "json":
+        assert [segment["channel"] for segment in json.loads(text)["segments"]] == [0, 1, 0]
+    if format == "jsonl":
+        assert [json.loads(line)["channel"] for line in text.splitlines()] == [0, 1, 0]
+    if format == "TextGrid":
+        names = re.findall(r'name = "(.*)"', text)
+        assert names == [f"{t} channel {c}" for c in (0, 1) for t in ("segments", "words")]
+
+
+@pytest.mark.parametrize("format", ["txt", "srt", "vtt", "tsv", "TextGrid"])
+def test_one_channel_that_was_taken_needs_no_name(format: str) -> None:
+    one = replace(TRANSCRIPT, segments=tuple(replace(s, channel=1) for s in TRANSCRIPT.segments))
+    assert writers.render(one, format) == writers.render(TRANSCRIPT, format)
+
+
+def test_notices_are_in_json() -> None:
+    noticed = replace(TRANSCRIPT, notices=("channel 1 is left out",))
+    assert json.loads(writers.render(noticed, "json"))["notices"] == ["channel 1 is left out"]
 
 
 def test_vtt_escapes_markup() -> None:

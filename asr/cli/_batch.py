@@ -75,6 +75,7 @@ def _attempt(
             start=settings.start,
             duration=settings.duration,
             track=settings.track,
+            channels=settings.channels,
             strict=settings.strict,
             progress=lambda seconds: listener.progress(recording, seconds, known),
             on_segment=lambda segment: listener.segment(recording, segment),

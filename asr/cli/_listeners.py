@@ -43,6 +43,8 @@ class Status:
             else:
                 self.with_losses += bool(result.losses)
                 warn_of_losses(recording, result.losses)
+                for notice in result.notices:
+                    complain(f"{recording}: {notice}")
 
 
 class _Listener:
@@ -76,12 +78,15 @@ class Printer(_Listener):
         status: Status,
         progress: Progress,
         holds_back: bool,
+        by_channel: bool,
     ):
-        """`holds_back`: print nothing of a recording before it is complete."""
+        """`holds_back`: print nothing of a recording before it is complete. `by_channel`: each
+        channel is transcribed by itself.
+        """
         super().__init__(layout, status, progress)
         self._titled, self._holds_back = len(recordings) > 1, holds_back
         self._pages = {
-            recording: _Page(writer_for(format)(Path(recording).stem, layout))
+            recording: _Page(writer_for(format)(Path(recording).stem, layout, by_channel))
             for recording in recordings
         }
 

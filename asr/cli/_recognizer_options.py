@@ -20,6 +20,7 @@ from asr.errors import ConfigError
 
 if TYPE_CHECKING:
     from asr.bundle import Bundle
+    from asr.channels import ChannelChoice
     from asr.decode.config import DecoderConfig
     from asr.recognizer import Recognizer
     from asr.vad import VadConfig
@@ -54,6 +55,7 @@ class Settings:
     start: float = 0.0
     duration: float | None = None
     track: int | None = None
+    channels: ChannelChoice = "auto"
     strict: bool = False
 
     def load(self, quiet: bool = False) -> Recognizer:
@@ -176,6 +178,24 @@ def recognizer_options(
     return decorate
 
 
+class _Channels(click.ParamType):
+    """A `ChannelChoice`."""
+
+    name = "channels"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> ChannelChoice:
+        if value == "auto":
+            return "auto"
+        from asr.channels import parse_choice  # imported where it is needed
+
+        try:
+            return parse_choice(value)
+        except ConfigError as error:
+            self.fail(f"{value!r}: {error.remedy}", parameter, context)
+
+
 _READING_OPTIONS = (
     click.option(
         "--start",
@@ -198,6 +218,16 @@ _READING_OPTIONS = (
         metavar="N",
         help="Sound track of a film, counted from 0, such as 1 for its second.  [default: the one"
         " that is marked as default]",
+    ),
+    click.option(
+        "--channels",
+        type=_Channels(),
+        metavar="CHOICE",
+        default="auto",
+        help="auto mixes the channels where that helps, else takes those that speak, and says so;"
+        " mix takes their mean; each transcribes every one by itself, as for calls, and names them;"
+        " a number takes that one, counted from 0.  [default: auto]",
+        show_default=False,
     ),
     click.option(
         "--strict",

@@ -119,7 +119,13 @@ def command(
         if where.is_stdout:
             # Strictly, text of what will be refused is not to be printed.
             listener = Printer(
-                recordings, where.formats[0], layout, status, progress, settings.strict
+                recordings,
+                where.formats[0],
+                layout,
+                status,
+                progress,
+                holds_back=settings.strict,
+                by_channel=settings.channels == "each",
             )
         else:
             fingerprint = f"{settings.fingerprint()} {layout}"

@@ -15,6 +15,7 @@ import soundfile
 from tone_speech import tones
 from transcribing import Run, files, options, record, transcriber
 
+from asr import audio
 from asr.bundle import Bundle
 from asr.cli import main
 from asr.cli._inputs import expand
@@ -32,6 +33,43 @@ def run(tone_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> Run:
 
 def test_one_recording_is_printed(run: Run, tmp_path: Path) -> None:
     assert run(record(tmp_path / "a.wav", "bad cafe")) == (0, "bad cafe\n", "")
+
+
+def stereo(path: Path, left: str, right: str) -> Path:
+    """Who speaks on the right begins two seconds after the left one has ended."""
+    pause = np.zeros(32_000, np.float32)
+    first, second = tones(left), tones(right)
+    channels = [
+        np.concatenate([first, pause, 0 * second]),
+        np.concatenate([0 * first, pause, second]),
+    ]
+    soundfile.write(path, np.stack(channels, axis=1), 16_000)
+    return path
+
+
+def test_channels(run: Run, tmp_path: Path) -> None:
+    call = stereo(tmp_path / "call.wav", "bad", "cafe")
+    assert run(call) == (0, "bad\ncafe\n", "")
+    assert run(call, "--channels", "mix") == (0, "bad\ncafe\n", "")
+    assert run(call, "--channels", "each") == (0, "channel 0: bad\nchannel 1: cafe\n", "")
+    assert run(call, "--channels", "1") == (0, "cafe\n", "")
+    status, _, complaint = run(call, "--channels", "2")
+    assert status == 1
+    assert "there is no channel 2: the recording has 2 channels" in complaint
+    for wrong in ("left", "-1", "1.5"):
+        status, _, complaint = run(call, "--channels", wrong)
+        assert status == 2
+        assert "auto, mix, each, or a number counted from 0" in complaint
+
+
+def test_what_is_left_out_is_told(run: Run, tmp_path: Path) -> None:
+    waveform = audio.read(Path(__file__).parents[2] / "samples" / "the-upper-house.wav")
+    noise = np.random.default_rng(0).normal(0, 0.1, len(waveform))
+    soundfile.write(tmp_path / "a.wav", np.stack([noise, waveform], axis=1), 16_000)
+    status, printed, complaint = run(tmp_path / "a.wav", "--vad", "silero", "--format", "json")
+    assert status == 0
+    assert "a.wav: channel 0 (2 channels, counted from 0) is left out for 3.6 s" in complaint
+    assert json.loads(printed)["notices"]
 
 
 def test_several_are_told_apart(run: Run, tmp_path: Path) -> None:
