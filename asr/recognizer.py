@@ -211,7 +211,22 @@ class Recognizer:
                 yield block
 
         first = round(start * audio.SAMPLE_RATE)
-        found = find_channel_speech(counted(), channels, self.vad, on_notice)
+        return self.block_segments(counted(), channels, first=first, on_notice=on_notice)
+
+    def block_segments(
+        self,
+        blocks: Iterable[Channels],
+        channels: ChannelChoice = "auto",
+        *,
+        first: int = 0,
+        on_notice: OnNotice | None = None,
+    ) -> Iterator[Segment]:
+        """`segments` for a recording that is decoded elsewhere.
+
+        `blocks`: `(samples, channels)` at 16 kHz, one after the other; `first`: the sample of the
+        recording that they begin with.
+        """
+        found = find_channel_speech(blocks, channels, self.vad, on_notice)
         segments = self._segments(found, first)
         if self._punctuator is None:
             return segments

@@ -2,13 +2,12 @@
 
 Each input turns bytes into mono blocks `(samples,)`, short ones, so that nobody's giant message
 keeps others waiting. How long the sound is counts while it is decoded: a small file can hold days.
+Containers are decoded in processes of their own.
 """
 
 from __future__ import annotations
 
-import io
-import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -16,13 +15,13 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
-from asr.audio import PLAUSIBLE_RATES, SAMPLE_RATE, Resampler, Waveform
+from asr.audio import PLAUSIBLE_RATES, Waveform
 from asr.errors import AudioError
+from serve.containers import ContainerInput, Decoders
 from serve.limits import bad_request, too_long
 
 BLOCK_SECONDS = 0.5
 MAX_CHANNELS = 8
-_PROBE_BYTES = 4096  # bytes that ffmpeg looks at to tell a format; more would delay the first words
 _TYPES = {"s16le": "<i2", "f32le": "<f4", "mulaw": "u1", "alaw": "u1"}
 ENCODINGS = (*_TYPES, "container")
 
@@ -32,11 +31,11 @@ class AudioInput(Protocol):
 
     sample_rate: int
 
-    def feed(self, data: bytes) -> Iterator[Waveform]:
+    def feed(self, data: bytes) -> AsyncIterator[Waveform]:
         """The blocks that these bytes complete. Raises AudioError, or Refused for too much."""
         ...
 
-    def finish(self) -> Iterator[Waveform]:
+    def finish(self) -> AsyncIterator[Waveform]:
         """The blocks that were still held back."""
         ...
 
@@ -68,19 +67,22 @@ class AudioFormat:
             raise bad_request(f"{self.channels} channels: 1 to {MAX_CHANNELS} are possible")
 
 
-def open_input(format: AudioFormat, limit: float) -> AudioInput:
+def open_input(format: AudioFormat, limit: float, decoders: Decoders) -> AudioInput:
     """An input for this format; no more than `limit` seconds come out of it."""
     if format.encoding == "container":
-        return ContainerInput(limit)
+        return ContainerInput(decoders, limit)
     return RawInput(format.encoding, format.sample_rate, format.channels, limit)
 
 
 class RawInput:
     """Samples without a header, of interleaved channels, which are averaged.
 
+    >>> import asyncio
     >>> raw = RawInput("s16le", 16_000, 1, limit=60)
-    >>> [block.tolist() for piece in (b"\\0", b"\\x40\\0") for block in raw.feed(piece)]
-    [[0.5]]
+    >>> async def feed(data):
+    ...     return [block.tolist() async for block in raw.feed(data)]
+    >>> asyncio.run(feed(b"\\0")), asyncio.run(feed(b"\\x40\\0"))
+    ([], [[0.5]])
     """
 
     def __init__(self, encoding: str, sample_rate: int, channels: int, limit: float):
@@ -90,7 +92,7 @@ class RawInput:
         self._rest = b""
         self._n_samples = 0
 
-    def feed(self, data: bytes) -> Iterator[Waveform]:
+    async def feed(self, data: bytes) -> AsyncIterator[Waveform]:
         """See AudioInput. Bytes of an unfinished sample wait for the others."""
         data = self._rest + data
         whole = len(data) - len(data) % self._frame
@@ -103,9 +105,10 @@ class RawInput:
                 raise too_long(self._limit)
             yield block
 
-    def finish(self) -> Iterator[Waveform]:
+    async def finish(self) -> AsyncIterator[Waveform]:
         """Half a sample is no sound."""
-        return iter(())
+        return
+        yield
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -122,146 +125,6 @@ class RawInput:
             raise AudioError("the sound holds values that are not finite numbers")
         mono = samples.reshape(-1, self._channels).mean(axis=1, dtype=np.float32)
         return np.ascontiguousarray(mono, np.float32)
-
-
-class ContainerInput:
-    """A container (WebM, Ogg, MP4 in fragments, WAV, FLAC, MP3 …) that arrives in pieces.
-
-    ffmpeg pulls its bytes where a live stream pushes them, so it runs on a thread of its own; but
-    never ahead: either it decodes, or who feeds it does something else. So its blocks depend only
-    on the bytes, and it holds no more than one of them.
-    """
-
-    sample_rate = SAMPLE_RATE
-
-    def __init__(self, limit: float):
-        self._limit = limit
-        self._turn = threading.Condition()
-        self._bytes = bytearray()
-        self._ended = self._closed = False
-        self._hungry = False  # the decoder waits for bytes
-        self._block: Waveform | None = None
-        self._over = False  # the decoder has returned
-        self._error: Exception | None = None
-        self._thread: threading.Thread | None = None
-
-    def feed(self, data: bytes) -> Iterator[Waveform]:
-        """See AudioInput. Blocks while ffmpeg works."""
-        with self._turn:
-            if not self._over:  # what follows the end of a container is no sound
-                self._bytes += data
-                self._hungry = False
-                self._turn.notify_all()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="container", daemon=True)
-            self._thread.start()
-        return self._blocks()
-
-    def finish(self) -> Iterator[Waveform]:
-        """See AudioInput. Raises AudioError if all that came was no sound."""
-        if self._thread is None:
-            return iter(())
-        with self._turn:
-            self._ended, self._hungry = True, False
-            self._turn.notify_all()
-        return self._blocks()
-
-    def close(self) -> None:
-        """The decoder's thread ends at its next step."""
-        with self._turn:
-            self._closed = True
-            self._turn.notify_all()
-
-    def _blocks(self) -> Iterator[Waveform]:
-        while True:
-            with self._turn:
-                self._turn.wait_for(lambda: self._block is not None or self._hungry or self._over)
-                block, self._block = self._block, None
-                self._turn.notify_all()
-            if block is None:
-                break
-            yield block
-        if self._error:
-            error, self._error = self._error, None
-            raise error
-
-    def _run(self) -> None:
-        try:
-            self._decode()
-        except _Closed:
-            pass
-        except Exception as error:
-            # ffmpeg's exceptions and our own limit: told to who feeds, on its own thread
-            known = not isinstance(error, av.FFmpegError | ValueError | OSError)
-            reason = getattr(error, "strerror", None) or error
-            self._error = error if known else AudioError(f"the sound cannot be read: {reason}")
-        finally:
-            with self._turn:
-                self._over = True
-                self._bytes.clear()
-                self._turn.notify_all()
-
-    def _decode(self) -> None:
-        # Playlists and the like name other files and addresses: no sound opens those.
-        options = {"protocol_whitelist": "none", "probesize": str(_PROBE_BYTES)}
-        with av.open(_Pull(self), mode="r", options=options) as container:
-            if not container.streams.audio:
-                raise ValueError("there is no audio track in it")
-            rate = container.streams.audio[0].codec_context.sample_rate
-            if rate not in PLAUSIBLE_RATES:
-                raise ValueError(f"it claims {rate} Hz")
-            to_mono = av.AudioResampler(format="flt", layout="mono", rate=rate)
-            resampler = Resampler(rate, SAMPLE_RATE)
-            n_samples, step = 0, round(BLOCK_SECONDS * rate)
-            for frame in container.decode(audio=0):
-                for mono in to_mono.resample(frame):
-                    samples = np.asarray(mono.to_ndarray(), np.float32).reshape(-1)
-                    n_samples += len(samples)
-                    if n_samples > self._limit * rate:
-                        raise too_long(self._limit)
-                    for first in range(0, len(samples), step):
-                        self._hand_over(resampler.feed(samples[first : first + step]))
-            self._hand_over(resampler.finish())
-
-    def _hand_over(self, block: Waveform) -> None:
-        if not len(block):
-            return
-        with self._turn:
-            self._turn.wait_for(lambda: self._block is None or self._closed)
-            if self._closed:
-                raise _Closed
-            self._block = block
-            self._turn.notify_all()
-
-    def _pull(self, size: int) -> bytes:
-        with self._turn:
-            while not self._bytes and not self._ended and not self._closed:
-                if self._block is None:
-                    self._hungry = True
-                    self._turn.notify_all()
-                self._turn.wait()
-            if self._closed:
-                raise _Closed
-            taken = bytes(self._bytes[:size])
-            del self._bytes[:size]
-            return taken
-
-
-class _Closed(Exception):
-    """Whoever fed the decoder has gone."""
-
-
-class _Pull(io.RawIOBase):
-    """The file that ffmpeg reads: it cannot seek."""
-
-    def __init__(self, source: ContainerInput):
-        self._source = source
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        return self._source._pull(1 << 15 if size < 0 else size)
 
 
 @lru_cache

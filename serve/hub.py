@@ -21,6 +21,7 @@ from asr.vad import VadConfig
 from serve import limits, logs
 from serve.auth import Keys, Sites
 from serve.batcher import Batcher
+from serve.containers import Decoders
 from serve.hotwords import Hotwords
 from serve.limits import Places, Refused
 from serve.metrics import Metrics
@@ -42,6 +43,7 @@ class Loaded:
     batcher: Batcher
     uploads: Uploads
     hotwords: Hotwords
+    decoders: Decoders
 
 
 class Hub:
@@ -130,6 +132,7 @@ class Hub:
             await asyncio.to_thread(self.loaded.batcher.close)
             self.loaded.uploads.close()
             self.loaded.hotwords.close()
+            self.loaded.decoders.close()
 
     @property
     def _busy_uploads(self) -> bool:
@@ -137,8 +140,10 @@ class Hub:
 
     async def _load(self) -> None:
         begin = time.monotonic()
+        decoders = Decoders()
         try:
             recognizer = await asyncio.to_thread(self._load_recognizer)
+            await asyncio.to_thread(decoders.warm)
         except Exception as error:  # the server stops: without a model it is of no use
             self.failure = error
             self.fault("load", error)
@@ -147,8 +152,9 @@ class Hub:
         self.loaded = Loaded(
             recognizer,
             batcher,
-            Uploads(recognizer, self.settings),
+            Uploads(decoders, self.settings),
             Hotwords(recognizer, self.fault),
+            decoders,
         )
         self.metrics.ready.set(0 if self.draining else 1)
         logs.event("ready", model=self.info.name, seconds=round(time.monotonic() - begin, 2))

@@ -35,12 +35,14 @@ def endpoint(kind: type[RecordingProtocol]) -> Callable[[Request], Awaitable[Res
     async def transcribe(request: Request) -> Response:
         hub: Hub = request.app.state.hub
         check_key(request, hub)
-        uploads = hub.check_open().uploads
+        loaded = hub.check_open()
+        uploads = loaded.uploads
         recording, fields = await _read(request, hub, kind.file_field)
         protocol = kind(hub.info, request.query_params, fields)
         with contextlib.ExitStack() as held:
             held.enter_context(uploads.places.taken())
-            results = uploads.segments(recording)
+            prepared = await loaded.hotwords.prepare(protocol.hotwords)
+            results = uploads.segments(recording, prepared.recognizer, protocol.channels)
             if protocol.is_streamed:
                 first = await anext(results)  # what is wrong with it shows before the answer begins
                 hub.metrics.uploads.inc()
@@ -69,7 +71,7 @@ def _in_header(losses: Sequence[Loss]) -> str:
 
 
 def _transcript(segments: Sequence[Segment], end: Finished, hub: Hub) -> Transcript:
-    return Transcript(tuple(segments), end.duration, hub.info.name, end.losses)
+    return Transcript(tuple(segments), end.duration, hub.info.name, end.losses, end.notices)
 
 
 class _HeldResponse(StreamingResponse):

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from asr.errors import ASRError
 from asr.stream import EndpointConfig, Stream
 from asr.types import StreamEvent
 from serve import limits, logs
-from serve.audio_in import AudioFormat, AudioInput, ContainerInput, open_input
+from serve.audio_in import AudioFormat, AudioInput, open_input
 from serve.hotwords import Prepared
 from serve.hub import Hub, Loaded
 from serve.limits import Refused
@@ -270,7 +270,7 @@ class Session:
         """What is understood from the next bytes of audio."""
         if self._input is None:
             limit = self._hub.settings.max_session_seconds
-            self._input = open_input(self._settings.format, limit)
+            self._input = open_input(self._settings.format, limit, loaded.decoders)
         return await self._recognize(loaded, self._input, self._input.feed(data))
 
     async def _end_utterance(self, loaded: Loaded) -> list[StreamEvent]:
@@ -300,11 +300,11 @@ class Session:
         self._input = self._stream = None
 
     async def _recognize(
-        self, loaded: Loaded, source: AudioInput, blocks: Iterator[Waveform]
+        self, loaded: Loaded, source: AudioInput, blocks: AsyncIterator[Waveform]
     ) -> list[StreamEvent]:
         events: list[StreamEvent] = []
         limit = self._hub.settings.max_session_seconds
-        async for block in _steps(blocks, blocking=isinstance(source, ContainerInput)):
+        async for block in blocks:
             if self._stream is None:
                 recognizer = self._prepared.recognizer if self._prepared else loaded.recognizer
                 self._stream = recognizer.stream(
@@ -405,12 +405,3 @@ async def _overload() -> AsyncIterator[None]:
     except TimeoutError:
         message = "the server is overloaded, try again later"
         raise Refused("overloaded", message, limits.TRY_LATER, 503) from None
-
-
-async def _steps(blocks: Iterator[Waveform], blocking: bool) -> AsyncIterator[Waveform]:
-    """The blocks; where making one may take a while, it is made on another thread."""
-    while True:
-        block = await asyncio.to_thread(next, blocks, None) if blocking else next(blocks, None)
-        if block is None:
-            return
-        yield block

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import BinaryIO
+from io import BytesIO
 
+from asr.audio import SAMPLE_RATE, Channels
+from asr.channels import ChannelChoice
 from asr.recognizer import Recognizer
 from asr.types import Loss, Segment
+from serve.containers import Decoders
 from serve.limits import Places
 from serve.settings import ServeSettings
 
@@ -19,11 +22,13 @@ from serve.settings import ServeSettings
 class Finished:
     """All of the recording has been read; it is `duration` seconds long.
 
-    `losses` are what damage or a cut has taken away from it.
+    losses: what damage or a cut has taken away from it.
+    notices: what else a reader of the transcript should know.
     """
 
     duration: float
     losses: tuple[Loss, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 class _Abandoned(Exception):
@@ -33,8 +38,8 @@ class _Abandoned(Exception):
 class Uploads:
     """A bounded number of recordings in work and waiting."""
 
-    def __init__(self, recognizer: Recognizer, settings: ServeSettings):
-        self._recognizer = recognizer
+    def __init__(self, decoders: Decoders, settings: ServeSettings):
+        self._decoders = decoders
         self._limit = settings.max_decoded_seconds
         self.places = Places(settings.max_uploads)
         self._max = settings.max_uploads
@@ -45,7 +50,9 @@ class Uploads:
         """Some recording is in work or waits."""
         return self.places.free < self._max
 
-    async def segments(self, recording: BinaryIO) -> AsyncGenerator[Segment | Finished]:
+    async def segments(
+        self, recording: BytesIO, recognizer: Recognizer, channels: ChannelChoice = "auto"
+    ) -> AsyncGenerator[Segment | Finished]:
         """What is said, segment by segment as it is understood, and then how long it was.
 
         Raises AudioError for what is no recording or too long. Leaving the loop stops the work.
@@ -57,6 +64,8 @@ class Uploads:
             self._pool,
             self._work,
             recording,
+            recognizer,
+            channels,
             abandoned,
             lambda result: loop.call_soon_threadsafe(results.put_nowait, result),
         )
@@ -78,25 +87,31 @@ class Uploads:
 
     def _work(
         self,
-        recording: BinaryIO,
+        recording: BytesIO,
+        recognizer: Recognizer,
+        channels: ChannelChoice,
         abandoned: threading.Event,
         tell: Callable[[Segment | Finished | Exception], object],
     ) -> None:
         duration = 0.0
         losses: list[Loss] = []
+        notices: list[str] = []
 
-        def reached(seconds: float) -> None:
+        def blocks() -> Iterator[Channels]:
             nonlocal duration
-            duration = seconds
-            if abandoned.is_set():
-                raise _Abandoned
+            name = str(getattr(recording, "name", "the recording"))
+            for block in self._decoders.recording(
+                recording.getbuffer(), name, self._limit, losses.append
+            ):
+                duration += len(block) / SAMPLE_RATE
+                if abandoned.is_set():
+                    raise _Abandoned
+                yield block
 
         try:
-            for segment in self._recognizer.segments(
-                recording, progress=reached, limit=self._limit, on_loss=losses.append
-            ):
+            for segment in recognizer.block_segments(blocks(), channels, on_notice=notices.append):
                 tell(segment)
-            tell(Finished(duration, tuple(losses)))
+            tell(Finished(duration, tuple(losses), tuple(notices)))
         except _Abandoned:
             return
         except Exception as error:  # whatever it is, who waits is told

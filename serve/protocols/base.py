@@ -22,6 +22,7 @@ from typing import Any, ClassVar, TypeAlias
 from starlette.datastructures import ImmutableMultiDict, QueryParams
 from starlette.responses import Response
 
+from asr.channels import ChannelChoice
 from asr.stream import EndpointConfig
 from asr.types import Segment, StreamEvent, Transcript
 from serve.audio_in import AudioFormat
@@ -153,6 +154,8 @@ class RecordingProtocol(ABC):
 
     name: ClassVar[str]
     file_field: ClassVar[str | None] = "file"  # of the form; None: the body is the recording
+    hotwords: tuple[str, ...] = ()  # phrases to listen for, as people write them
+    channels: ChannelChoice = "auto"
     is_streamed: bool = False  # answer with `render_segment` as segments come, not with `render`
 
     def __init__(self, model: ModelInfo, query: QueryParams, fields: ImmutableMultiDict[str, str]):
