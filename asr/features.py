@@ -8,6 +8,7 @@ compared; only the scale differs, since waveforms are floats in [-1, 1] here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -52,6 +53,17 @@ class FeatureConfig:
     std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        if min(self.n_mels, self.stack, self.stride, self.sample_rate) < 1 or self.deltas < 0:
+            raise ConfigError("features: n_mels, stack, stride and sample_rate are at least 1")
+        if max(self.n_mels, self.stack, self.stride) > 1000 or self.deltas > 4:
+            raise ConfigError("features: n_mels, stack and stride are at most 1000, deltas 4")
+        if not (1 / self.sample_rate <= self.hop <= 1 and 2 / self.sample_rate <= self.window <= 1):
+            raise ConfigError(
+                f"features: a window of {self.window} s every {self.hop} s",
+                "give at least two samples and one, and at most a second",
+            )
+        if self.mean_prior is not None and not 0 <= self.mean_prior < math.inf:
+            raise ConfigError(f"features.mean_prior is {self.mean_prior}", "give seconds, or none")
         for name in ("mean", "std"):
             values = getattr(self, name)
             if values is None:
@@ -61,8 +73,8 @@ class FeatureConfig:
                     f"features.{name} has {len(values)} numbers for {self.frame_size} columns"
                 )
             object.__setattr__(self, name, tuple(float(v) for v in values))
-        if min(self.n_mels, self.stack, self.stride, self.sample_rate) < 1 or self.deltas < 0:
-            raise ConfigError("features: n_mels, stack, stride and sample_rate are at least 1")
+            if not all(map(math.isfinite, values)) or (name == "std" and min(values) < 0):
+                raise ConfigError(f"features.{name} holds what is no number, or a negative one")
 
     @classmethod
     def modern(cls) -> FeatureConfig:

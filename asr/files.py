@@ -10,14 +10,17 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path, PurePath
-from typing import IO, BinaryIO
+from typing import IO
 
+# File names are bytes, and text may hold some that no encoding has: in JSON this is their escape.
+JSON_ESCAPE = "backslashreplace"
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # not on Windows
 _READ = os.O_RDONLY | _NONBLOCK | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def open_binary(path: str | os.PathLike[str]) -> BinaryIO:
+def open_binary(path: str | os.PathLike[str]) -> BufferedReader:
     """Open a file to read its bytes.
 
     Raises OSError, at once, also for a FIFO or a device, which would hang or never end. Pipes whose

@@ -61,6 +61,8 @@ def explain(error: Exception) -> str:
     reason = " ".join(str(error).split()) or "no reason given"
     if isinstance(error, ImportError | OSError):  # of a library
         return f"{reason} (`asr doctor` looks for what does not load)"
+    if isinstance(error, OverflowError):
+        return f"a number is too large: {reason}"
     if isinstance(error, MemoryError):
         return "memory ran out (close other programs, or give it less at a time)"
     return (

@@ -61,7 +61,7 @@ class VadConfig:
         if not 0 <= self.certainty <= 1:
             raise ConfigError(f"vad: certainty is {self.certainty}", "it is in [0, 1]")
         times = self.min_speech, self.min_silence, self.padding, self.min_sound
-        if min(times) < 0 or self.max_length < 1:
+        if not (all(0 <= seconds < math.inf for seconds in times) and self.max_length >= 1):
             raise ConfigError("vad: a time is negative, or max_length is under a second")
 
 

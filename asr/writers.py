@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from asr.errors import ConfigError
-from asr.files import replacing
+from asr.files import JSON_ESCAPE, replacing
 from asr.subtitles import Cue, CueBuilder, SubtitleLayout, channel_cues
 from asr.types import Loss, Segment, Transcript, Unit, Word
 
@@ -65,7 +65,7 @@ def save(
     path = Path(path)
     text = render(transcript, format or path.suffix.removeprefix("."), path.stem, layout)
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors=JSON_ESCAPE, newline="\n")
 
 
 def writer_for(format: str) -> MakeWriter:

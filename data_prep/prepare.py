@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from asr.data.manifest import hold_out, read_manifest, write_manifest
+from asr.files import JSON_ESCAPE
 from asr.text.languages import normalizer
 from asr.types import Utterance
 from data_prep.clips import Skipped, utterances
@@ -98,7 +99,9 @@ def prepare(
     facts = ("name", "title", "licence", "languages", "page")
     about = {key: getattr(corpus, key) for key in facts} | {"parts": list(parts)}
     (base / "corpus.json").write_text(
-        json.dumps(about, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+        json.dumps(about, ensure_ascii=False, indent=1) + "\n",
+        encoding="utf-8",
+        errors=JSON_ESCAPE,
     )
 
 

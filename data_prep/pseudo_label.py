@@ -13,6 +13,7 @@ from pathlib import Path
 
 from asr.config import build, to_dict
 from asr.errors import AudioError
+from asr.files import JSON_ESCAPE
 from asr.recordings import SUFFIXES, find_recordings
 from asr.types import Transcript, Word
 from data_prep.clips import Skipped
@@ -60,7 +61,7 @@ class Journal:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"heard": heard, **to_dict(transcript)}, ensure_ascii=False)
         with self._path.open("ab") as file:
-            file.write(line.encode() + b"\n")
+            file.write(line.encode(errors=JSON_ESCAPE) + b"\n")
         return transcript
 
     def _look_through(self) -> None:

@@ -25,6 +25,7 @@ import soundfile
 from asr.audio import SAMPLE_RATE
 from asr.data.manifest import read_audio
 from asr.errors import AudioError, ManifestError
+from asr.files import JSON_ESCAPE
 from asr.types import Utterance
 
 FORMAT, VERSION = "asr-shards", 2
@@ -87,7 +88,7 @@ def _write(
     temporary.replace(path)
     listing = path.with_suffix(".jsonl")
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    listing.write_text(text, encoding="utf-8")
+    listing.write_text(text, encoding="utf-8", errors=JSON_ESCAPE)
     return {
         "path": path.name,
         "lines": listing.name,
@@ -123,7 +124,7 @@ def _add(tar: tarfile.TarFile, number: int, utterance: Utterance) -> dict[str, A
         "speaker": utterance.speaker,
         **utterance.extra,
     }
-    text = json.dumps(line, ensure_ascii=False).encode()
+    text = json.dumps(line, ensure_ascii=False).encode(errors=JSON_ESCAPE)
     name = f"{number:08d}{suffix}"
     place = {"offset": tar.offset + tarfile.BLOCKSIZE, "bytes": len(recording)}
     # WebDataset: what has the same name before the first dot belongs together.

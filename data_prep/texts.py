@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from asr.errors import ASRError
-from asr.files import replacing
+from asr.files import open_binary, replacing
 from data_prep.download import Archive, DownloadError, download
 from data_prep.sentences import is_running, sentences
 from data_prep.sieve import Sieve, Verdict
@@ -113,7 +113,7 @@ class Dump:
     @contextmanager
     def paragraphs(self, folder: Path) -> Iterator[Iterator[str]]:
         try:
-            with self.path.open("rb") as file:
+            with open_binary(self.path) as file:
                 yield read_dump(file)
         except (EOFError, OSError, zlib.error) as error:
             if isinstance(error, OSError) and error.errno:  # the disk's fault, not the dump's

@@ -108,9 +108,9 @@ def bind(host: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
         bound.listen(2048)
-    except OSError as error:
+    except (OSError, UnicodeError, OverflowError, ValueError) as error:  # of any text and number
         raise ASRError(
-            f"{host}:{port}: cannot listen there: {error.strerror or error}",
+            f"{host}:{port}: cannot listen there: {getattr(error, 'strerror', None) or error}",
             "choose another --host or --port",
         ) from None
     return bound

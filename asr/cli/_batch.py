@@ -92,7 +92,7 @@ def _in_processes(
     context = get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
     shared = (settings, writer, context.Lock(), listener.shows_progress)
-    with ProcessPoolExecutor(jobs, context, _start_worker, shared) as pool:
+    with ProcessPoolExecutor(min(jobs, len(recordings)), context, _start_worker, shared) as pool:
         waiting = {recording: pool.submit(_work, recording) for recording in recordings}
         writer.close()  # the workers have it; without them, reading ends
         try:

@@ -259,7 +259,7 @@ _SEARCH_OPTIONS = (
     ),
     click.option(
         "--beam",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 100_000),
         metavar="N",
         help="Hypotheses that the beam search keeps, such as 200: more is slower and makes fewer"
         " errors.  [default: the model's]",
@@ -339,7 +339,7 @@ _MACHINE_OPTIONS = (
     click.option(
         "--threads",
         "-t",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 1024),
         metavar="N",
         help="Cores to use, such as 2.  [default: all]",
     ),

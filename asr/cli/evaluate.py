@@ -199,4 +199,4 @@ def _write_report(folder: Path, manifest: str, result: Result) -> None:
         )
         report += f"\nSilence\n{_silence(result)}\n" + "".join(inserted)
     with replacing(folder / f"{name}.txt") as temporary:
-        temporary.write_text(report, encoding="utf-8")
+        temporary.write_text(report, encoding="utf-8", errors="backslashreplace")

@@ -108,10 +108,16 @@ def _make_bundle(run: Path, output: Path, is_bundle: bool, options: dict[str, An
     if is_bundle:
         name, precision = options["name"], options["precision"]
         return package_bundle(Bundle.load(run), output, name=name, precision=precision)
-    options["decoder"] = json.loads(options["decoder"])
+    try:
+        options["decoder"] = json.loads(options["decoder"])
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint="--decoder") from error
     options["right_context"] = _right_context(options["right_context"])
     card = options["card"]
-    options["card"] = read_text(card) if card else ""
+    try:
+        options["card"] = read_text(card) if card else ""
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"not UTF-8: {card}", param_hint="--card") from error
     return package_run(run, output, **options)
 
 

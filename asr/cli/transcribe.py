@@ -72,7 +72,7 @@ from asr.writers import FORMATS
 @click.option(
     "--jobs",
     "-j",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1024),
     default=1,
     metavar="N",
     help="Recordings to work on at a time, each in a process, such as 4; they share the cores.",

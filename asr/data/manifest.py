@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from asr import audio
 from asr.errors import ManifestError
-from asr.files import open_text, replacing
+from asr.files import JSON_ESCAPE, open_text, replacing
 from asr.types import Utterance
 
 _REQUIRED = ("audio_filepath", "duration", "text")
@@ -67,7 +67,10 @@ def read_part(
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
     """Write a manifest, which is whole or not there."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors=JSON_ESCAPE) as file,
+    ):
         for utterance in utterances:
             file.write(json.dumps(to_line(utterance), ensure_ascii=False) + "\n")
 

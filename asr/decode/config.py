@@ -13,6 +13,9 @@ _AT_LEAST_0 = (
 )
 _SHARES = ("second_weight", "rescore_weight", "rejection_confidence")
 _COUNTS = ("beam", "second_nbest", "rescore_nbest")
+_EXPONENTS = ("lm_weight", "word_bonus", "hotword_boost")  # e to the power of them is a number
+MAX_COUNT = 100_000  # more fills the memory, and finds nothing more
+MAX_EXPONENT = 100.0
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,22 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         for name in _COUNTS:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}", "give at least 1")
+            if not 1 <= getattr(self, name) <= MAX_COUNT:
+                raise ConfigError(f"{name} is {getattr(self, name)}", f"give 1 to {MAX_COUNT:,}")
         for name in _AT_LEAST_0:
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "it must not be negative")
+        for name in _EXPONENTS:
+            if not abs(getattr(self, name)) <= MAX_EXPONENT:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}", f"give no more than {MAX_EXPONENT:g}"
+                )
+        if not all(map(math.isfinite, self.confidence)):
+            raise ConfigError("confidence has coefficients that are no numbers", "tune it again")
         for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "it must be in [0, 1]")
         if not self.blank_skip > 0:
             raise ConfigError(f"blank_skip is {self.blank_skip}", "a probability; above 1 is off")
-        if not (math.isfinite(self.word_bonus) and self.unknown_penalty <= 0):
-            raise ConfigError("word_bonus must be finite, and unknown_penalty not above 0")
+        if not self.unknown_penalty <= 0:
+            raise ConfigError(f"unknown_penalty is {self.unknown_penalty}", "it is not above 0")

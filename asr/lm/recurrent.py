@@ -162,7 +162,10 @@ class RecurrentLM:
             yield chosen
 
     def _run(self, tokens: np.ndarray, state: Floats) -> tuple[Floats, Floats]:
-        return self._session.run(["log_probs", "next_state"], {"tokens": tokens, "state": state})
+        log_probs, after = self._session.run(
+            ["log_probs", "next_state"], {"tokens": tokens, "state": state}
+        )
+        return log_probs, after
 
     def _word_of(self, tokens: Sequence[int]) -> NDArray[np.int64]:
         """To which word each symbol belongs; a space to the word before it."""

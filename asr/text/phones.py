@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from asr.errors import VocabularyError
+from asr.files import open_binary
 from asr.text.encoding import decode
 
 # The labels of TIMIT's .phn files (Garofolo et al. 1993, doc/phoncode.doc).
@@ -91,9 +92,9 @@ def read_lexicon(path: str | Path, *, stress: bool = False) -> Lexicon:
     path = Path(path)
     lexicon: Lexicon = {}
     number = 0
-    opener: Callable[..., BinaryIO] = _OPENERS.get(path.suffix, open)
+    opener: Callable[..., BinaryIO] | None = _OPENERS.get(path.suffix)
     try:
-        with opener(path, "rb") as file:
+        with open_binary(path) as plain, opener(plain) if opener else plain as file:
             while raw := file.readline(_MAX_LINE):
                 number += 1
                 if len(raw) == _MAX_LINE:

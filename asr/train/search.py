@@ -22,6 +22,7 @@ from typing import Any
 import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+from hydra.errors import HydraException
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -117,9 +118,12 @@ def divide(overrides: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribut
     (['trainer.epochs=3'], {'model.layers': IntDistribution(high=3, log=False, low=2, step=1)})
     """
     fixed, space = [], {}
-    for override, text in zip(
-        OverridesParser.create().parse_overrides(list(overrides)), overrides, strict=True
-    ):
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        cause = str(error).splitlines()[0]
+        raise ConfigError(f"not a setting: {cause}", "write NAME=VALUE") from error
+    for override, text in zip(parsed, overrides, strict=True):
         if override.is_sweep_override():
             space[override.key_or_group] = _distribution(override.value(), text)
         else:
