@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from dataclasses import replace
@@ -184,11 +185,19 @@ def test_save_takes_the_format_from_the_name(tmp_path: Path) -> None:
         TRANSCRIPT.save(tmp_path / "a.docx")
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.txt").write_text("old")
-    broken = Transcript((Segment(0, 1, "\ud800"),), 1.0)  # a lone surrogate has no UTF-8
-    with pytest.raises(UnicodeEncodeError):
-        broken.save(tmp_path / "a.txt")
+
+    def full(path: Path, text: str, **options: object) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match="No space left"):
+            TRANSCRIPT.save(tmp_path / "a.txt")
     assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
 
 
