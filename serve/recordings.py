@@ -48,7 +48,7 @@ def endpoint(kind: type[RecordingProtocol]) -> Callable[[Request], Awaitable[Res
                 hub.metrics.uploads.inc()
                 events = _server_sent(hub, protocol, first, results)
                 return _HeldResponse(events, held.pop_all())
-            transcript = await _collect(request, hub, results)
+            transcript = await _collect(request, hub, protocol, results)
         if transcript is None:
             return Response(status_code=499)  # who asked has left
         hub.metrics.uploads.inc()
@@ -70,8 +70,17 @@ def _in_header(losses: Sequence[Loss]) -> str:
     return ", ".join(stretches[:MAX_NAMED_LOSSES] + more)
 
 
-def _transcript(segments: Sequence[Segment], end: Finished, hub: Hub) -> Transcript:
-    return Transcript(tuple(segments), end.duration, hub.info.name, end.losses, end.notices)
+def _transcript(
+    segments: Sequence[Segment], end: Finished, hub: Hub, protocol: RecordingProtocol
+) -> Transcript:
+    return Transcript(
+        tuple(segments),
+        end.duration,
+        hub.info.name,
+        end.losses,
+        end.notices,
+        by_channel=protocol.channels == "each",
+    )
 
 
 class _HeldResponse(StreamingResponse):
@@ -90,7 +99,10 @@ class _HeldResponse(StreamingResponse):
 
 
 async def _collect(
-    request: Request, hub: Hub, results: AsyncGenerator[Segment | Finished]
+    request: Request,
+    hub: Hub,
+    protocol: RecordingProtocol,
+    results: AsyncGenerator[Segment | Finished],
 ) -> Transcript | None:
     """The whole transcript; None, and no more work, if the client leaves before."""
 
@@ -99,7 +111,7 @@ async def _collect(
         async with contextlib.aclosing(results):
             async for result in results:
                 if isinstance(result, Finished):
-                    return _transcript(segments, result, hub)
+                    return _transcript(segments, result, hub, protocol)
                 segments.append(result)
         raise AssertionError("a recording ends with Finished")
 
@@ -131,7 +143,7 @@ async def _server_sent(
             segments.append(result)
             result = await anext(rest)
     hub.metrics.audio.labels(protocol.name).inc(result.duration)
-    yield protocol.render_end(_transcript(segments, result, hub))
+    yield protocol.render_end(_transcript(segments, result, hub, protocol))
 
 
 async def _read(

@@ -2,6 +2,9 @@
 
 `model`, `prompt`, `temperature` and `chunking_strategy` are accepted, since clients send them, and
 change nothing: there is one model, it is deterministic, and it always splits speech at its pauses.
+
+Two fields are not OpenAI's: `channels` (`auto`, `mix`, `each` or a number, as `asr transcribe
+--channels`) and, in verbose_json, what was lost or left out (`losses`, `notices`).
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from asr.types import Segment, Transcript
 from asr.writers import loss_dict, render
 from serve.limits import Refused, bad_request
 from serve.protocols.base import ModelInfo, RecordingProtocol
-from serve.protocols.values import check_language, logprobs
+from serve.protocols.values import channel_choice, check_language, logprobs
 
 FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
 GRANULARITIES = {"word", "segment"}
@@ -43,12 +46,14 @@ class TranscriptionsProtocol(RecordingProtocol):
         self.is_streamed = fields.get("stream", "").lower() == "true"
         if self.is_streamed and self._format not in ("json", "text"):
             raise bad_request("what is streamed has response_format 'json' or 'text'")
+        self.channels = channel_choice(fields.get("channels"))
         self._with_logprobs = "logprobs" in fields.getlist("include[]")
 
     def render(self, transcript: Transcript) -> Response:
         """See RecordingProtocol."""
         if self._format == "text":
-            return PlainTextResponse(transcript.text + "\n")
+            named = render(transcript, "txt") if transcript.by_channel else transcript.text + "\n"
+            return PlainTextResponse(named)
         if self._format in ("srt", "vtt"):
             kind = {"srt": "application/x-subrip", "vtt": "text/vtt"}[self._format]
             return Response(render(transcript, self._format), media_type=f"{kind}; charset=utf-8")
@@ -84,6 +89,8 @@ class TranscriptionsProtocol(RecordingProtocol):
         }
         if transcript.losses:  # OpenAI has no such field
             body["losses"] = [loss_dict(loss) for loss in transcript.losses]
+        if transcript.notices:
+            body["notices"] = [*transcript.notices]
         if "word" in self._granularities:
             body["words"] = [
                 {"word": w.word, "start": round(w.start, 3), "end": round(w.end, 3)}
@@ -119,6 +126,7 @@ def _segment(number: int, segment: Segment) -> dict[str, Any]:
     probabilities = [entry["logprob"] for entry in logprobs(segment.words)]
     mean = sum(probabilities) / len(probabilities) if probabilities else 0.0
     text = segment.text.encode()
+    of_channel = {} if segment.channel is None else {"channel": segment.channel}
     return {
         "id": number,
         "seek": 0,
@@ -130,6 +138,7 @@ def _segment(number: int, segment: Segment) -> dict[str, Any]:
         "avg_logprob": round(mean, 4),
         "compression_ratio": round(len(text) / len(zlib.compress(text)), 4),
         "no_speech_prob": 0.0,
+        **of_channel,
     }
 
 

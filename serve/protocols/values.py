@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from asr.channels import ChannelChoice, parse_choice
+from asr.errors import ConfigError
 from asr.types import StreamEvent, Word
 from asr.vad import VadConfig
 from serve.limits import bad_request
@@ -46,6 +48,14 @@ def number(value: object, name: str, low: float, high: float) -> float:
 def flag(value: str | None) -> bool:
     """A query parameter that is true or not."""
     return value is not None and value.lower() in {"true", "1", "yes", "on"}
+
+
+def channel_choice(value: str | None) -> ChannelChoice:
+    """Which channels of a recording to transcribe; `auto` if not given. Raises Refused."""
+    try:
+        return parse_choice(value or "auto")
+    except ConfigError as error:
+        raise bad_request(f"channels is {value!r:.30}: {error.remedy}") from None
 
 
 def hotwords(phrases: object) -> tuple[str, ...]:

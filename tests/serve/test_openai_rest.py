@@ -10,7 +10,9 @@ import time
 
 import numpy as np
 import pytest
+import soundfile
 from sounds import TALK, TEXT, encode
+from tone_speech import tones
 
 from asr.writers import render
 from serve.limits import RETRY_AFTER
@@ -50,6 +52,28 @@ def test_plain_formats_are_the_files_of_asr_transcribe(client, recording, transc
         assert answer == TEXT + "\n"
     else:
         assert answer == render(transcript, format)
+
+
+def test_channels(client, tmp_path):
+    left, right = tones("bad"), tones("cafe")
+    pause = np.zeros(32_000, np.float32)
+    call = np.stack(
+        [np.concatenate([left, pause, 0 * right]), np.concatenate([0 * left, pause, right])], axis=1
+    )
+    path = tmp_path / "call.wav"
+    soundfile.write(path, call, 16_000)
+
+    def heard(channels, format="verbose_json"):
+        return ask(client, path, response_format=format, extra_body={"channels": channels})
+
+    found = [(s.channel, s.text) for s in heard("each").segments]
+    assert found == [(0, "bad"), (1, "cafe")]
+    assert heard("each", "text") == "channel 0: bad\nchannel 1: cafe\n"
+    assert "<v channel 1>cafe" in heard("each", "vtt")
+    assert heard("1").text == "cafe"
+    for wrong, message in (("left", "channels is 'left'"), ("2", "no channel 2")):
+        with pytest.raises(openai.BadRequestError, match=message):
+            heard(wrong)
 
 
 def test_verbose_json(client, recording, transcript):
