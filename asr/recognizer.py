@@ -184,6 +184,7 @@ class Recognizer:
         arguments that contradict each other, DecodeError for an impossible boost.
         """
         check_choice(channels)
+        _check_part(start, duration)
         if hotwords:
             recognizer = self.with_hotwords(hotwords)
             if on_notice is not None:
@@ -333,6 +334,13 @@ def load(model: str | os.PathLike[str] | None = None, **settings: Any) -> Recogn
     return Recognizer(Bundle.load(bundled() if model is None else model), **settings)
 
 
+def _check_part(start: float, duration: float | None) -> None:
+    if not (0 <= start < math.inf and (duration is None or 0 < duration < math.inf)):
+        raise ConfigError(
+            f"a part from {start} s on, {duration} s long", "start is at least 0, duration above 0"
+        )
+
+
 def audio_blocks(
     source: AudioSource | np.ndarray,
     sample_rate: int | None,
@@ -345,10 +353,6 @@ def audio_blocks(
     """A file, or samples with their rate, or a part of them (s), as blocks `(samples, channels)` at
     16 kHz.
     """
-    if not (0 <= start < math.inf and (duration is None or duration > 0)):
-        raise ConfigError(
-            f"a part from {start} s on, {duration} s long", "start is at least 0, duration above 0"
-        )
     if hasattr(source, "__array__") or isinstance(source, list | tuple):
         if sample_rate is None:
             raise ConfigError("samples alone do not tell their rate", "give sample_rate in Hz")

@@ -27,7 +27,8 @@ from asr.features import FeatureConfig
 from asr.metrics import compare, total
 from asr.recognizer import Recognizer
 from asr.text.languages import normalizer
-from asr.vad import VadConfig
+from asr.types import Segment
+from asr.vad import Speech, VadConfig
 
 RATE = 16_000
 STEP = TONE_SECONDS + PAUSE_SECONDS
@@ -211,6 +212,43 @@ def test_what_fits_no_words_is_left_out(strict_tone_bundle: Bundle) -> None:
     lax = DecoderConfig(closed=True)
     every = Recognizer(strict_tone_bundle, vad=ENERGY, threads=1, settings=lax)
     assert len(every.transcribe(waveform, RATE).segments) == 3
+
+
+def test_the_first_segment_comes_alone_and_windows_grow() -> None:
+    second = np.zeros(RATE, np.float32)
+    segments = [Speech(n * RATE, second) for n in range(600)]
+    groups = list(recognizer.windows(segments))
+    assert [speech for group in groups for speech in group] == segments
+    assert [len(group) for group in groups] == [1, 15, 30, 60, 120, 120, 120, 120, 14]
+
+
+def test_windows_do_not_change_a_word(
+    hears_tones: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["cab", "ham jam", "bad", "cafe", "gill"]
+    waveform = np.concatenate([part for w in words for part in (tones(w), silence(1.5))])
+    found = {}
+    for seconds in (0.0, 2.0, 1e9):
+        monkeypatch.setattr(recognizer, "FIRST_WINDOW_SECONDS", seconds)
+        found[seconds] = hears_tones.transcribe(waveform, RATE)
+    assert found[0.0] == found[2.0] == found[1e9]
+
+
+def test_a_part_of_a_recording_keeps_its_times(hears_tones: Recognizer, tmp_path: Path) -> None:
+    waveform = np.concatenate([tones("cab"), silence(2), tones("ham"), silence(2)])
+    soundfile.write(tmp_path / "a.flac", waveform, 48_000 // 3)
+    whole = hears_tones.transcribe(tmp_path / "a.flac")
+    told: list[Segment] = []
+    for source, rate in ((tmp_path / "a.flac", None), (waveform, RATE)):
+        part = hears_tones.transcribe(source, rate, start=2.0, duration=1.5, on_segment=told.append)
+        assert part.text == "ham"
+        assert part.duration == pytest.approx(3.5)
+        for word, expected in zip(part.words, whole.segments[1].words, strict=True):
+            assert word.start == pytest.approx(expected.start, abs=0.04)
+    assert [segment.text for segment in told] == ["ham", "ham"]
+    for impossible in ({"start": -1.0}, {"start": math.nan}, {"duration": 0.0}):
+        with pytest.raises(ConfigError, match="start is at least 0"):
+            hears_tones.transcribe(waveform, RATE, **impossible)
 
 
 def test_contradictions_are_refused(tone_bundle: Bundle, tmp_path: Path) -> None:
