@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,11 @@ from asr.cli._training import needs_training_extra, precision_options
 if TYPE_CHECKING:
     from asr.lm.backoff import BackoffModel
     from asr.lm.evaluation import Predictor
-    from asr.lm.text import Normalizer, Progress
+    from asr.lm.text import Normalizer
 
 _PATH = click.Path(path_type=Path)
+_READING = 0.5  # share of the time that it takes to train
+_TELL_EVERY = 30.0  # seconds
 _OUTPUT = click.option(
     "--output", "-o", type=_PATH, required=True, help="Model to write: .bin, .arpa or .arpa.gz."
 )
@@ -56,13 +59,13 @@ def command() -> None:
 
 
 class Thresholds(click.ParamType):
-    """Numbers parted by commas."""
+    """Numbers with commas or spaces between them."""
 
     name = "N,N,…"
 
     def convert(self, value: Any, parameter: Any, context: Any) -> list[int]:
         try:
-            return [int(number) for number in value.split(",")]
+            return [int(number) for number in value.replace(",", " ").split()]
         except ValueError:
             self.fail(f"{value!r} is not a list of numbers such as 0,0,1,2", parameter, context)
 
@@ -120,7 +123,11 @@ def train(
     language: str,
     normalize: bool,
 ) -> None:
-    """Estimate a model of TEXTS by interpolated modified Kneser-Ney smoothing."""
+    """Estimate a model of TEXTS by interpolated modified Kneser-Ney smoothing.
+
+    Counts are sorted on disk, in the folder for temporary files (TMPDIR): some 12 bytes a word of
+    the text and 40 an n-gram, so that 200 million words need some 10 GB there, and 2 of memory.
+    """
     from asr.lm.corpus import VocabularyChoice
     from asr.lm.text import read_sentences
     from asr.lm.training import train
@@ -129,8 +136,9 @@ def train(
     corpora = [[text] for text in texts] if dev else [list(texts)]
     with _progress(texts) as progress:
         models = train(
-            [read_sentences(corpus, normalizer, progress) for corpus in corpora],
+            [read_sentences(corpus, normalizer, progress.read) for corpus in corpora],
             order,
+            progress=progress.work,
             prune=prune,
             pooled=bool(dev),
             vocabulary=VocabularyChoice(
@@ -344,22 +352,41 @@ def _save(output: Path, model: BackoffModel, entropy: float | None) -> None:
     click.echo(f"{output}: {counts} n-grams, {output.stat().st_size / 1e6:.1f} MB", err=True)
 
 
+class _Progress:
+    """How far training is, on standard error: a bar on a terminal, else a line now and then."""
+
+    def __init__(self, texts: Sequence[Path]):
+        self._bytes = max(1, sum(text.stat().st_size for text in texts if text.is_file()))
+        self._began = self._told = time.monotonic()
+        self._read = 0
+        self._bar = self._task = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("reading", total=1.0)
+
+    def read(self, more_bytes: int) -> None:
+        self._read += more_bytes
+        self._show("reading", _READING * min(1.0, self._read / self._bytes))
+
+    def work(self, stage: str, share: float) -> None:
+        self._show(stage, _READING + (1 - _READING) * share)
+
+    def _show(self, stage: str, share: float) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=stage, completed=share)
+            return
+        now = time.monotonic()
+        if now - self._told > _TELL_EVERY and share > 0:
+            self._told = now
+            left = (now - self._began) * (1 - share) / share
+            click.echo(f"{share:.0%} done, {stage}; about {left / 60:.0f} min left", err=True)
+
+
 @contextmanager
-def _progress(texts: Sequence[Path]) -> Iterator[Progress | None]:
-    """A bar for the bytes read, on standard error if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    total = sum(text.stat().st_size for text in texts if text.is_file())
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading", total=total)
-
-        def advance(bytes_read: int) -> None:
-            bar.advance(task, bytes_read)
-            if bar.tasks[0].completed >= total:
-                bar.update(task, description="estimating", total=None)
-
-        yield advance
+def _progress(texts: Sequence[Path]) -> Iterator[_Progress]:
+    progress = _Progress(texts)
+    with progress._bar or nullcontext():
+        yield progress

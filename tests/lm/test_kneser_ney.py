@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from asr.errors import LanguageModelError
 from asr.lm.corpus import ALL_WORDS, Tokenizer, VocabularyChoice
 from asr.lm.counts import count_ngrams
+from asr.lm.kneser_ney import estimate
 from asr.lm.training import train
 
 SENTENCES = st.lists(st.lists(st.sampled_from("abcde"), min_size=1, max_size=6), min_size=1)
@@ -141,6 +142,33 @@ def test_counting_in_little_memory_gives_the_same_counts(sentences, chunk, tmp_p
     np.testing.assert_array_equal(pieces.counts, counts)
     np.testing.assert_array_equal(pieces.offsets, once.offsets)
     assert counts.sum() == sum(len(s) + 2 + max(0, len(s) + 1) + max(0, len(s)) for s in sentences)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sentences=SENTENCES,
+    chunk=st.integers(1, 40),
+    order=st.integers(1, 4),
+    threshold=st.integers(0, 1),
+)
+def test_estimating_in_little_memory_gives_the_same_model(
+    sentences, chunk, order, threshold, tmp_path_factory
+):
+    tokenizer = Tokenizer()
+    folder = tmp_path_factory.mktemp("counts")
+    tokenizer.add(sentences, folder / "corpus")
+    words = tokenizer.vocabulary(ALL_WORDS)
+    (tokens,) = tokenizer.corpora(words)
+    counts = count_ngrams(tokens, len(words), order, folder)
+    models = []
+    for size in (1 << 20, chunk):
+        own = folder / str(size)
+        own.mkdir()
+        prune = [0, threshold][:order]
+        models.append(estimate(counts, words, own, prune, chunk=size))
+    whole, pieces = models
+    for name in ("parent", "word", "log_prob", "backoff", "frequency"):
+        np.testing.assert_array_equal(getattr(pieces, name), getattr(whole, name))
 
 
 def test_the_vocabulary_can_be_chosen():
