@@ -56,6 +56,8 @@ class Hub:
         self.sites = Sites(frozenset(hosts), frozenset(settings.cors_origin))
         self.metrics = Metrics()
         self.places = Places(settings.max_connections)
+        # Who needs no key takes no place of those who do.
+        self._own_places = {"wyoming": Places(settings.max_wyoming_connections)}
         self.draining = False
         self.loaded: Loaded | None = None
         self.failure: Exception | None = None  # why there will be no model
@@ -92,7 +94,7 @@ class Hub:
     def admitted(self, session: Session) -> Iterator[Loaded]:
         """A place for a live stream. Raises Refused if there is none."""
         loaded = self.check_open()
-        with self.places.taken():
+        with self._own_places.get(session.name, self.places).taken():
             self._sessions.add(session)
             self.metrics.streams.labels(session.name).inc()
             active = self.metrics.active.labels(session.name)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from starlette.datastructures import ImmutableMultiDict, UploadFile
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -21,8 +23,10 @@ from serve.guard import check_key
 from serve.hub import Hub
 from serve.limits import bad_request
 from serve.protocols.base import RecordingProtocol
+from serve.settings import ServeSettings
 from serve.uploads import Finished
 
+UPLOAD_GRACE_SECONDS = 10.0
 MAX_FIELDS, MAX_FIELD_BYTES = 64, 64 << 10
 LOSSES_HEADER = "X-Audio-Losses"  # of damaged recordings: what is missing, in seconds
 MAX_NAMED_LOSSES = 20
@@ -37,7 +41,11 @@ def endpoint(kind: type[RecordingProtocol]) -> Callable[[Request], Awaitable[Res
         check_key(request, hub)
         loaded = hub.check_open()
         uploads = loaded.uploads
-        recording, fields = await _read(request, hub, kind.file_field)
+        uploads.places.check()  # before anything is sent; a place is for what has arrived
+        try:
+            recording, fields = await _read(request, hub, kind.file_field)
+        except ClientDisconnect:
+            return Response(status_code=499)  # given up
         protocol = kind(hub.info, request.query_params, fields)
         with contextlib.ExitStack() as held:
             held.enter_context(uploads.places.taken())
@@ -154,10 +162,23 @@ async def _read(
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit + _FORM_OVERHEAD:
         raise limits.too_big("the recording", limit)
-    bounded = Request(request.scope, _bounded(request, limit, hub.settings.idle_seconds))
+    bounded = Request(request.scope, _bounded(request, limit, hub.settings))
     if file_field is None:
         return io.BytesIO(await bounded.body()), ImmutableMultiDict()
-    async with bounded.form(
+    try:
+        return await _read_form(bounded, file_field, limit)
+    except OSError as error:  # the form's temporary file
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise limits.disk_full() from None
+        raise
+    except (ValueError, LookupError, AttributeError) as error:
+        raise bad_request(f"the form cannot be read: {error}") from None
+
+
+async def _read_form(
+    request: Request, file_field: str, limit: int
+) -> tuple[io.BytesIO, ImmutableMultiDict[str, str]]:
+    async with request.form(
         max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
     ) as form:
         upload = form.get(file_field)
@@ -171,16 +192,21 @@ async def _read(
         return recording, ImmutableMultiDict(fields)
 
 
-def _bounded(request: Request, limit: int, patience: float) -> Receive:
-    """The request's body; Refused as soon as it is too big, or stalls."""
+def _bounded(request: Request, limit: int, settings: ServeSettings) -> Receive:
+    """The request's body; Refused as soon as it is too big, stalls, or comes too slowly."""
     n_bytes = 0
+    patience, begin = settings.idle_seconds, time.monotonic()
 
     async def receive() -> Message:
         nonlocal n_bytes
+        due = max(UPLOAD_GRACE_SECONDS, n_bytes / settings.min_upload_rate)
+        left = due - (time.monotonic() - begin)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(min(patience, left)):
                 message = await request.receive()
         except TimeoutError:
+            if left < patience:
+                raise limits.too_slow(settings.min_upload_rate) from None
             raise limits.idle(patience) from None
         n_bytes += len(message.get("body", b""))
         if n_bytes > limit + _FORM_OVERHEAD:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
@@ -41,6 +42,7 @@ from serve.protocols.base import (
 INBOX_BYTES = 1 << 20  # that wait to be recognised; a single message may be larger
 _MIN_MESSAGE_BYTES = 256  # that an empty one counts
 _JOINED_BYTES = 1 << 15
+_NONSENSE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 OVERLOAD_SECONDS = 30.0  # half a second of sound should be computed long before
 
 
@@ -213,8 +215,16 @@ class Session:
                 return item.why
             self._arrived = item.arrived
             await asyncio.sleep(0)  # the others' turn, however fast messages come
-            if await self._perform_all(loaded, self.protocol.parse(item.content)):
+            if await self._perform_all(loaded, self._parse(item.content)):
                 return None
+
+    def _parse(self, message: Any) -> list[Action]:
+        """What a message asks for. Raises Refused for one that makes no sense."""
+        try:
+            return list(self.protocol.parse(message))
+        except _NONSENSE as error:  # of a client: a protocol does nothing but look at its message
+            logs.event("nonsense", logging.WARNING, protocol=self.name, error=repr(error)[:200])
+            raise limits.bad_request("the message makes no sense") from None
 
     async def _perform_all(self, loaded: Loaded, actions: Iterable[Action]) -> bool:
         """Perform actions one after the other; True: the client wants the end."""

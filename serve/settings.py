@@ -50,10 +50,16 @@ class ServeSettings:
         "*.example.org is all names below it, * any name; may be repeated.",
     ] = ()
     max_connections: Annotated[int, "Live streams at a time; further ones get 503."] = 100
+    max_wyoming_connections: Annotated[
+        int, "Connections of the Wyoming protocol at a time, which needs no key."
+    ] = 20
     max_uploads: Annotated[int, "Recordings in work or waiting; further ones get 503."] = 8
     upload_threads: Annotated[int, "Recordings in work at a time."] = 1
     max_message_bytes: Annotated[int, "Longest message of a live stream."] = 1 << 20
     max_upload_bytes: Annotated[int, "Largest recording."] = 26_214_400
+    min_upload_rate: Annotated[
+        float, "Bytes a second that an upload must bring on average, after its first ten seconds."
+    ] = 1000.0
     max_decoded_seconds: Annotated[
         float, "Longest recording, once decoded, however small its file is."
     ] = 4 * 3600.0

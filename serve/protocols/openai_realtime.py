@@ -36,10 +36,20 @@ from serve.protocols.base import (
 from serve.protocols.values import check_language, joined, logprobs, number, parse_object, silence
 
 DEFAULT_RATE = 24_000  # Hz
+MAX_SETTING_LENGTH = 4000  # characters: of a prompt
 MAX_APPENDED_BYTES = 15 << 20  # of base64
 _ENCODINGS = {"audio/pcm": "s16le", "audio/pcmu": "mulaw", "audio/pcma": "alaw"}
 _LOGPROBS = "item.input_audio_transcription.logprobs"
 _TRANSCRIPTION = "conversation.item.input_audio_transcription"
+# The settings that are kept and told back.
+_KNOWN = {
+    "format": frozenset({"type", "rate"}),
+    "transcription": frozenset({"model", "language", "prompt"}),
+    "noise_reduction": frozenset({"type"}),
+    "turn_detection": frozenset(
+        {"type", "threshold", "prefix_padding_ms", "silence_duration_ms", "eagerness"}
+    ),
+}
 _VAD = {
     "type": "server_vad",
     "threshold": 0.5,
@@ -157,11 +167,13 @@ class RealtimeProtocol(LiveProtocol):
         if changes.get("type", "transcription") != "transcription":
             raise bad_request("only sessions of type 'transcription' are held here")
         merged = copy.deepcopy(self._session)
-        _merge(merged, changes)
-        try:
-            new = {key: merged["audio"]["input"][key] for key in self._session["audio"]["input"]}
-        except (KeyError, TypeError):
-            raise bad_request("session.audio.input is not an object") from None
+        if "include" in changes:
+            merged["include"] = _include(changes["include"])
+        new = merged["audio"]["input"]
+        wanted = _object(_object(changes.get("audio"), "audio").get("input"), "audio.input")
+        for group, keys in _KNOWN.items():
+            if group in wanted:
+                new[group] = _known(wanted[group], keys, new[group], group)
         _format(new["format"])
         _endpoint(new["turn_detection"])
         if not isinstance(new["transcription"], dict):
@@ -243,13 +255,37 @@ def _name(kind: str) -> str:
     return f"{kind}_{uuid.uuid4().hex[:21]}"
 
 
-def _merge(old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Objects are merged, everything else is replaced."""
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(old.get(key), dict) and key != "format":
-            _merge(old[key], value)
-        else:
-            old[key] = value
+def _object(value: object, name: str) -> dict[str, Any]:
+    """An object, or an empty one for what is not there."""
+    if not isinstance(value, dict | None):
+        raise bad_request(f"session.{name} is not an object")
+    return value or {}
+
+
+def _known(value: object, keys: frozenset[str], old: object, group: str) -> object:
+    """A group of settings with what is new in it; what nobody knows is neither kept nor echoed."""
+    if value is None:
+        return None
+    if group == "format":
+        return value if isinstance(value, str) else _picked(_object(value, group), keys)
+    base = old if isinstance(old, dict) else {}
+    return {**base, **_picked(_object(value, group), keys)}
+
+
+def _picked(value: dict[str, Any], keys: frozenset[str]) -> dict[str, Any]:
+    picked = {key: value[key] for key in value if key in keys}
+    for key, part in picked.items():
+        if not isinstance(part, str | int | float | None) or len(str(part)) > MAX_SETTING_LENGTH:
+            raise bad_request(f"{key} is no short text or number")
+    return picked
+
+
+def _include(value: object) -> list[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(item == _LOGPROBS for item in value):
+        raise bad_request(f"include can hold {_LOGPROBS!r} only")
+    return value[:1]
 
 
 def _decoded(audio: object) -> bytes:
