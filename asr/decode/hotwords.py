@@ -111,8 +111,8 @@ class Hotword:
 class SkippedHotword:
     """`part` of a hot word (all of it, or symbols in it) is left out for `reason`.
 
-    >>> print(SkippedHotword(Hotword("C++", source="names.txt: line 3"), "++", "not spoken"))
-    names.txt: line 3: '++' of the hot word 'C++' is skipped: not spoken
+    >>> print(SkippedHotword(Hotword("C*", source="names.txt: line 3"), "*", "not spoken"))
+    names.txt: line 3: '*' of the hot word 'C*' is skipped: not spoken
     """
 
     hotword: Hotword
@@ -222,8 +222,8 @@ def _check_boost(hotword: Hotword, boost: float) -> None:
 def _unspoken(phrase: str, language: str) -> str:
     """The symbols of a phrase for which its language has no words.
 
-    >>> _unspoken("C++", "en"), _unspoken("50 %", "en"), _unspoken("O'Brien-Smith, Jr.", "en")
-    ('++', '', '')
+    >>> _unspoken("C*", "en"), _unspoken("50 %", "en"), _unspoken("O'Brien-Smith, Jr.", "en")
+    ('*', '', '')
     """
     return "".join(
         character

@@ -142,7 +142,7 @@ def test_what_people_write_is_prepared_or_skipped_with_a_reason() -> None:
     phones = Vocabulary.phones(["X", "Y"])
     spelled = {word: [["X", "Y"]] for word in ("three", "m", "ten", "point", "zero", "pan", "cafe")}
     speller = Speller(phones, Lexicon.from_pronunciations(spelled, phones))
-    written = ["3M", "PAN :10.0", "Café", "C++", "Qu", "你好", "pan 你好", "::", "moq"]
+    written = ["3M", "PAN :10.0", "Café", "C*", "Qu", "你好", "pan 你好", "::", "moq"]
     prepared = prepare_hotwords(
         [Hotword(phrase, source=f"line {n}") for n, phrase in enumerate(written, 1)],
         boost=2.0,
@@ -153,7 +153,7 @@ def test_what_people_write_is_prepared_or_skipped_with_a_reason() -> None:
     assert set(prepared.spellings) == {"c"}  # the lexicon has the others
     told = [str(skipped) for skipped in prepared.skipped]
     assert [line.split(":")[0] for line in told] == [f"line {n}" for n in (4, 5, 6, 7, 8, 9)]
-    assert told[0] == "line 4: '++' of the hot word 'C++' is skipped: symbols are not spoken"
+    assert told[0] == "line 4: '*' of the hot word 'C*' is skipped: symbols are not spoken"
     assert "how q u in 'qu' is pronounced" in told[1]
     assert "nothing in it is spoken" in told[4]
 
