@@ -115,15 +115,9 @@ def _cut(clip: Clip, folder: Path, name: str) -> tuple[Path, float]:
 
 
 def _read_channel(clip: Clip) -> np.ndarray:
-    """One side of a telephone call, which `asr.audio` would mix with the other."""
+    """One side of a telephone call."""
+    blocks = audio.channel_blocks(clip.audio, start=clip.start, duration=clip.duration)
     try:
-        with soundfile.SoundFile(clip.audio) as file:
-            rate = file.samplerate
-            file.seek(round(clip.start * rate))
-            wanted = -1 if clip.duration is None else round(clip.duration * rate)
-            samples = file.read(wanted, dtype="float32", always_2d=True)
-        waveform = np.ascontiguousarray(samples[:, clip.channel])
-    except (soundfile.SoundFileError, OSError, IndexError) as error:
-        raise AudioError(f"{clip.audio}: no channel {clip.channel} to read: {error}") from error
-    resampler = audio.Resampler(rate, audio.SAMPLE_RATE)
-    return np.concatenate([resampler.feed(waveform), resampler.finish()])
+        return np.concatenate([block[:, clip.channel] for block in blocks])
+    except IndexError:
+        raise AudioError(f"{clip.audio}: has no channel {clip.channel}") from None

@@ -189,7 +189,7 @@ class AvDecoder:
         if self._format in ("ogg", "flac") and 0 < origin < MAX_LATE_SECONDS:
             origin = 0.0  # the first pages are damaged; a stream recorded midway starts far later
         position = filled = 0.0  # seconds
-        for frame, to_float in self._frames():
+        for frame in self._frames():
             rate = frame.sample_rate
             gap = 0.0 if frame.time is None else frame.time - origin - position
             if position == 0 and abs(gap) < MIN_GAP_SECONDS:
@@ -210,10 +210,8 @@ class AvDecoder:
                 n = min(_MAX_SILENCE, silent - begin)
                 yield Piece(np.zeros((n, frame.layout.nb_channels), np.float32), rate)
             position, filled = position + silent / rate, filled + silent / rate
-            for part in to_float.resample(frame):
-                samples = part.to_ndarray().T.astype(np.float32)
-                position += len(samples) / rate
-                yield Piece(samples, rate)
+            position += frame.samples / rate
+            yield Piece(_to_float(frame), rate)
         if self._view.error:
             raise self._view.error
         self._check_end(position, lose)
@@ -243,12 +241,10 @@ class AvDecoder:
             if not self._clockless or missing >= _EDGE_SECONDS:
                 lose(Loss(position, position + missing if missing else None, self._damage))
 
-    def _frames(self) -> Iterator[tuple[Any, Any]]:
-        """Decoded frames, each with what makes float samples of its like."""
+    def _frames(self) -> Iterator[Any]:
+        """Decoded frames; what cannot be decoded is noted."""
         import av
 
-        like: tuple[int, str, str] | None = None
-        to_float = None
         for packet in self._packets():
             try:
                 frames = self._stream.codec_context.decode(packet)
@@ -258,11 +254,7 @@ class AvDecoder:
                     self._bad_bytes += packet.size
                 continue
             self._good_bytes += packet.size
-            for frame in frames:
-                kind = frame.sample_rate, frame.layout.name, frame.format.name
-                if kind != like:
-                    like, to_float = kind, av.AudioResampler("fltp", None, frame.sample_rate)
-                yield frame, to_float
+            yield from frames
 
     def _packets(self) -> Iterator[Any]:
         """Packets of the track; where the container is damaged, those behind."""
@@ -305,7 +297,20 @@ def _choose(tracks: Any, track: int | None) -> Any:
     return tracks[track]
 
 
+def _to_float(frame: Any) -> Channels:
+    """The samples of a frame of ffmpeg `(samples, channels)` in [-1, 1]."""
+    values = frame.to_ndarray()
+    values = values.reshape(frame.samples, -1) if frame.format.is_packed else values.T
+    if values.dtype == np.uint8:
+        return (values.astype(np.float32) - 128) / 128
+    if values.dtype.kind == "i":
+        return values.astype(np.float32) / -float(np.iinfo(values.dtype).min)
+    return values.astype(np.float32, copy=False)
+
+
 def reason_of(error: Exception) -> str:
     """The message of a decoder without its own wording of the file name."""
+    if type(error).__name__ == "InvalidDataError":
+        return "it cannot be decoded"  # where ffmpeg says no more than that the data are invalid
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     return str(text).strip().rstrip(".") or type(error).__name__
