@@ -148,16 +148,15 @@ class Mixer:
 
     def notices(self) -> list[str]:
         """What a reader should know, at the end of the recording."""
-        n_channels = len(self._detectors)
+        dropped, inverted = self._n_dropped / SAMPLE_RATE, self._n_inverted / SAMPLE_RATE
+        of = f"of {len(dropped)}, counted from 0,"
         found = []
-        for channel, (dropped, inverted) in enumerate(
-            zip(self._n_dropped / SAMPLE_RATE, self._n_inverted / SAMPLE_RATE, strict=True)
-        ):
-            name = f"channel {channel} ({n_channels} channels, counted from 0)"
-            if dropped:
-                found.append(f"{name} is left out for {dropped:.1f} s: loud, but no clear speech")
-            if inverted:
-                found.append(f"{name} is inverted for {inverted:.1f} s: its sign is changed back")
+        if dropped.any():
+            names = _names(np.flatnonzero(dropped))
+            found.append(f"{names} {of} left out for {dropped.max():.1f} s: loud, no clear speech")
+        if inverted.any():
+            names = _names(np.flatnonzero(inverted))
+            found.append(f"{names} {of} inverted for {inverted.max():.1f} s: its sign changed back")
         return found
 
     def _mix_stretch(self, size: int) -> Waveform:
@@ -305,6 +304,15 @@ def _each(blocks: Iterable[Channels], config: VadConfig | None) -> Iterator[Spee
         add(channel, segmenter.finish())
     while waiting:
         yield heapq.heappop(waiting)[-1]
+
+
+def _names(channels: NDArray[np.intp]) -> str:
+    """
+    >>> _names(np.array([1])), _names(np.array([0, 1, 4]))
+    ('channel 1', 'channels 0, 1 and 4')
+    """
+    *first, last = map(str, channels)
+    return f"channels {', '.join(first)} and {last}" if first else f"channel {last}"
 
 
 def _powers(samples: Channels) -> Floats:

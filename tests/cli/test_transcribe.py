@@ -68,7 +68,7 @@ def test_what_is_left_out_is_told(run: Run, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.stack([noise, waveform], axis=1), 16_000)
     status, printed, complaint = run(tmp_path / "a.wav", "--vad", "silero", "--format", "json")
     assert status == 0
-    assert "a.wav: channel 0 (2 channels, counted from 0) is left out for 3.6 s" in complaint
+    assert "a.wav: channel 0 of 2, counted from 0, left out for 3.6 s" in complaint
     assert json.loads(printed)["notices"]
 
 
