@@ -284,6 +284,21 @@ def test_impossible_rates(hears_tones: Recognizer, rate: int) -> None:
         hears_tones.stream(rate)
 
 
+@pytest.mark.parametrize("level", [1.0, 0.01])
+@pytest.mark.parametrize(("before", "after"), [(0.0, 0.0), (0.4, 0.4), (1.0, 3.0)])
+def test_short_and_quiet_sounds_are_those_of_a_file(
+    hears_tones: Recognizer, level: float, before: float, after: float
+) -> None:
+    """A moment of sound between digital silence; 10 and 50 dB below full scale."""
+    waveform = np.float32(level) * sound(before, "bad", after)
+    expected = hears_tones.transcribe(waveform, RATE)
+    assert expected.text == "bad"
+    for size in (500, 3_333, len(waveform)):
+        events = listen(hears_tones.stream(), cut(waveform, [size] * (len(waveform) // size)))
+        spoken = tuple(event.segment for event in finals(events) if event.text)
+        assert spoken == expected.segments
+
+
 def test_impossible_rules() -> None:
     for rules in (
         {"rule1_min_trailing_silence": -1.0},
