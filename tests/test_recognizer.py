@@ -161,6 +161,29 @@ def test_files_in_memory(hears_tones: Recognizer, tmp_path: Path) -> None:
         assert hears_tones.transcribe(file).text == "cage"
 
 
+def test_a_damaged_recording_is_transcribed_around_its_losses(
+    hears_tones: Recognizer, tmp_path: Path
+) -> None:
+    waveform = np.concatenate(
+        [tones("cab"), silence(1.0), tones("bad"), silence(1.0), tones("fed")]
+    )
+    soundfile.write(tmp_path / "a.flac", waveform, audio.SAMPLE_RATE)
+    whole = hears_tones.transcribe(tmp_path / "a.flac")
+    assert (whole.text, whole.losses) == ("cab bad fed", ())
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 50] = b"x" * 50
+    damaged = hears_tones.transcribe(bytes(data))
+    assert [word.word for word in damaged.words if word.word in ("cab", "fed")] == ["cab", "fed"]
+    assert damaged.duration == whole.duration
+    [loss] = damaged.losses
+    assert whole.words[1].start - 0.6 < loss.start < (loss.end or 0) < whole.words[1].end + 0.6
+    fed = damaged.words[-1]
+    assert (fed.start, fed.end) == (whole.words[-1].start, whole.words[-1].end)
+    with pytest.raises(AudioError, match="damaged"):
+        hears_tones.transcribe(bytes(data), strict=True)
+
+
 def test_hot_words_of_one_call(bundled_model: Bundle, shared: Path) -> None:
     path = dev_recordings(shared, 31)[30][0]
     recognizer = Recognizer(bundled_model)

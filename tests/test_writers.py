@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from asr import writers
 from asr.errors import ConfigError
 from asr.subtitles import SubtitleLayout
-from asr.types import Segment, Transcript, Unit, Word
+from asr.types import Loss, Segment, Transcript, Unit, Word
 
 HELLO = Segment(
     0.25, 1.5, "hello world", (Word("hello", 0.25, 0.7, 0.987654), Word("world", 0.8, 1.5, 0.5))
@@ -295,3 +295,19 @@ def test_units_where_there_are_some() -> None:
     grid = writers.render(transcript, "TextGrid")
     assert "size = 3\n" in grid
     assert re.search(r'name = "units".*xmin = 0.300\s+xmax = 0.400\s+text = "i"', grid, re.DOTALL)
+
+
+def test_machine_formats_name_what_is_missing() -> None:
+    losses = (Loss(2.0, 2.5, "damaged: no header"), Loss(63.0, None, "truncated"))
+    damaged = replace(TRANSCRIPT, losses=losses)
+    assert json.loads(writers.render(damaged, "json"))["losses"] == [
+        {"start": 2.0, "end": 2.5, "reason": "damaged: no header"},
+        {"start": 63.0, "end": None, "reason": "truncated"},
+    ]
+    lines = [json.loads(line) for line in writers.render(damaged, "jsonl").splitlines()]
+    assert [line.get("loss") for line in lines] == [None, None, "damaged: no header", "truncated"]
+    assert "\nNOTE missing 2.000-2.500 s: damaged: no header\n\n" in writers.render(damaged, "vtt")
+    assert ";; talk missing 63.000- s: truncated\n" in writers.render(damaged, "ctm", "talk")
+    assert 'text = "damaged: no header"' in writers.render(damaged, "TextGrid")
+    for format in ("txt", "srt", "tsv"):
+        assert writers.render(damaged, format) == writers.render(TRANSCRIPT, format)
