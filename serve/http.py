@@ -57,7 +57,13 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request may take its time, too."""
         super().connection_made(transport)
+        self._hub.open_connections += 1
         self._waiting_since = self.loop.time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended; that of a live stream ends elsewhere."""
+        super().connection_lost(exc)
+        self._hub.open_connections -= 1
 
     def data_received(self, data: bytes) -> None:
         """Parse; refuse what is no request, or too much of one."""

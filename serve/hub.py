@@ -59,6 +59,7 @@ class Hub:
         # Who needs no key takes no place of those who do.
         self._own_places = {"wyoming": Places(settings.max_wyoming_connections)}
         self.draining = False
+        self.open_connections = 0
         self.loaded: Loaded | None = None
         self.failure: Exception | None = None  # why there will be no model
         self._bundle = Bundle.load(settings.model or bundled())

@@ -1,42 +1,45 @@
-"""One worker process, and the process above several of them."""
+"""One worker process: connections in, sessions and answers out."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
-import multiprocessing.connection
-import os
 import signal
 import socket
-import tempfile
-import time
 from functools import partial
-from types import FrameType
+from typing import Any
 
 import uvicorn
-from prometheus_client.multiprocess import mark_process_dead
 
 from asr.errors import ASRError
 from serve import logs, tcp
 from serve.app import LIVE, create_app
 from serve.http import HttpProtocol
 from serve.hub import Hub
-from serve.metrics import MULTIPROCESS
 from serve.settings import ServeSettings
 from serve.websocket import LINGER_SECONDS, WebSocketChannel
+from serve.workers import WYOMING, Inlet, Workers
 
-_SHORTEST_LIFE = 5.0  # seconds; a worker that dies sooner is not replaced at once
 _TLS_SECONDS = 10.0  # for a handshake
 _CHECK_SECONDS = 0.25  # between two looks at connections that wait for their clients
 
 
 class Worker(uvicorn.Server):
-    """A server that ends by giving every live stream its last results."""
+    """A server that ends by giving every live stream its last results.
 
-    def __init__(self, settings: ServeSettings, wyoming_socket: socket.socket | None = None):
+    It listens on sockets (that of HTTP is an argument of `run`), or takes connections that another
+    process has accepted.
+    """
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        wyoming_socket: socket.socket | None = None,
+        inlet: Inlet | None = None,
+    ):
         self.hub = Hub(settings)
-        self._wyoming_socket = wyoming_socket
+        self._wyoming_socket, self._inlet = wyoming_socket, inlet
+        self._arriving: set[asyncio.Task[None]] = set()  # connections that were taken
         super().__init__(
             uvicorn.Config(
                 create_app(self.hub),
@@ -57,19 +60,16 @@ class Worker(uvicorn.Server):
         """Listen, and begin to load the model."""
         await super().startup([])
         loop = asyncio.get_running_loop()
-        tls = self.config.ssl
         for bound in sockets or ():
             self.servers.append(
                 await loop.create_server(
-                    self._connection,
-                    sock=bound,
-                    ssl=tls,
-                    ssl_handshake_timeout=_TLS_SECONDS if tls else None,
-                    backlog=self.config.backlog,
+                    self._connection, sock=bound, backlog=self.config.backlog, **self._tls()
                 )
             )
         if self._wyoming_socket is not None:
             self.servers.append(await tcp.listen(self.hub, self._wyoming_socket))
+        if self._inlet is not None:
+            loop.add_reader(self._inlet.fileno(), self._take, self._inlet)
         self.hub.start()
         self._watching = asyncio.create_task(self._watch_connections())
 
@@ -80,9 +80,45 @@ class Worker(uvicorn.Server):
             app_state=self.lifespan.state,  # type: ignore[call-arg]
         )
 
+    def _tls(self) -> dict[str, Any]:
+        if self.config.ssl is None:
+            return {}
+        return {"ssl": self.config.ssl, "ssl_handshake_timeout": _TLS_SECONDS}
+
+    def _take(self, inlet: Inlet) -> None:
+        """Take a connection that another process has accepted."""
+        try:
+            taken = inlet.take()
+        except BlockingIOError:
+            return
+        if taken is None:  # that process has ended: so does this one
+            asyncio.get_running_loop().remove_reader(inlet.fileno())
+            self.should_exit = True
+            return
+        task = asyncio.create_task(self._connect(*taken))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+        self._report()
+
+    async def _connect(self, kind: bytes, connection: socket.socket) -> None:
+        try:
+            if kind == WYOMING:
+                await tcp.connect(self.hub, connection)
+            else:
+                loop = asyncio.get_running_loop()
+                await loop.connect_accepted_socket(self._connection, connection, **self._tls())
+        except OSError:  # it broke off, or its TLS is none
+            connection.close()
+
+    def _report(self) -> None:
+        if self._inlet is not None:
+            n_open = self.hub.open_connections + len(self._arriving)
+            self._inlet.report(n_open, self.hub.ready)
+
     async def _watch_connections(self) -> None:
         while True:
             await asyncio.sleep(_CHECK_SECONDS)
+            self._report()
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
                 if isinstance(connection, HttpProtocol):
@@ -94,6 +130,8 @@ class Worker(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """The last results first, then the connections."""
+        if self._inlet is not None:
+            asyncio.get_running_loop().remove_reader(self._inlet.fileno())
         await self.hub.drain()
         await super().shutdown(sockets)
         self._watching.cancel()
@@ -122,9 +160,10 @@ def serve(settings: ServeSettings) -> int:
     if settings.wyoming_port is not None:
         sockets.append(bind(settings.host, settings.wyoming_port))
     _announce(settings, sockets)
-    if settings.workers == 1:
-        return _work(settings, *sockets)
-    return _Workers(settings, sockets).run()
+    if settings.workers > 1:
+        return Workers(settings, sockets, _work_of_several).run()
+    wyoming_socket = sockets[1] if len(sockets) > 1 else None
+    return _work(Worker(settings, wyoming_socket), sockets[:1])
 
 
 def _announce(settings: ServeSettings, sockets: list[socket.socket]) -> None:
@@ -137,69 +176,15 @@ def _announce(settings: ServeSettings, sockets: list[socket.socket]) -> None:
         logs.event("no_keys", logging.WARNING, remedy="anybody may use it: set --api-key-file")
 
 
-def _work(
-    settings: ServeSettings, http: socket.socket, wyoming_socket: socket.socket | None = None
-) -> int:
-    """One worker, until it is told to stop."""
-    logs.configure(settings.log_format)
+def _work(worker: Worker, sockets: list[socket.socket]) -> int:
+    """One worker, until it is told to stop; returns the exit status."""
     # uvicorn raises the signal that ended it once more: by then the work is done.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    worker = Worker(settings, wyoming_socket)
-    worker.run([http])
+    worker.run(sockets)
     return 0 if worker.hub.failure is None else 1
 
 
-def _work_and_exit(settings: ServeSettings, sockets: list[socket.socket]) -> None:
-    raise SystemExit(_work(settings, *sockets))
-
-
-class _Workers:
-    """Processes that share an address; one that dies is replaced."""
-
-    def __init__(self, settings: ServeSettings, sockets: list[socket.socket]):
-        self._settings, self._sockets = settings, sockets
-        self._context = multiprocessing.get_context("spawn")
-        self._stopping = False
-
-    def run(self) -> int:
-        """Until a signal; returns the exit status."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        with tempfile.TemporaryDirectory(prefix="asr-serve-") as folder:
-            os.environ[MULTIPROCESS] = folder
-            processes = [self._start() for _ in range(self._settings.workers)]
-            self._watch(processes)
-            for process in processes:
-                if process.is_alive():
-                    process.terminate()
-            for process in processes:
-                process.join()
-        return max(abs(process.exitcode or 0) for process in processes)
-
-    def _watch(self, processes: list[multiprocessing.process.BaseProcess]) -> None:
-        begun = [time.monotonic()] * len(processes)
-        while not self._stopping:
-            multiprocessing.connection.wait([p.sentinel for p in processes], timeout=0.5)
-            for i, process in enumerate(processes):
-                if process.is_alive() or self._stopping:
-                    continue
-                assert process.pid is not None
-                mark_process_dead(process.pid)
-                logs.event(
-                    "worker_died", logging.ERROR, worker=process.pid, status=process.exitcode
-                )
-                if time.monotonic() - begun[i] < _SHORTEST_LIFE:
-                    time.sleep(1.0)
-                processes[i], begun[i] = self._start(), time.monotonic()
-
-    def _start(self) -> multiprocessing.process.BaseProcess:
-        process = self._context.Process(
-            target=_work_and_exit, args=(self._settings, self._sockets), name="asr-serve"
-        )
-        process.start()
-        logs.event("worker_started", worker=process.pid)
-        return process
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._stopping = True
+def _work_of_several(settings: ServeSettings, inlet: Inlet) -> None:
+    logs.configure(settings.log_format)
+    raise SystemExit(_work(Worker(settings, inlet=inlet), []))

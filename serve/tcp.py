@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -84,22 +85,32 @@ class TcpChannel:
 
 async def listen(hub: Hub, address: socket.socket) -> asyncio.Server:
     """Serve the protocol on a bound socket."""
+    return await asyncio.start_server(partial(_serve, hub), sock=address, limit=MAX_HEADER_BYTES)
 
-    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        settings = hub.settings
-        channel = TcpChannel(reader, writer, settings.max_message_bytes, settings.send_seconds)
-        protocol = WyomingProtocol(hub.info, QueryParams())
-        session = Session(hub, channel, protocol)
-        try:
-            with hub.admitted(session) as loaded:
-                await session.run(loaded)
-        except Refused as refused:
-            hub.reject(refused, protocol=protocol.name)
-            for message in protocol.on_error(refused):
-                await channel.send(message)
-        except Exception as error:  # one client's fault is nobody else's
-            hub.fault(protocol.name, error)
-        finally:
-            await channel.close(limits.NORMAL, "")
 
-    return await asyncio.start_server(client, sock=address, limit=MAX_HEADER_BYTES)
+async def connect(hub: Hub, connection: socket.socket) -> None:
+    """Serve it on a connection that was accepted elsewhere."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(MAX_HEADER_BYTES, loop)
+    protocol = asyncio.StreamReaderProtocol(reader, partial(_serve, hub), loop)
+    await loop.connect_accepted_socket(lambda: protocol, connection)
+
+
+async def _serve(hub: Hub, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    settings = hub.settings
+    channel = TcpChannel(reader, writer, settings.max_message_bytes, settings.send_seconds)
+    protocol = WyomingProtocol(hub.info, QueryParams())
+    session = Session(hub, channel, protocol)
+    hub.open_connections += 1
+    try:
+        with hub.admitted(session) as loaded:
+            await session.run(loaded)
+    except Refused as refused:
+        hub.reject(refused, protocol=protocol.name)
+        for message in protocol.on_error(refused):
+            await channel.send(message)
+    except Exception as error:  # one client's fault is nobody else's
+        hub.fault(protocol.name, error)
+    finally:
+        hub.open_connections -= 1
+        await channel.close(limits.NORMAL, "")

@@ -47,9 +47,9 @@ class WebSocketChannel(asyncio.Protocol):
     can send its last results before.
     """
 
-    def __init__(self, transport: asyncio.Transport, max_bytes: int, send_seconds: float):
-        self._transport = transport
-        self._max_bytes, self._send_seconds = max_bytes, send_seconds
+    def __init__(self, transport: asyncio.Transport, hub: Hub, max_bytes: int):
+        self._transport, self._hub = transport, hub
+        self._max_bytes, self._send_seconds = max_bytes, hub.settings.send_seconds
         self._frames = FrameProtocol(SERVER, max_size=2 * max_bytes, logger=_logger)
         self._received = bytearray()  # not parsed yet
         self._messages: deque[str | bytes] = deque()
@@ -79,6 +79,7 @@ class WebSocketChannel(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Nothing can be read or written any more."""
         self._ended = True
+        self._hub.open_connections -= 1
         self._pinging.cancel()
         self._arrived.set()
         self._writable.set()
@@ -228,7 +229,7 @@ class Handshake:
     def open(self, transport: asyncio.Transport, rest: bytes) -> asyncio.Task[None]:
         """Answer, take the connection over, and run the session; `rest` has already been read."""
         hub, held = self._hub, contextlib.ExitStack()
-        channel = WebSocketChannel(transport, self._max_bytes, hub.settings.send_seconds)
+        channel = WebSocketChannel(transport, hub, self._max_bytes)
         session = loaded = None
         if self._protocol is not None:
             session = Session(hub, channel, self._protocol)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from sounds import TEXT, pieces
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +109,48 @@ def test_sigterm_drains_and_ends_well(run, pcm):
     assert closed["words"] == len(TEXT.split())
     assert "text" not in closed
     assert server.until("drained")["streams_left"] == 0
+
+
+def n_sockets(process):
+    links = [str(link.readlink()) for link in Path(f"/proc/{process}/fd").iterdir()]
+    return sum(link.startswith("socket:") for link in links)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux's /proc")
+def test_connections_are_shared_evenly(run, pcm):
+    """Nobody is refused while some worker has a place, however the others are used."""
+    server = run("--workers", "2", "--max-connections", "10")
+    server.until("ready", 2)
+    workers = [server.until("worker_started", n)["worker"] for n in (1, 2)]
+    time.sleep(0.5)  # until the parent knows
+    before = [n_sockets(worker) for worker in workers]
+    for _ in range(2):  # and after some have left
+        streams = [server.connect("/ws") for _ in range(20)]
+        assert [n_sockets(worker) - n for worker, n in zip(workers, before, strict=True)] == [
+            10,
+            10,
+        ]
+        with pytest.raises(InvalidStatus) as caught, server.connect("/ws"):
+            pass
+        assert caught.value.response.status_code == 503
+        for ws in streams[::2] + streams[1::2]:
+            ws.close()
+        time.sleep(1.0)
+    assert finals(server.connect("/ws"), pcm) == (TEXT, 1000)
+    assert server.stop() == 0
+
+
+@pytest.mark.slow
+def test_workers_end_with_their_parent(run):
+    server = run("--workers", "2")
+    server.until("ready", 2)
+    workers = [server.until("worker_started", n)["worker"] for n in (1, 2)]
+    server.process.kill()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.slow
