@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from numba import njit
+from numba.core import event
 from numba.extending import register_jitable
 
 
@@ -34,6 +35,24 @@ def inner(function: Callable[..., Any]) -> Any:
     has an int32 of a record and another an int64, cast it.
     """
     return register_jitable(nogil=True, _nrt=False, no_cfunc_wrapper=True)(function)
+
+
+def on_compiling(tell: Callable[[], object]) -> None:
+    """Call `tell`, once, when something is compiled that no earlier start has left compiled."""
+    event.register("numba:compile", _Once(tell))
+
+
+class _Once(event.Listener):
+    def __init__(self, tell: Callable[[], object]):
+        self._tell: Callable[[], object] | None = tell
+
+    def on_start(self, event: object) -> None:
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell()
+
+    def on_end(self, event: object) -> None:
+        pass
 
 
 def _compile(function: Callable[..., Any], **options: Any) -> Any:

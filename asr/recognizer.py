@@ -20,7 +20,7 @@ from asr.channels import ChannelChoice, OnNotice, check_choice, find_channel_spe
 from asr.config import build
 from asr.decode import DecoderConfig, make_decoder
 from asr.decode.hotwords import Hotwords, PreparedHotwords, prepare_hotwords
-from asr.decode.make import DecoderKind, check_takes_hotwords
+from asr.decode.make import DecoderKind, check_takes_hotwords, compile_ahead
 from asr.engine import Engine, Heads, Job
 from asr.errors import BundleError, ConfigError
 from asr.punctuator import punctuator_of
@@ -75,7 +75,6 @@ class Recognizer:
         self.bundle = model
         self.vad = vad or VadConfig()
         self._threads = threads or os.cpu_count() or 1
-        self._acoustics = Acoustics(model, threads=self._threads, engine=engine)
         settings = settings or build(DecoderConfig, model.config.decoder, "decoder")
         self._hotword_boost = settings.hotword_boost
         if hotwords:
@@ -84,6 +83,9 @@ class Recognizer:
         prepared = self.prepare_hotwords(hotwords) if hotwords else PreparedHotwords()
         self.skipped_hotwords = prepared.skipped
         self._decoder = make_decoder(model, settings, kind=decoder, hotwords=prepared)
+        if decoder == "beam" and model.head_kind == "ctc":
+            compile_ahead(self._decoder, model)
+        self._acoustics = Acoustics(model, threads=self._threads, engine=engine)
         self._punctuator = punctuator_of(model) if punctuate else None
 
     def transcribe(

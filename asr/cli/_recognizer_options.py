@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 VAD_PREFIX = "vad_"
+COMPILING = "compiling the search, once after an installation: this takes some ten seconds"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ class Settings:
         from asr.recognizer import Recognizer
 
         bundle = self.bundle()
+        if self.decoder == "beam" and not quiet and sys.stderr.isatty():
+            from asr.compiled import on_compiling
+
+            on_compiling(lambda: complain(COMPILING))
         recognizer = Recognizer(
             bundle,
             decoder=self.decoder,  # type: ignore[arg-type]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import replace
+from threading import Thread
 from typing import Literal, TypeAlias
+
+import numpy as np
 
 from asr.bundle import Bundle
 from asr.config import build
@@ -13,8 +17,9 @@ from asr.decode.decoder import Decoder, Search
 from asr.decode.greedy import GreedySearch
 from asr.decode.hotwords import PreparedHotwords
 from asr.decode.rescorers import LanguageModel, Rescorer, SecondHead
-from asr.errors import ConfigError
+from asr.errors import ASRError, ConfigError
 
+_TRIAL_FRAMES = 20
 DecoderKind: TypeAlias = Literal["beam", "greedy"]
 
 
@@ -53,6 +58,30 @@ def make_decoder(
     return Decoder(
         search, shift, _rescorers(bundle, config, for_tuning), rejects and not for_tuning
     )
+
+
+def compile_ahead(decoder: Decoder, bundle: Bundle) -> Thread | None:
+    """Make a search ready on a thread, while its caller loads other things; None if it is.
+
+    That takes some ten seconds on the first start after an installation, and half a second on any
+    other. Who decodes meanwhile waits for it.
+    """
+    from asr.decode._search import search, search_pronounced
+
+    if search.signatures or search_pronounced.signatures:
+        return None
+    vocabularies = [v for v in (bundle.vocabulary, bundle.second_vocabulary) if v is not None]
+    outputs = tuple(
+        np.full((_TRIAL_FRAMES, len(v)), -math.log(len(v)), np.float32) for v in vocabularies
+    )
+
+    def decode() -> None:
+        with suppress(ASRError):  # whoever decodes in earnest will hear of it
+            decoder.decode(outputs)
+
+    thread = Thread(target=decode, name="compiling the search")
+    thread.start()
+    return thread
 
 
 def check_takes_hotwords(bundle: Bundle, kind: DecoderKind) -> None:
