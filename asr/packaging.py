@@ -43,6 +43,7 @@ from asr.features import FeatureConfig
 from asr.files import replacing
 from asr.lm.ngram import NGram
 from asr.lm.recurrent import RecurrentLM
+from asr.lm.words import SPECIAL
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.encoders import encoder_config
 from asr.punctuator import Punctuator
@@ -104,6 +105,7 @@ def package_run(
     if second is not None:
         files[SECOND_VOCABULARY] = _vocabulary(description, second).to_json().encode()
     if lm is not None:
+        NGram.load(lm)  # raises if it is none
         files[LM] = lm
     if rescorer is not None:
         RecurrentLM(rescorer)  # raises if it is none
@@ -136,11 +138,15 @@ def package_bundle(
     model: AcousticModel | None = None,
     training: Mapping[str, Any] | None = None,
     card: str | None = None,
+    lm: Path | None = None,
+    lexicon: Path | None = None,
 ) -> Bundle:
     """Write `source` into the new folder `output`, with a graph of another `precision`.
 
     That is made of the weights in the bundle, which are float16 (so fp16 loses nothing more), or of
-    another `model` that takes and gives the same; `training` and `card` can tell about it.
+    another `model` that takes and gives the same; `training` and `card` can tell about it. `lm` is
+    a language model in the place of its own, and `lexicon` such pronunciations (CMUdict's format):
+    the words of the lexicon are always those of the language model that can be pronounced.
 
     Raises ConfigError for a bundle without weights.
     """
@@ -159,6 +165,7 @@ def package_bundle(
         {
             **{name: source.folder / name for name in source.files if name not in _WRITTEN},
             **_network_files(model, second, precision),
+            **_language_files(source, lm, lexicon),
         },
         source.card if card is None else card,
     )
@@ -319,9 +326,37 @@ def _weights(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, {**facts, "torch": torch.__version__}
 
 
+def unspoken_words(bundle: Bundle) -> list[str]:
+    """The words of the language model that the lexicon cannot spell: they are never recognised."""
+    if bundle.lm_path is None or bundle.lexicon_path is None:
+        return []
+    spoken = {word for word, _ in Lexicon.load(bundle.lexicon_path).entries()}
+    words = NGram.load(bundle.lm_path).words
+    return [word for word in words if word not in spoken and word not in SPECIAL]
+
+
+def _language_files(
+    source: Bundle, lm: Path | None, lexicon: Path | None
+) -> dict[str, Path | bytes]:
+    """Another language model, other pronunciations, or both, with one vocabulary."""
+    if lm is None and lexicon is None:
+        return {}
+    files: dict[str, Path | bytes] = {} if lm is None else {LM: lm}
+    words = lm or source.lm_path
+    if lexicon is not None:
+        files[LEXICON] = _lexicon(lexicon, source.vocabulary, words)
+    elif source.lexicon_path is not None and words is not None:
+        own = Lexicon.load(source.lexicon_path)
+        files[LEXICON] = _bytes_of(own.restricted(NGram.load(words).words))
+    return files
+
+
 def _lexicon(path: Path, vocabulary: Vocabulary, lm: Path | None) -> bytes:
     words = NGram.load(lm).words if lm else None
-    built = Lexicon.from_pronunciations(read_lexicon(path), vocabulary, words)
+    return _bytes_of(Lexicon.from_pronunciations(read_lexicon(path), vocabulary, words))
+
+
+def _bytes_of(built: Lexicon) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         built.save(Path(folder, LEXICON))
         return Path(folder, LEXICON).read_bytes()

@@ -23,9 +23,10 @@ Examples:
   asr export runs/default models/mine --lm lm.bin
   asr export --onnx --fp16 runs/default mine.onnx
   asr export --fp32 asr/bundled/en models/exact
+  asr export asr/bundled/en models/with-my-words --lm lm.bin
 """
 # What can be asked for if RUN is a bundle, and for a network alone.
-_OF_BUNDLE = {"run", "output", "onnx", "precision", "name"}
+_OF_BUNDLE = {"run", "output", "onnx", "precision", "name", "lm", "lexicon"}
 _OF_NETWORK = {"run", "output", "onnx", "precision", "head", "second", "right_context"}
 
 
@@ -66,17 +67,24 @@ def command(context: click.Context, run: Path, output: Path, onnx: bool, **optio
     """Make a bundle in the new folder OUTPUT from the training run in the folder RUN.
 
     RUN may be a bundle too: OUTPUT is the same with a network of another precision, of which
-    --int8 is the fastest. With --onnx OUTPUT is an ONNX file whose metadata tell what the network
-    takes and gives.
+    --int8 is the fastest, or with another language model (--lm) or lexicon. A lexicon keeps the
+    words that the language model knows. With --onnx OUTPUT is an ONNX file whose metadata tell what
+    the network takes and gives.
     """
     from asr.bundle import CONFIG
-    from asr.packaging import save_network
+    from asr.packaging import save_network, unspoken_words
 
     is_bundle = (run / CONFIG).is_file()
     _check_used(context, is_bundle, onnx)
     options["name"] = options["name"] or output.name
     if not onnx:
         bundle = _make_bundle(run, output, is_bundle, options)
+        if unspoken := unspoken_words(bundle):
+            click.echo(
+                f"{len(unspoken):,} words of the language model have no pronunciation and cannot be"
+                f" recognised, such as {', '.join(unspoken[:5])}",
+                err=True,
+            )
         for file, size in bundle.files.items():
             click.echo(f"{size / 1e6:8.2f} MB  {file}")
         click.echo(f"{sum(bundle.files.values()) / 1e6:8.2f} MB  {bundle.folder}")
@@ -107,7 +115,8 @@ def _make_bundle(run: Path, output: Path, is_bundle: bool, options: dict[str, An
 
     if is_bundle:
         name, precision = options["name"], options["precision"]
-        return package_bundle(Bundle.load(run), output, name=name, precision=precision)
+        language = {"lm": options["lm"], "lexicon": options["lexicon"]}
+        return package_bundle(Bundle.load(run), output, name=name, precision=precision, **language)
     try:
         options["decoder"] = json.loads(options["decoder"])
     except (ValueError, RecursionError) as error:

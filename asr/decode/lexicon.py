@@ -90,6 +90,22 @@ class Lexicon:
             self.labels, words, [s for _, s in entries], [ids[word] for word, _ in entries]
         )
 
+    def restricted(self, words: WordList) -> Lexicon:
+        """Of this lexicon what `words` has, with the ids that it has there.
+
+        So a lexicon and a language model come to one vocabulary. Raise DecodeError where no word is
+        common to the two.
+        """
+        ids = {word: i for i, word in enumerate(words) if i >= len(SPECIAL)}
+        kept = [(spelled, ids[word]) for word, spelled in self.entries() if word in ids]
+        if not kept:
+            raise DecodeError(
+                "the language model knows no word of the lexicon",
+                "use a language model and a lexicon made with the same text normalisation",
+            )
+        spellings, own = zip(*kept, strict=True)
+        return self._build(self.labels, words, spellings, own)
+
     @classmethod
     def from_words(cls, words: Iterable[str] | WordList, vocabulary: Vocabulary) -> Lexicon:
         """Words as the characters of `vocabulary` spell them, or as its pieces do in any division.

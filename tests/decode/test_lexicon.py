@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from asr.arrays import save_arrays
 from asr.decode import Lexicon
 from asr.errors import DecodeError
+from asr.lm.words import WordList
 from asr.text.vocabulary import Vocabulary
 
 ABC = Vocabulary.characters("abc")
@@ -117,3 +118,16 @@ def test_its_entries_make_it_again(words: set[str]) -> None:
     labels = [lexicon.labels.index(c) for c in "abcabca"]
     more = lexicon.extended({"abcabca": [labels]})
     assert spelled(more) == spelled(lexicon) | {"abcabca": {"abcabca"}}
+
+
+def test_a_lexicon_and_a_language_model_come_to_one_vocabulary() -> None:
+    vocabulary = Vocabulary.phones(["x", "y", "z"])
+    sounds = {"a": [["x"], ["y", "x"]], "b": [["y"]], "c": [["z", "z"]]}
+    lexicon = Lexicon.from_pronunciations(sounds, vocabulary)
+    words = WordList.build(["c", "a", "d"])
+    restricted = lexicon.restricted(words)
+    assert list(restricted.words) == list(words)
+    assert sorted(restricted.entries()) == [("a", [0]), ("a", [1, 0]), ("c", [2, 2])]
+    assert restricted.spellings("b") == restricted.spellings("d") == []
+    with pytest.raises(DecodeError, match="no word of the lexicon"):
+        lexicon.restricted(WordList.build(["d"]))

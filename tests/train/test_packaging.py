@@ -10,17 +10,22 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from asr import audio  # noqa: E402
+from asr.bundle import LEXICON, LM, Bundle  # noqa: E402
 from asr.cli import main  # noqa: E402
 from asr.data.manifest import read_manifest  # noqa: E402
 from asr.decode import Decoder, GreedySearch  # noqa: E402
+from asr.decode.lexicon import Lexicon  # noqa: E402
 from asr.engine import Chunks, OnnxEngine  # noqa: E402
 from asr.errors import BundleError, ConfigError, TrainingError  # noqa: E402
 from asr.features import Features  # noqa: E402
+from asr.lm.ngram import NGram  # noqa: E402
+from asr.lm.training import train  # noqa: E402
 from asr.packaging import (  # noqa: E402
     load_bundle,
     load_run,
     package_bundle,
     package_run,
+    unspoken_words,
 )
 from asr.plots import learning_curves, save, spikes  # noqa: E402
 from asr.recognizer import Recognizer  # noqa: E402
@@ -123,6 +128,25 @@ def test_an_older_bundle_tells_its_second_head_by_its_size(run, tmp_path):
     older = replace(bundle, config=replace(bundle.config, model={**described, "heads": heads}))
     with pytest.raises(BundleError, match="does not tell its second head"):
         package_bundle(older, tmp_path / "other", name="tones", model=load_bundle(bundle))
+
+
+def test_another_language_model_brings_the_lexicon_to_its_words(run, tmp_path, capsys):
+    source = package_run(run, tmp_path / "plain", name="tones")
+    Lexicon.from_words(["cab", "bad", "dab"], source.vocabulary).save(tmp_path / "lexicon")
+    source = source.with_file(LEXICON, (tmp_path / "lexicon").read_bytes())
+    (model,) = train([[["cab", "dab"], ["cab", "jazz"]]], 2)
+    NGram.compile(model).save(tmp_path / "lm.bin")
+    out = tmp_path / "worded"
+    with pytest.raises(SystemExit) as stop:
+        main(["export", str(source.folder), str(out), "--lm", str(tmp_path / "lm.bin")])
+    assert not stop.value.code
+    bundle = Bundle.load(out)
+    lexicon, words = Lexicon.load(bundle.lexicon_path), NGram.load(bundle.lm_path).words
+    assert list(lexicon.words) == list(words)
+    assert sorted(word for word, _ in lexicon.entries()) == ["cab", "dab"]
+    assert "1 words of the language model have no pronunciation" in capsys.readouterr().err
+    assert unspoken_words(bundle) == ["jazz"]
+    assert bundle.files.keys() == {*source.files, LM}
 
 
 def test_the_network_alone_tells_what_it_takes_and_gives(run, tmp_path, capsys):
