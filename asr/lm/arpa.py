@@ -19,6 +19,7 @@ from asr.lm.text import UNREADABLE, bounded_lines
 from asr.lm.words import END, SPECIAL, START, UNKNOWN, WordList
 
 MAX_ORDER = 16
+_TOGETHER = 1 << 14  # n-grams written at a time
 _MAX_LINE = 1 << 20  # characters
 _MAX_DIGITS = 18  # of a count
 _MAX_BACKOFF = 20.0  # log10: no estimate comes near it, and greater factors would overflow
@@ -56,12 +57,19 @@ def write_arpa(path: str | Path, model: BackoffModel) -> None:
 
 def _lines(model: BackoffModel, order: int, words: list[str]) -> Iterator[str]:
     level = model.level(order)
-    log_probs = (model.log_prob[level] / _LN10).tolist()
-    backoffs = (model.backoff[level] / _LN10).tolist()
+    log_probs = _in_log10(model.log_prob, level)
+    backoffs = _in_log10(model.backoff, level)
     for ids, log_prob, backoff in zip(model.ngrams(order), log_probs, backoffs, strict=True):
         ngram = " ".join([words[i] for i in ids])
         weight = f"\t{backoff:.7g}" if order < model.order else ""
         yield f"{log_prob:.7g}\t{ngram}{weight}\n"
+
+
+def _in_log10(weights: np.ndarray, level: slice) -> Iterator[float]:
+    """A few at a time: as objects of Python they take eight times the memory."""
+    for begin in range(level.start, level.stop, _TOGETHER):
+        part = weights[begin : min(begin + _TOGETHER, level.stop)]
+        yield from (part / _LN10).tolist()
 
 
 @contextmanager

@@ -196,8 +196,9 @@ class BackoffModel:
     def ngrams(self, order: int) -> Iterator[tuple[int, ...]]:
         """Word ids of every n-gram of an order, in the order of the nodes."""
         level = self.level(order)
-        columns, nodes = [], np.arange(level.start, level.stop)
-        for _ in range(order):
-            columns.append(self.word[nodes].tolist())
-            nodes = self.parent[nodes]
-        return zip(*reversed(columns), strict=True)
+        for begin in range(level.start, level.stop, _FEW):
+            columns, nodes = [], np.arange(begin, min(begin + _FEW, level.stop))
+            for _ in range(order):
+                columns.append(self.word[nodes].tolist())
+                nodes = self.parent[nodes]
+            yield from zip(*reversed(columns), strict=True)

@@ -65,12 +65,12 @@ def _union(
     """The n-grams of all models, their weights still 0, and where each node of a model went."""
     ids = {word: i for i, word in enumerate(words)}
     new_ids = [np.array([ids[word] for word in model.words]) for model in models]
-    nodes = [np.zeros(len(model), np.int64) for model in models]
+    nodes = [np.zeros(len(model), np.int32) for model in models]
     keys = np.zeros(0, np.int64)
     for order in range(1, max(model.order for model in models) + 1):
         levels = [model.level(order) if order <= model.order else slice(0, 0) for model in models]
         found = [
-            node[model.parent[level]] * len(words) + new_id[model.word[level]]
+            node[model.parent[level]].astype(np.int64) * len(words) + new_id[model.word[level]]
             for node, model, level, new_id in zip(nodes, models, levels, new_ids, strict=True)
         ]
         first = 1 + len(keys)
