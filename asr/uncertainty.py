@@ -27,8 +27,8 @@ from asr.text.normalize import normalize
 from asr.text.phones import TIMIT_61, fold
 from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
+from asr.train.checkpoint import LAST
 from asr.train.config import NoiseConfig
-from asr.train.loop import LAST
 from asr.train.noise import AdaptiveNoise, WeightNoise, make_noise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -106,7 +107,8 @@ def compose(overrides: list[str], config_dir: str | None = None) -> Any:
     # Files name only what differs from the defaults, so `++` adds a setting that Hydra has not
     # seen; `build` refuses those that do not exist.
     overrides = [
-        f"++{o}" if "." in o.partition("=")[0] and o[0] not in "+~" else o for o in overrides
+        f"++{override.lstrip('+')}" if re.match(r"\+*[\w]+\.", override) else override
+        for override in overrides
     ]
     with configuration():
         try:

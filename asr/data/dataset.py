@@ -54,10 +54,18 @@ class Batch:
     ids: list[str] = field(default_factory=list)
     views: int = 1
 
-    def size(self, of: str, head: str) -> int:
-        """How many `utterances` it has, or `symbols` in the targets of a head (at least 1 each)."""
-        lengths = self.target_lengths[head]
-        return int(lengths.clamp(min=1).sum()) if of == "symbols" else len(lengths)
+    def __len__(self) -> int:
+        """Utterances, each counted once for each view."""
+        return len(self.texts)
+
+    @property
+    def n_units(self) -> int:
+        """Rows of features, without padding."""
+        return int(self.lengths.sum())
+
+    def n_symbols(self, head: str) -> int:
+        """Symbols in the targets of a head, at least 1 for each utterance."""
+        return int(self.target_lengths[head].clamp(min=1).sum())
 
     def to(self, device: torch.device) -> Batch:
         """Move what the network reads; lengths stay on the CPU, where they are used."""

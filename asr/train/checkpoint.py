@@ -1,4 +1,4 @@
-"""Everything a run needs to go on exactly where it was, in one safetensors file: no pickle."""
+"""Everything a run needs to resume exactly, in one safetensors file: no pickle."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any])
     except (OSError, SafetensorError) as error:
         raise TrainingError(
             f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}",
-            "make room on the disk; the same command goes on from the checkpoint before",
+            "make room on the disk; the same command resumes from the checkpoint before",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

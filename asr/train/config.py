@@ -45,9 +45,7 @@ class HeadSettings:
 
     def __post_init__(self) -> None:
         if self.kind != "ctc" and self.criterion != "ctc":
-            raise ConfigError(
-                f"a head of kind {self.kind} has no criterion {self.criterion}", "criterion=ctc"
-            )
+            raise ConfigError(f"a head of kind {self.kind} knows no criterion {self.criterion!r}")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """CTC-CRF: the sequence-discriminative criterion with the topology of CTC.
 
 CTC takes the frames to be independent given the audio. As a conditional random field, a sequence of
-units is scored by its CTC likelihood times a trigram model of units, and its share among the scores
-of all sequences is maximised: what sounds alike, and might as well have been said, is pushed down.
+units is scored by its CTC likelihood times a trigram model of units, and its share of the scores of
+all sequences is maximised: sequences that are confused with it lose probability.
 
 Xiang & Ou, "CRF-based single-stage acoustic modeling with CTC topology", ICASSP 2019. The
 denominator is computed in full, as in Povey et al., "Purely sequence-trained neural networks for
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 _DISCOUNT = 0.7
-_NOTHING = 1e-3  # probability of saying nothing
-_LEAST = 1e-30  # in place of 0, which has no logarithm
+_P_EMPTY = 1e-3  # probability of the empty sequence
+_TINY = 1e-30  # keeps the logarithm finite
 
 
 class UnitTrigram:
@@ -56,7 +56,7 @@ class UnitTrigram:
         for row, length in zip(targets.tolist(), lengths.tolist(), strict=True):
             units = [unit - 1 for unit in row[:length]]
             if not units:
-                values.append(np.log(_NOTHING))
+                values.append(np.log(_P_EMPTY))
                 continue
             before = [0, *(unit + 1 for unit in units[:-1])]
             inner = self.follows[before[:-1], units[:-1], units[1:]].log().sum()
@@ -88,40 +88,45 @@ def _forward(log_probs: Tensor, lengths: Tensor, trigram: UnitTrigram) -> Tensor
     first, follows, ends = (
         table.to(device) for table in (trigram.first, trigram.follows, trigram.ends)
     )
-    # A frame of padding is a blank that costs nothing.
+    # A frame of padding is a blank that costs empty.
     inside = torch.arange(n_frames, device=device)[None, :] < lengths.to(device)[:, None]
     padding = torch.full((classes,), -torch.inf, device=device)
     padding[0] = 0.0
     probs = torch.where(inside[..., None], log_probs, padding).exp()
-    # What was said so far counts by its last two units p and q, as (q, b, p), and by whether a
-    # blank came after: a unit may follow itself only then.
-    again = torch.eye(classes - 1, dtype=torch.bool, device=device)
-    moves = torch.cat([follows, follows.masked_fill(again, 0.0)]).transpose(0, 1).contiguous()
-    rested = log_probs.new_zeros(classes - 1, batch, classes)
-    spoken = torch.zeros_like(rested)
-    nothing, total = log_probs.new_ones(batch), log_probs.new_zeros(batch)
+    # States are the last two units p and q, as (q, b, p), after a blank or after a unit: a unit may
+    # be repeated only after a blank.
+    repeats = torch.eye(classes - 1, dtype=torch.bool, device=device)
+    transitions = (
+        torch.cat([follows, follows.masked_fill(repeats, 0.0)]).transpose(0, 1).contiguous()
+    )
+    after_blank = log_probs.new_zeros(classes - 1, batch, classes)
+    after_unit = torch.zeros_like(after_blank)
+    empty, total = log_probs.new_ones(batch), log_probs.new_zeros(batch)
     blanks, units = probs[:, :, 0].T, probs[:, :, 1:].permute(1, 2, 0)
     for blank, unit in zip(blanks.unbind(), units.unbind(), strict=True):  # (B,), (P, B)
-        onwards = torch.bmm(torch.cat([rested, spoken], dim=2), moves)  # (q, b, r)
-        begun = first[:, None, None] * nothing[None, :, None]
-        fresh = torch.cat([begun, onwards.permute(2, 1, 0)], dim=2)
-        rested = (rested + spoken) * blank[None, :, None]
-        spoken = (spoken + fresh) * unit[..., None]
-        nothing = nothing * blank
-        scale = rested.sum(dim=(0, 2)) + spoken.sum(dim=(0, 2)) + nothing
-        rested, spoken = rested / scale[None, :, None], spoken / scale[None, :, None]
-        nothing, total = nothing / scale, total + scale.log()
-    ending = ((rested + spoken) * ends.T[:, None]).sum(dim=(0, 2))
-    return total + torch.log(ending + _NOTHING * nothing + _LEAST)
+        continued = torch.bmm(torch.cat([after_blank, after_unit], dim=2), transitions)  # (q, b, r)
+        started = first[:, None, None] * empty[None, :, None]
+        entering = torch.cat([started, continued.permute(2, 1, 0)], dim=2)
+        after_blank = (after_blank + after_unit) * blank[None, :, None]
+        after_unit = (after_unit + entering) * unit[..., None]
+        empty = empty * blank
+        scale = after_blank.sum(dim=(0, 2)) + after_unit.sum(dim=(0, 2)) + empty
+        after_blank, after_unit = (
+            after_blank / scale[None, :, None],
+            after_unit / scale[None, :, None],
+        )
+        empty, total = empty / scale, total + scale.log()
+    ended = ((after_blank + after_unit) * ends.T[:, None]).sum(dim=(0, 2))
+    return total + torch.log(ended + _P_EMPTY * empty + _TINY)
 
 
-def surplus(
+def crf_term(
     log_probs: Tensor,
     lengths: Tensor,
     targets: Tensor,
     target_lengths: Tensor,
     trigram: UnitTrigram,
 ) -> Tensor:
-    """(B,): what CTC-CRF adds to the CTC loss: ln Z - ln p(target), see `log_partition`."""
+    """(B,): what CTC-CRF adds to the CTC loss: ln Z - ln p(target); see `log_partition`."""
     prior = trigram.log_probs(targets, target_lengths).to(log_probs.device)
     return log_partition(log_probs, lengths, trigram) - prior

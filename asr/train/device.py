@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from collections.abc import Mapping
@@ -19,10 +20,15 @@ _ROWS_PER_SYMBOL = 4  # in the made-up targets
 
 
 def choose_device(config: TrainerConfig | SequenceTrainerConfig) -> torch.device:
-    """Raises ConfigError if it cannot do what is asked for."""
+    """The device of this process; of several processes on a machine, each has its own GPU.
+
+    Raises ConfigError if there is no such device, or it cannot do what is asked for.
+    """
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device).cpu()
@@ -49,8 +55,8 @@ def check_memory(
     """Run the largest batch of an epoch forward and backward, before an hour is lost.
 
     `largest` is its utterances and feature rows, `trigrams` what the loss takes. Nothing of the
-    model changes. Returns what to say about the memory that it took; raises TrainingError if there
-    is not enough.
+    model changes. Returns a message about the memory that it took. Raises TrainingError if there is
+    not enough.
     """
     device = next(model.parameters()).device
     utterances, rows = largest

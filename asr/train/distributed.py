@@ -12,9 +12,12 @@ from torch.distributed.rendezvous import rendezvous
 
 
 class Processes:
-    """This process among `world_size` of them."""
+    """This process among `world_size` of them, and the device it computes on."""
 
     def __init__(self, device: torch.device):
+        self.device = device
+        if device.index is not None and device.type == "cuda":
+            torch.cuda.set_device(device)
         self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
         if self.world_size > 1 and not dist.is_initialized():
@@ -33,10 +36,12 @@ class Processes:
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """Add up a tensor over all processes, in place."""
-        if self.world_size > 1:
-            dist.all_reduce(values)
-        return values
+        """The sum of a tensor over all processes."""
+        if self.world_size == 1:
+            return values
+        moved = values.to(self.device)  # NCCL communicates between GPUs alone
+        dist.all_reduce(moved)
+        return moved.to(values.device)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter], extra: Tensor) -> Tensor:
         """Add up all gradients, and some numbers beside them, in a single message.

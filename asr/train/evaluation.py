@@ -13,7 +13,7 @@ from asr.models.acoustic import AcousticModel
 from asr.text.normalize import normalize
 from asr.text.phones import TIMIT_61, fold
 from asr.text.vocabulary import Vocabulary
-from asr.train.crf import UnitTrigram, surplus
+from asr.train.crf import UnitTrigram, crf_term
 
 
 @torch.inference_mode()
@@ -72,6 +72,6 @@ def _loss(
     losses = model.head().losses(outputs[known], lengths[known], targets, n_symbols)
     possible = (losses != 0).cpu()
     if trigram is not None:
-        losses = losses + surplus(outputs[known], lengths[known], targets, n_symbols, trigram)
+        losses = losses + crf_term(outputs[known], lengths[known], targets, n_symbols, trigram)
     losses = losses.cpu()
     return torch.stack([losses[possible].double().sum(), n_symbols[possible].double().sum()])

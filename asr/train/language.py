@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from asr.data.sentences import (
     piece_vocabulary,
     word_vocabulary,
 )
-from asr.errors import ConfigError, TrainingError
+from asr.errors import TrainingError
 from asr.lm.text import read_sentences
 from asr.models.language import LanguageModel
 from asr.text.languages import normalizer
@@ -25,47 +25,46 @@ from asr.text.phones import TIMIT_61
 from asr.text.vocabulary import Vocabulary
 from asr.train.checkpoint import LAST
 from asr.train.config import LanguageTrainingConfig, TextConfig
-from asr.train.device import choose_device
+from asr.train.loop import Trainer
 from asr.train.runs import check_run, digests
-from asr.train.sequences import MAY_CHANGE, SequenceTrainer, load_best
+from asr.train.text import TextTask, load_best, start_from, start_run
 
 MODEL_FILE = "language_model.json"  # in a run's folder: what an export needs besides the weights
 
 
-class LanguageTrainer(SequenceTrainer):
-    """Trains one language model."""
+class LanguageTask(TextTask):
+    """Train a language model."""
 
     description_file = MODEL_FILE
 
-    def figures(self, loss: float) -> dict[str, float]:
-        """See `SequenceTrainer`."""
-        return {"loss": loss, "perplexity": math.exp(loss)}
+    def evaluate(self, alone: bool = False) -> dict[str, float]:
+        metrics = super().evaluate(alone)
+        return {**metrics, "perplexity": math.exp(metrics["loss"])}
+
+    def format_metrics(self, metrics: Mapping[str, float]) -> str:
+        return f"{super().format_metrics(metrics)}, perplexity {metrics['perplexity']:.2f}"
 
 
-def make_language_trainer(config: LanguageTrainingConfig) -> LanguageTrainer:
+def make_language_trainer(config: LanguageTrainingConfig) -> Trainer:
     """Read the text, learn its vocabulary where no run gives one, and build the network.
 
-    Raises ConfigError, LanguageModelError or VocabularyError before any time is spent on training.
+    Nothing is written. Raises ConfigError, LanguageModelError, VocabularyError or TrainingError
+    before any time is spent on training.
     """
-    for split in ("train", "dev"):
-        if not getattr(config.data, split):
-            raise ConfigError(f"data.{split} names no text", f"data.{split}=[FILE.txt]")
-    choose_device(config.trainer)
+    processes, log = start_run(config)
     vocabulary = _vocabulary(config)
     inputs = digests((*config.data.train, *config.data.dev))
-    check_run(Path(config.run), config, vocabulary.symbols, inputs, MAY_CHANGE)
-    most = config.data.most_symbols
+    resumes = check_run(Path(config.run), config, vocabulary.symbols, inputs)
     train, dev = (
-        Sentences.encode(_read(config.data, split), vocabulary, most) for split in ("train", "dev")
+        Sentences.encode(_read(config.data, split), vocabulary, config.data.most_symbols)
+        for split in ("train", "dev")
     )
+    log.info(f"{sum(train.lengths):,} symbols in {len(train.lengths):,} sequences")
     torch.manual_seed(config.trainer.seed)
     model = LanguageModel(len(vocabulary), config.model, config.model.tied)
-    description = {
-        "kind": vocabulary.kind,
-        "symbols": list(vocabulary.symbols),
-        "training": to_dict(config),
-    }
-    return LanguageTrainer(
+    if config.trainer.init and not resumes:
+        log.info(start_from(Path(config.trainer.init), model, vocabulary.symbols))
+    task = LanguageTask(
         config,
         model,
         vocabulary.symbols,
@@ -73,8 +72,14 @@ def make_language_trainer(config: LanguageTrainingConfig) -> LanguageTrainer:
         dev,
         config.data.batch_symbols,
         inputs,
-        description,
+        description={
+            "kind": vocabulary.kind,
+            "symbols": list(vocabulary.symbols),
+            "training": to_dict(config),
+        },
+        processes=processes,
     )
+    return Trainer(task, config, log)
 
 
 def load_language_model(run: Path) -> tuple[LanguageModel, Vocabulary]:

@@ -1,10 +1,10 @@
-"""What a run tells: a JSON-lines log, TensorBoard, a progress bar, and curves as a picture."""
+"""The log of a run: messages, JSON lines, TensorBoard, a progress bar."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from asr.data.dataset import Batch
-
 
 class RunLog:
-    """Writes nothing unless `active`, so that only the main process speaks."""
+    """Log file, TensorBoard and messages; silent unless `active`, as in the main process alone."""
 
     def __init__(self, folder: Path, active: bool):
         self.active = active
@@ -26,7 +24,7 @@ class RunLog:
         self._progress: Progress | None = None
 
     def open(self) -> None:
-        """Begin to write into the folder of the run; until then it only speaks."""
+        """Begin to write into the folder of the run; before that there are messages only."""
         if self.active:
             self._file = (self._folder / "log.jsonl").open("a", encoding="utf-8")
             self._board = SummaryWriter(str(self._folder / "tensorboard"))
@@ -42,21 +40,21 @@ class RunLog:
             if isinstance(value, int | float):
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
-    def say(self, message: str) -> None:
+    def info(self, message: str) -> None:
         if self.active:
             (self._progress.console if self._progress else self._console).print(
                 message, highlight=False, soft_wrap=True
             )
 
-    def start_epoch(self, epoch: int, epochs: int, done: int, steps: int) -> None:
+    def start_epoch(self, epoch: int, done: int, steps: int, unit: str) -> None:
         if not self.active:
             return
         self._progress = Progress(
-            TextColumn(f"epoch {epoch + 1}/{epochs}"),
+            TextColumn(f"epoch {epoch + 1}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[rate]:,.0f} frames/s  loss {task.fields[loss]:.3f}"),
+            TextColumn(f"{{task.fields[rate]:,.0f}} {unit}s/s  loss {{task.fields[loss]:.3f}}"),
             console=self._console,
             disable=not self._console.is_terminal,
             transient=True,
@@ -81,14 +79,15 @@ class RunLog:
 
 
 class Meter:
-    """Averages between two lines of the log."""
+    """Averages between two lines of the log. `unit`: what speed is counted in."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
         self._reset()
 
     def _reset(self) -> None:
         self._values: list[dict[str, float]] = []
-        self._frames, self._failures = 0, 0
+        self._units, self._failures = 0, 0
         self._waited, self._started = 0.0, time.monotonic()
 
     @contextmanager
@@ -97,24 +96,24 @@ class Meter:
         yield
         self._waited += time.monotonic() - before
 
-    def add(self, values: dict[str, float], batches: Sequence[Batch]) -> None:
+    def add(self, values: dict[str, float], units: int, failures: int) -> None:
+        """The figures of one update, and what this process has read for it."""
         self._values.append(values)
-        self._frames += sum(int(batch.lengths.sum()) for batch in batches)
-        self._failures += sum(len(batch.failures) for batch in batches)
+        self._units += units
+        self._failures += failures
 
     def loss(self) -> float:
         return self._values[-1]["loss"]
 
-    def frames_per_second(self) -> float:
-        return self._frames / max(time.monotonic() - self._started, 1e-6)
+    def units_per_second(self) -> float:
+        return self._units / max(time.monotonic() - self._started, 1e-6)
 
     def flush(self) -> dict[str, float]:
-        """Means since the last flush; frames/s and failures are those of this process."""
+        """Means since the last flush; speed and failures are those of this process."""
         n = len(self._values)
         means = {k: sum(v[k] for v in self._values) / n for k in self._values[0]}
-        elapsed = max(time.monotonic() - self._started, 1e-6)
-        means["frames_per_second"] = self._frames / elapsed
-        means["waiting"] = self._waited / elapsed
+        means[f"{self._unit}s_per_second"] = self.units_per_second()
+        means["waiting"] = self._waited / max(time.monotonic() - self._started, 1e-6)
         means["failures"] = self._failures
         self._reset()
         return means

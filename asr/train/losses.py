@@ -1,4 +1,4 @@
-"""What is minimised: CTC or CTC-CRF on every head, and what regularises it."""
+"""The training loss: CTC or CTC-CRF on every head, and its regularisers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from asr.data.dataset import Batch
 from asr.models.acoustic import AcousticModel
 from asr.train.config import LossConfig
-from asr.train.crf import UnitTrigram, surplus
+from asr.train.crf import UnitTrigram, crf_term
 
 
 def training_loss(
@@ -26,10 +26,10 @@ def training_loss(
 
     `trigrams` are those of the heads that are trained by CTC-CRF (`asr.train.crf`).
 
-    Utterances without a target for a head add nothing to its loss; an utterance too short for its
-    target adds nothing either (its loss is infinite and its gradient undefined). The second value
-    is the fraction of frames in which the first head's best class is the blank, NaN if it has no
-    classes for frames (`Head.per_frame`); then the regularisers leave it alone too.
+    Utterances without a target for a head add nothing to its loss, nor do utterances too short for
+    their target, whose loss is infinite and whose gradient is undefined. The second value is the
+    share of frames in which the best class of the first head is the blank. It is NaN for a head
+    that has no classes per frame (`Head.per_frame`), to which the regularisers do not apply.
     """
     outputs = model.forward_heads(batch.features, batch.lengths)
     return loss_of(outputs, model, batch, weights, config, trigrams)
@@ -54,51 +54,50 @@ def loss_of(
         head = model.head(name)
         losses = head.losses(outputs[chosen], lengths[chosen], targets, target_lengths)
         if name in trigrams:
-            beyond = surplus(
+            term = crf_term(
                 outputs[chosen], lengths[chosen], targets, target_lengths, trigrams[name]
             )
             possible = losses.detach() > 0
-            losses = (1 + config.crf_ctc) * losses + torch.where(possible, beyond, 0.0)
+            losses = (1 + config.crf_ctc) * losses + torch.where(possible, term, 0.0)
         total = total + weights[name] * losses.sum()
         if not head.per_frame:
             continue
         if config.consistency and batch.views == 2:
-            total = total + weights[name] * config.consistency * inconsistency(outputs, lengths)
+            total = total + weights[name] * config.consistency * consistency_loss(outputs, lengths)
         if config.entropy:
-            total = total + weights[name] * config.entropy * certainty(outputs, lengths)
+            total = total + weights[name] * config.entropy * confidence_penalty(outputs, lengths)
         if name == model.primary:
             blank = outputs.detach().argmax(dim=-1) == 0
             blanks = blank[_inside(outputs, lengths)].float().mean().cpu()
     return total, blanks
 
 
-def inconsistency(log_probs: Tensor, lengths: Tensor) -> Tensor:
-    """How much two views of the same utterances disagree (CR-CTC, Yao et al., ICLR 2025).
+def consistency_loss(log_probs: Tensor, lengths: Tensor) -> Tensor:
+    """The disagreement of two views of the same utterances (CR-CTC, Yao et al., ICLR 2025).
 
     log_probs (2B, T, classes): row i and row B + i are views of one utterance. The sum over frames
-    of KL(q || p) + KL(p || q), where the first of each pair is held fixed: either view learns from
-    the other, and neither is drawn down to it.
+    of KL(q || p) + KL(p || q), without a gradient through the first of each pair: each view learns
+    from the other.
     """
     other = log_probs.detach().roll(len(log_probs) // 2, dims=0)
     divergence = nn.functional.kl_div(log_probs, other, reduction="none", log_target=True)
     return divergence.sum(dim=-1)[_inside(log_probs, lengths)].sum()
 
 
-def certainty(log_probs: Tensor, lengths: Tensor) -> Tensor:
+def confidence_penalty(log_probs: Tensor, lengths: Tensor) -> Tensor:
     """The sum over frames of KL(p || uniform) = ln(classes) - entropy (Kim et al., SLT 2018).
 
-    Less of it keeps CTC from its over-confident spikes: label smoothing for a loss whose labels
-    have no frames.
+    It keeps CTC from over-confident spikes: label smoothing for a loss whose labels have no frames.
     """
     entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
     return (math.log(log_probs.shape[-1]) - entropy)[_inside(log_probs, lengths)].sum()
 
 
 @torch.no_grad()
-def suspects(model: AcousticModel, batch: Batch) -> list[str]:
-    """The utterances of which a loss that is no number may come, or the files that failed.
+def bad_examples(model: AcousticModel, batch: Batch) -> list[str]:
+    """The utterances that may cause a non-finite loss, or the files that could not be read.
 
-    Those whose features are not finite, else those whose own loss is not, else all.
+    Those with non-finite features, else those with a non-finite loss, else all.
     """
     if not batch.texts:
         return batch.failures

@@ -1,7 +1,7 @@
 """Gaussian noise on the weights: fixed (Graves et al. 2013) or adaptive (Graves 2011).
 
-The network is the mean of a Gaussian over networks. Every update hears one that is drawn from it;
-what is evaluated, averaged and exported is the mean.
+The weights are the mean of a Gaussian. Every update uses a sample of it; the mean is evaluated,
+averaged and exported.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class WeightNoise(nn.Module):
 
     @contextmanager
     def drawn(self) -> Iterator[None]:
-        """Within the block the weights are a sample; after it, the mean once more.
+        """Inside the block the weights are a sample; after it, the mean again.
 
-        To be left after the backward pass: the gradients are those at the sample.
+        Leave it after the backward pass: the gradients are those at the sample.
         """
         weights = self._weights
         means = [w.detach().clone() for w in weights]
@@ -46,7 +46,7 @@ class WeightNoise(nn.Module):
     def add_cost(self, share: float) -> float | None:
         """Add the gradient of `share` of the description length, if it is part of the loss.
 
-        Returns the whole description length (nats).
+        Returns the whole description length (nats), or None.
         """
         return None
 
@@ -54,7 +54,7 @@ class WeightNoise(nn.Module):
         return [w.new_tensor(self._sigma) for w in self._weights]
 
     def _collect(self, samples: list[Tensor]) -> None:
-        """Look at the gradients before they are scaled or clipped."""
+        """Use the gradients before they are scaled or clipped."""
 
 
 class AdaptiveNoise(WeightNoise):

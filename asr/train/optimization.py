@@ -17,7 +17,7 @@ def make_optimizer(
     config: OptimizerConfig,
     undecayed: Iterable[nn.Parameter] = (),
 ) -> Optimizer:
-    """`undecayed` are parameters that weight decay leaves alone: those that are no weights."""
+    """`undecayed`: parameters without weight decay."""
     groups: list[dict[str, Any]] = [{"params": list(parameters)}]
     if others := list(undecayed):
         groups.append({"params": others, "weight_decay": 0.0})
@@ -37,12 +37,12 @@ def make_optimizer(
 
 
 def learning_rate(
-    step: int, total_steps: int, config: OptimizerConfig, looks: Sequence[float] = ()
+    step: int, total_steps: int, config: OptimizerConfig, scores: Sequence[float] = ()
 ) -> float:
     """The rate of `step` (from 0), by the schedule of `config`.
 
-    `looks`: what the looks at the dev set have shown so far, less being better; they matter to
-    `on_plateau` alone. A function of these, so that a resumed run needs no memory of it.
+    `scores`: of all evaluations so far, less is better; for `on_plateau` alone. The rate is a
+    function of these, so that a resumed run needs no other state.
 
     >>> config = OptimizerConfig(learning_rate=1.0, warmup_steps=4, decay=0.5, final=0.0)
     >>> [learning_rate(step, 8, config) for step in range(8)]
@@ -51,7 +51,7 @@ def learning_rate(
     warmup = max(1, config.warmup_steps)
     rising = min(1.0, (step + 1) / warmup)
     if config.schedule == "on_plateau":
-        reduced = config.reduce_by ** plateaus(looks, config.reduce_after)
+        reduced = config.reduce_by ** plateaus(scores, config.reduce_after)
         return config.learning_rate * rising * max(config.final, reduced)
     if config.schedule == "noam":
         return config.learning_rate * min(rising, math.sqrt(warmup / (step + 1)))
@@ -63,14 +63,14 @@ def learning_rate(
     return config.learning_rate * rising * (config.final + (1 - config.final) * left)
 
 
-def plateaus(looks: Iterable[float], patience: int) -> int:
-    """How often `patience` looks in a row were no better than the best before.
+def plateaus(scores: Iterable[float], patience: int) -> int:
+    """How often `patience` scores in a row were no better than the best before.
 
     >>> plateaus([5, 4, 4, 4, 4, 4, 3], patience=2)
     2
     """
     best, waited, count = math.inf, 0, 0
-    for value in looks:
+    for value in scores:
         waited += 1
         if value < best:
             best, waited = value, 0

@@ -3,8 +3,8 @@
 Zhu & Gupta, "To prune, or not to prune", ICLR workshop 2018: the share of zeros rises along a
 cubic, fast while much is redundant, and the network trains on around them.
 
-What is pruned is told by the zeros themselves, so that a checkpoint needs nothing besides the
-weights, and a network that was pruned before keeps its zeros.
+The zeros themselves mark what is pruned, so that a checkpoint needs nothing besides the weights,
+and a network that was pruned before keeps its zeros.
 """
 
 from __future__ import annotations
@@ -29,19 +29,18 @@ class Pruning:
 
     @contextmanager
     def zeros_kept(self) -> Iterator[None]:
-        """Within the block the optimiser may move the weights; those that were zero are so again
-        after it."""
-        gone = [weight == 0 for weight in self._weights.values()]
+        """Around an optimiser's step: weights that were zero are zero again afterwards."""
+        zeros = [weight == 0 for weight in self._weights.values()]
         yield
         with torch.no_grad():
-            for weight, zero in zip(self._weights.values(), gone, strict=True):
+            for weight, zero in zip(self._weights.values(), zeros, strict=True):
                 weight.masked_fill_(zero, 0)
 
     @torch.no_grad()
     def prune(self, update: int, updates: int, averages: dict[str, Tensor]) -> None:
-        """Take away what the schedule says after an `update`; also from the moving `averages`."""
-        begun, ended = (update >= s * updates for s in (self._config.begin, self._config.end))
-        if begun and (ended or update % self._config.every == 0) and not self.is_over():
+        """Prune after an `update` as scheduled, the weights and their moving `averages`."""
+        started, ended = (update >= s * updates for s in (self._config.begin, self._config.end))
+        if started and (ended or update % self._config.every == 0) and not self.is_over():
             share = sparsity(update, updates, self._config)
             for weight in self._weights.values():
                 zero_smallest(weight, share)
@@ -49,12 +48,12 @@ class Pruning:
             averages[name].masked_fill_(weight == 0, 0)
 
     def is_over(self) -> bool:
-        """Whether there are as many zeros as there shall be."""
+        """Whether the final sparsity is reached."""
         weights, share = self._weights.values(), self._config.sparsity
         return all(int((w == 0).sum()) >= int(share * w.numel()) for w in weights)
 
     def zeros(self) -> float:
-        """The share of zeros among the weights that are pruned."""
+        """The share of zeros in the pruned matrices."""
         weights = self._weights.values()
         return sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
 

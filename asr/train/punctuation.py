@@ -10,38 +10,36 @@ import torch
 
 from asr.config import build, to_dict
 from asr.data.written import Written
-from asr.errors import ConfigError, TrainingError
+from asr.errors import TrainingError
 from asr.lm.text import read_written
 from asr.models.punctuation import Tagger
 from asr.text.written import CASES, MARKS
 from asr.train.config import PunctuationTrainingConfig
-from asr.train.device import choose_device
+from asr.train.loop import Trainer
 from asr.train.runs import check_run, digests
-from asr.train.sequences import MAY_CHANGE, SequenceTrainer, load_best
+from asr.train.text import TextTask, load_best, start_from, start_run
 
 MODEL_FILE = "punctuation.json"  # in a run's folder: what an export needs besides the weights
 
 
-class PunctuationTrainer(SequenceTrainer):
-    """Trains one tagger."""
+class PunctuationTask(TextTask):
+    """Train a tagger."""
 
     unit = "word"
     description_file = MODEL_FILE
 
 
-def make_punctuation_trainer(config: PunctuationTrainingConfig) -> PunctuationTrainer:
+def make_punctuation_trainer(config: PunctuationTrainingConfig) -> Trainer:
     """Read the text, note the words with special forms, and build the network.
 
-    Raises ConfigError, TrainingError or LanguageModelError before any time is spent on training.
+    Nothing is written. Raises ConfigError, TrainingError or LanguageModelError before any time is
+    spent on training.
     """
     data = config.data
-    for split in ("train", "dev"):
-        if not getattr(data, split):
-            raise ConfigError(f"data.{split} names no text", f"data.{split}=[FILE.txt]")
-    choose_device(config.trainer)
+    processes, log = start_run(config)
     symbols = (*MARKS, *CASES)
     inputs = digests((*data.train, *data.dev))
-    check_run(Path(config.run), config, symbols, inputs, MAY_CHANGE)
+    resumes = check_run(Path(config.run), config, symbols, inputs)
     train, dev = (
         Written.encode(
             read_written(paths, data.language),
@@ -52,13 +50,24 @@ def make_punctuation_trainer(config: PunctuationTrainingConfig) -> PunctuationTr
         )
         for paths in (data.train, data.dev)
     )
+    log.info(f"{sum(train.lengths):,} words in {len(train.lengths):,} sequences")
+    log.info(f"{train.left_out:,} lines do not show how they should be written")
     torch.manual_seed(config.trainer.seed)
-    description = {"forms": train.forms, "training": to_dict(config)}
-    trainer = PunctuationTrainer(
-        config, Tagger(config.model), symbols, train, dev, data.batch_words, inputs, description
+    model = Tagger(config.model)
+    if config.trainer.init and not resumes:
+        log.info(start_from(Path(config.trainer.init), model, symbols))
+    task = PunctuationTask(
+        config,
+        model,
+        symbols,
+        train,
+        dev,
+        data.batch_words,
+        inputs,
+        description={"forms": train.forms, "training": to_dict(config)},
+        processes=processes,
     )
-    trainer.log.say(f"{train.left_out:,} lines do not show how they should be written")
-    return trainer
+    return Trainer(task, config, log)
 
 
 def load_tagger(run: Path) -> tuple[Tagger, dict[str, str]]:

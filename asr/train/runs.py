@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,19 @@ from asr.train import checkpoint
 from asr.train.checkpoint import LAST
 
 LOCK = ".lock"
+# Settings that may change when a run is resumed; any other change makes it another run.
+MAY_CHANGE = {
+    "run",
+    "trainer.epochs",
+    "trainer.steps",
+    "trainer.patience",
+    "trainer.average",
+    "trainer.checkpoint_minutes",
+    "trainer.log_steps",
+    "data.workers",
+    "data.cache",
+    "data.spool",
+}
 
 
 @contextmanager
@@ -77,13 +90,11 @@ def check_run(
     config: Any,
     symbols: Sequence[str],
     inputs: Mapping[str, str],
-    may_change: Collection[str],
 ) -> bool:
-    """Whether `folder` holds a run to go on with.
+    """Whether `folder` holds a run to resume.
 
     config: of this run. symbols: of its vocabulary. inputs: its files and their `digests`.
-    may_change: settings that make no other run. Raises TrainingError, naming what differs, if the
-    folder holds another run.
+    Raises TrainingError, naming what differs, if the folder holds another run.
     """
     if not (folder / LAST).exists():
         return False
@@ -99,7 +110,7 @@ def check_run(
     changed = [
         f"{name}: {old!r} -> {new!r}"
         for name, old, new in differences(began, to_dict(config))
-        if name not in may_change
+        if name not in MAY_CHANGE
     ]
     if known != list(symbols):
         changed.append("the vocabulary")

@@ -1,7 +1,7 @@
 """Starting from the weights of a trained network: of a bundle, of a run, of a file.
 
-What fits is taken over. The output layer of another vocabulary begins with the rows of the symbols
-that both have, so that a new letter does not cost the old ones; only new symbols start anew.
+Weights that fit are copied. An output layer for another vocabulary keeps the rows of the symbols
+that both vocabularies have, so that a new letter does not cost the old ones.
 """
 
 from __future__ import annotations
@@ -56,29 +56,29 @@ class Source:
             self._file = path
 
     def copy_to(self, model: AcousticModel, vocabularies: Mapping[str, Vocabulary]) -> list[str]:
-        """Give `model` the weights that fit it; what starts anew is returned."""
+        """Give `model` the weights that fit it; returns the names of those that stay random."""
         weights = {name: w.float() for name, w in checkpoint.load_weights(self._file).items()}
         if self._part:
             weights = checkpoint.prefixed(f"{self._part}.", weights)
         current = model.state_dict()
-        taken, anew = {}, []
+        taken, random = {}, []
         for name, fresh in current.items():
             known = weights.get(name)
             head = name.split(".")[1] if name.startswith("heads.") else ""
             old, new = self._symbols.get(head), vocabularies[head].symbols if head else ()
             if known is None:
-                anew.append(name)
+                random.append(name)
             elif old is not None and old != new and len(known) == len(old):
                 taken[name] = _rows(fresh, known, old, new)
-                anew += [f"{name} for {symbol!r}" for symbol in new if symbol not in old]
+                random += [f"{name} for {symbol!r}" for symbol in new if symbol not in old]
             elif known.shape == fresh.shape:
                 taken[name] = known
             else:
-                anew.append(name)
+                random.append(name)
         if not taken:
             raise TrainingError(f"{self.path}: none of its weights fits this network")
         model.load_state_dict({**current, **taken})
-        return anew
+        return random
 
     def check(self, features: FeatureConfig, encoder: AnyEncoderConfig) -> None:
         """Raise TrainingError if the weights are those of another network, naming what differs."""
@@ -105,10 +105,15 @@ def sources(init: str | Sequence[str]) -> list[Source]:
 
 def start_from(
     chosen: Sequence[Source], model: AcousticModel, vocabularies: Mapping[str, Vocabulary]
-) -> list[str]:
-    """Give `model` the weights of all sources, of later ones where several fit; what is anew."""
-    anew = [source.copy_to(model, vocabularies) for source in chosen]
-    return [name for name in anew[0] if all(name in others for others in anew)]
+) -> str:
+    """Give `model` the weights of all sources, of later ones where several fit.
+
+    Returns a message: the sources, and the weights that stay random.
+    """
+    missing = [source.copy_to(model, vocabularies) for source in chosen]
+    random = [name for name in missing[0] if all(name in others for others in missing)]
+    names = " and ".join(str(source.path) for source in chosen)
+    return f"started from {names}" + (f"; random: {', '.join(random)}" if random else "")
 
 
 def _different(group: str, known: Any, wanted: Any) -> list[str]:

@@ -50,13 +50,13 @@ def truncated_backward(
     device = batch.features.device
     devices = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices):  # the same dropout masks both times
-        heard = _joined(list(_windows(model, batch, window)))
-    for log_probs, _ in heard.values():
+        heads = _joined(list(_windows(model, batch, window)))
+    for log_probs, _ in heads.values():
         log_probs.requires_grad_()
-    loss, blanks = loss_of(heard, model, batch, weights, config, trigrams)
-    by_output = torch.autograd.grad(loss, [log_probs for log_probs, _ in heard.values()])
-    gradients = dict(zip(heard, by_output, strict=True))
-    done = dict.fromkeys(heard, 0)
+    loss, blanks = loss_of(heads, model, batch, weights, config, trigrams)
+    by_output = torch.autograd.grad(loss, [log_probs for log_probs, _ in heads.values()])
+    gradients = dict(zip(heads, by_output, strict=True))
+    done = dict.fromkeys(heads, 0)
     for outputs in _windows(model, batch, window):
         parts, part_gradients = [], []
         for name, (log_probs, _) in outputs.items():

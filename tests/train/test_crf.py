@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from asr.train.crf import UnitTrigram, log_partition, surplus  # noqa: E402
+from asr.train.crf import UnitTrigram, crf_term, log_partition  # noqa: E402
 
 SAID = [[1, 2, 1], [2, 2], [1], []]
 
@@ -58,7 +58,7 @@ def test_the_criterion_is_the_share_of_the_target(trigram):
     ctc = torch.nn.functional.ctc_loss(
         log_probs.transpose(0, 1), target, lengths, target_lengths, reduction="none"
     )
-    loss = ctc + surplus(log_probs, lengths, target, target_lengths, trigram)
+    loss = ctc + crf_term(log_probs, lengths, target, target_lengths, trigram)
     sums = {s: p * math.exp(prior(trigram, list(s))) for s, p in likelihoods(log_probs[0]).items()}
     assert float(loss) == pytest.approx(-math.log(sums[2, 2] / sum(sums.values())), abs=1e-5)
 

@@ -15,8 +15,8 @@ def test_half_precision_needs_a_gpu():
 
 def test_the_largest_batch_is_tried_and_leaves_no_trace(make, settings):
     trainer = make()
-    lengths = trainer._train_sampler._lengths
-    utterances, rows = trainer._train_sampler.largest()
+    lengths = trainer.task.sampler._lengths
+    utterances, rows = trainer.task.sampler.largest()
     assert max(lengths) <= utterances * rows <= 120
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     said = device.check_memory(trainer.model, trainer.config, (utterances, rows), {})

@@ -170,15 +170,15 @@ def train_and_die(mark: Path, settings: list[str]) -> None:
     from asr.train.setup import make_trainer
 
     trainer = make_trainer(compose(settings))
-    step = trainer._step
+    update = trainer.update
 
     def dying(*arguments):
         if trainer.state.step == 1 and not trainer.processes.is_main and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return step(*arguments)
+        return update(*arguments)
 
-    trainer._step = dying
+    trainer.update = dying
     trainer.fit()
 
 

@@ -12,9 +12,9 @@ from asr.config import build  # noqa: E402
 from asr.data.sentences import Sentences, character_vocabulary, word_vocabulary  # noqa: E402
 from asr.errors import ConfigError, TrainingError  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
+from asr.train.checkpoint import BEST, LAST  # noqa: E402
 from asr.train.config import LanguageTrainingConfig  # noqa: E402
 from asr.train.language import load_language_model, make_language_trainer  # noqa: E402
-from asr.train.loop import BEST, LAST  # noqa: E402
 
 TEXT = "The cat sat.\nthe dog sat on the cat\nA cat ate 2 fish!\n"
 
@@ -43,14 +43,14 @@ def make(tmp_path):
 def test_a_run_that_was_stopped_goes_on_to_the_bit(make, tmp_path, stop_at):
     make(folder=str(tmp_path / "whole")).fit()
     trainer = make(folder=str(tmp_path / "halves"))
-    step = trainer._step
+    update = trainer.update
 
     def interrupt(together):
         if trainer.state.step == stop_at - 1:
-            trainer._stop = True
-        return step(together)
+            trainer.stop()
+        return update(together)
 
-    trainer._step = interrupt
+    trainer.update = interrupt
     assert trainer.fit().step == stop_at
     assert make(folder=str(tmp_path / "halves")).fit().step == 8
     for name in (LAST, BEST):
@@ -85,12 +85,12 @@ def test_a_run_goes_on_from_another_with_its_vocabulary(make, tmp_path):
     make(data=pieces, folder=str(tmp_path / "first")).fit()
     (tmp_path / "other.txt").write_text("zebras buzz\nwho vexes a quick fox\n" * 3)
     other = {**pieces, "train": [str(tmp_path / "other.txt")]}
-    symbols = make(data=other, folder=str(tmp_path / "alone")).symbols
+    symbols = make(data=other, folder=str(tmp_path / "alone")).task.symbols
     for weights in (BEST, LAST):
         init = {"init": str(tmp_path / "first" / weights), "steps": 4}
         second = make(data=other, trainer=init, folder=str(tmp_path / weights))
-        assert second.symbols != symbols
-        assert second.symbols == list(load_language_model(tmp_path / "first")[1].symbols)
+        assert second.task.symbols != symbols
+        assert second.task.symbols == list(load_language_model(tmp_path / "first")[1].symbols)
         assert second.fit().step == 4
     (tmp_path / "moved").mkdir()
     (tmp_path / "first" / BEST).rename(tmp_path / "moved" / BEST)

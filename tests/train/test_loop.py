@@ -30,13 +30,14 @@ def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
 def two_and_two_equal_four(make, folder: Path, **settings) -> None:
     make(run=str(folder / "four"), **settings).fit()
     trainer = make(run=str(folder / "halves"), **settings)
-    end_epoch = trainer._end_epoch
+    evaluate = trainer._evaluate
 
     def stop_after_two():
-        end_epoch()
-        trainer._stop = trainer.state.epoch == 2
+        evaluate()
+        if trainer.state.epoch == 2:
+            trainer.stop()
 
-    trainer._end_epoch = stop_after_two
+    trainer._evaluate = stop_after_two
     assert trainer.fit().epoch == 2
     assert make(run=str(folder / "halves"), **settings).fit().epoch == 4
     for name in (LAST, BEST):
@@ -60,14 +61,14 @@ def test_the_rate_is_reduced_alike_where_a_run_was_interrupted(make, tmp_path):
 def test_a_run_stopped_by_a_signal_in_mid_epoch_goes_on_exactly(make, tmp_path):
     make(run=str(tmp_path / "whole"), trainer={"epochs": 2}).fit()
     trainer = make(run=str(tmp_path / "cut"), trainer={"epochs": 2})
-    step = trainer._step
+    update = trainer.update
 
     def interrupt(*arguments):
         if trainer.state.step == 2:
             signal.raise_signal(signal.SIGTERM)
-        return step(*arguments)
+        return update(*arguments)
 
-    trainer._step = interrupt
+    trainer.update = interrupt
     state = trainer.fit()
     assert (state.epoch, state.step_in_epoch) == (0, 3)
     make(run=str(tmp_path / "cut"), trainer={"epochs": 2}).fit()
@@ -190,25 +191,25 @@ def test_a_training_set_that_cannot_be_read_is_told(make, tones, tmp_path):
         data={"train": [str(lost)], "batch_utterances": 1},
     )
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-    lost_batches = [b for b in trainer._train_loader if not b.texts]
+    lost_batches = [b for b in trainer.task.train_loader if not b.texts]
     assert len(lost_batches) == 11
     for batch in lost_batches[:5]:
-        trainer._step([batch], 0.01)
+        trainer.update([batch])
     assert trainer.state.bad_steps == 5
     assert_same(before, dict(trainer.model.state_dict()))
     trainer.state.bad_steps = 19
     with pytest.raises(TrainingError, match=r"the last: .*-lost\.wav: no such file"):
-        trainer._step(lost_batches[:1], 0.01)
+        trainer.update(lost_batches[:1])
 
 
 def test_steps_without_finite_gradient_are_skipped_and_end_the_run(make, monkeypatch):
-    from asr.train import loop
+    from asr.train import acoustic
 
     def broken(model, *_):
         loss = sum(p.sum() for p in model.parameters()) * float("nan")
         return loss, torch.zeros(())
 
-    monkeypatch.setattr(loop, "training_loss", broken)
+    monkeypatch.setattr(acoustic, "training_loss", broken)
     trainer = make(trainer={"epochs": 30})
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
     with pytest.raises(TrainingError, match="without a finite gradient"):

@@ -9,7 +9,7 @@ from asr.data.dataset import Batch  # noqa: E402
 from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402
 from asr.models.encoder import EncoderConfig  # noqa: E402
 from asr.train.config import LossConfig  # noqa: E402
-from asr.train.losses import certainty, inconsistency, suspects, training_loss  # noqa: E402
+from asr.train.losses import bad_examples, confidence_penalty, consistency_loss, training_loss  # noqa: E402
 
 PLAIN = LossConfig()
 
@@ -73,12 +73,12 @@ def log_probs(*rows: list[list[float]]) -> torch.Tensor:
 
 def test_views_that_agree_are_consistent():
     one = [[0.5, 0.5], [0.9, 0.1]]
-    assert float(inconsistency(log_probs(one, one), torch.tensor([2, 2]))) == pytest.approx(0)
+    assert float(consistency_loss(log_probs(one, one), torch.tensor([2, 2]))) == pytest.approx(0)
 
 
 def test_inconsistency_is_the_divergence_both_ways_inside_the_utterances():
     views = log_probs([[0.5, 0.5], [0.9, 0.1]], [[0.25, 0.75], [0.1, 0.9]])
-    found = inconsistency(views, torch.tensor([1, 1]))
+    found = consistency_loss(views, torch.tensor([1, 1]))
 
     def kl(p, q):
         return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
@@ -89,7 +89,7 @@ def test_inconsistency_is_the_divergence_both_ways_inside_the_utterances():
 
 def test_each_view_learns_from_the_other_which_stands_still():
     logits = torch.tensor([[[0.0, 1.0]], [[2.0, 0.0]]], dtype=torch.float64, requires_grad=True)
-    inconsistency(logits.log_softmax(-1), torch.tensor([1, 1])).backward()
+    consistency_loss(logits.log_softmax(-1), torch.tensor([1, 1])).backward()
     p = logits.detach().softmax(-1)
     # The gradient of cross-entropy against a fixed target.
     torch.testing.assert_close(logits.grad, p - p.roll(1, 0))
@@ -102,7 +102,7 @@ def test_the_loss_of_two_views_is_theirs_and_their_inconsistency(model):
     joined.features, joined.views = torch.cat([one.features, two.features]), 2
     both = sum(training_loss(model, b, {"characters": 3.0}, PLAIN)[0] for b in (one, two))
     found, _ = training_loss(model, joined, {"characters": 3.0}, LossConfig(consistency=0.2))
-    extra = inconsistency(*model(joined.features, joined.lengths))
+    extra = consistency_loss(*model(joined.features, joined.lengths))
     assert float(extra.detach()) > 0
     torch.testing.assert_close(found, both + 3.0 * 0.2 * extra)
     joined.views = 1  # as before SpecAugment starts
@@ -112,9 +112,9 @@ def test_the_loss_of_two_views_is_theirs_and_their_inconsistency(model):
 
 def test_certainty_is_least_where_all_classes_are_as_probable(model):
     views = log_probs([[0.5, 0.5], [0.9, 0.1]])
-    assert float(certainty(views, torch.tensor([1]))) == pytest.approx(0)
+    assert float(confidence_penalty(views, torch.tensor([1]))) == pytest.approx(0)
     expected = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)
-    assert float(certainty(views, torch.tensor([2]))) == pytest.approx(expected)
+    assert float(confidence_penalty(views, torch.tensor([2]))) == pytest.approx(expected)
     batch = make_batch([[1, 2]], [4])
     plain, smoothed = (
         training_loss(model, batch, {"characters": 1.0}, LossConfig(entropy=w))[0] for w in (0, 0.1)
@@ -125,8 +125,8 @@ def test_certainty_is_least_where_all_classes_are_as_probable(model):
 def test_what_is_no_number_is_named(model):
     batch = make_batch([[1], [2], [1]], [3, 3, 3])
     batch.ids = ["a", "b", "c"]
-    assert suspects(model, batch) == ["a", "b", "c"]
+    assert bad_examples(model, batch) == ["a", "b", "c"]
     batch.features[1, 2, 0] = float("nan")
-    assert suspects(model, batch) == ["b"]
+    assert bad_examples(model, batch) == ["b"]
     nothing = Batch(torch.zeros(0, 0, 0), torch.zeros(0), {}, {}, [], ["d: no such file"])
-    assert suspects(model, nothing) == ["d: no such file"]
+    assert bad_examples(model, nothing) == ["d: no such file"]

@@ -87,18 +87,24 @@ def test_the_second_phase_starts_from_the_least_dev_loss(make, settings):
         noise={"sigma": 0.05, "second_phase": True},
         trainer={"epochs": 5, "patience": 1, "ema": 0.0, "average": 1},
     )
-    # Epochs 1 to 3 are compared by loss, epochs 4 and 5 by error.
-    results = iter([(0.5, 0.5, 3.0), (0.9, 0.9, 2.0), (0.1, 0.1, 2.5), (0.4, 0.4, 9.0), (0.5,) * 3])
-    trainer._evaluate = lambda: next(results)
-    train_epoch, noisy, started = trainer._train_epoch, [], {}
+    # Epochs 1 to 3 are compared by loss, epochs 4 and 5 by error; the last is of the result.
+    results = iter(
+        [(0.5, 0.5, 3.0), (0.9, 0.9, 2.0), (0.1, 0.1, 2.5), (0.4, 0.4, 9.0), (0.5,) * 3, (0.4,) * 3]
+    )
+
+    def evaluate(alone=False):
+        return dict(zip(("wer", "cer", "loss"), next(results), strict=True))
+
+    trainer.task.evaluate = evaluate
+    train, noisy, started = trainer._train, [], {}
 
     def watch():
-        noisy.append(not trainer._quiet())
+        noisy.append(trainer.state.phase == 2)
         if trainer.state.epoch == 3:
             started.update({k: v.clone() for k, v in trainer.model.state_dict().items()})
-        train_epoch()
+        train()
 
-    trainer._train_epoch = watch
+    trainer._train = watch
     state = trainer.fit()
     assert noisy == [False, False, False, True, True]
     second_epoch, _ = checkpoint.load(Path(settings["run"], "epoch-002.safetensors"))
@@ -118,13 +124,13 @@ def test_runs_with_noise_resume_exactly(noise, make, tmp_path):
     groups = {"noise": noise, "trainer": {"patience": patience, "log_steps": 1}}
     make(run=str(tmp_path / "whole"), **groups).fit()
     trainer = make(run=str(tmp_path / "pieces"), **groups)
-    end_epoch = trainer._end_epoch
+    evaluate = trainer._evaluate
 
     def stop():
-        end_epoch()
-        trainer._stop = True
+        evaluate()
+        trainer.stop()
 
-    trainer._end_epoch = stop
+    trainer._evaluate = stop
     trainer.fit()
     assert trainer.state.phase == (2 if "second_phase" in noise else 1)
     make(run=str(tmp_path / "pieces"), **groups).fit()

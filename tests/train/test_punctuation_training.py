@@ -18,8 +18,8 @@ from asr.export.punctuation import tagger_to_onnx  # noqa: E402
 from asr.punctuator import Punctuator  # noqa: E402
 from asr.text.written import COMMA, KEYS, STOP, UNKNOWN_CASE, take_apart  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
+from asr.train.checkpoint import LAST  # noqa: E402
 from asr.train.config import PunctuationTrainingConfig  # noqa: E402
-from asr.train.loop import LAST  # noqa: E402
 from asr.train.punctuation import load_tagger, make_punctuation_trainer  # noqa: E402
 
 LINES = [
@@ -67,14 +67,14 @@ def test_a_small_text_is_learnt_by_heart(make, tmp_path: Path) -> None:
 def test_a_run_that_was_stopped_goes_on_to_the_bit(make, tmp_path: Path) -> None:
     make("whole").fit()
     trainer = make("stopped")
-    step = trainer._step
+    update = trainer.update
 
     def interrupt(together):
         if trainer.state.step == 2:
-            trainer._stop = True
-        return step(together)
+            trainer.stop()
+        return update(together)
 
-    trainer._step = interrupt
+    trainer.update = interrupt
     assert trainer.fit().step == 3
     make("stopped").fit()
     whole, stopped = (checkpoint.load(tmp_path / f / LAST)[0] for f in ("whole", "stopped"))

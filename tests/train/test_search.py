@@ -36,7 +36,8 @@ def test_a_search_tells_the_best_and_goes_on_where_it_was(overrides, tmp_path, m
     def interrupted(config):
         trainer = make_trainer(config)
         folders.append(config.run)
-        trainer._stop = len(folders) == 1
+        if len(folders) == 1:
+            trainer.stop()
         return trainer
 
     monkeypatch.setattr(module, "make_trainer", interrupted)

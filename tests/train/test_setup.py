@@ -9,7 +9,8 @@ pytest.importorskip("torch")
 from asr.data.manifest import hold_out, read_manifest, write_manifest
 from asr.errors import ConfigError
 from asr.train.config import DataConfig, HeadSettings
-from asr.train.setup import make_targets, read_splits
+from asr.train.data import read_splits
+from asr.train.network import make_targets
 from asr.types import Utterance
 from data_prep.shard import shard
 
@@ -71,7 +72,7 @@ def test_parts_of_a_recording_train_like_files_of_their_own(make, settings, tone
     found = {}
     for name, manifest in manifests.items():
         trainer = make(run=str(tmp_path / name), data={"train": [str(manifest)]})
-        dataset = trainer._train_loader.dataset
+        dataset = trainer.task.train_loader.dataset
         found[name] = [dataset._read(i) for i in range(len(parts))]
     for name, tolerance in (("parts", 0.0), ("shards", 1e-4)):  # shards are not cached in 16 bits
         for expected, waveform in zip(found["files"], found[name], strict=True):

@@ -56,13 +56,14 @@ def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
 def halves(make, folder, **groups):
     """Two epochs, stopped and saved, and two more by another trainer."""
     trainer = make(run=str(folder), **groups)
-    end_epoch = trainer._end_epoch
+    evaluate = trainer._evaluate
 
     def stop_after_two():
-        end_epoch()
-        trainer._stop = trainer.state.epoch == 2
+        evaluate()
+        if trainer.state.epoch == 2:
+            trainer.stop()
 
-    trainer._end_epoch = stop_after_two
+    trainer._evaluate = stop_after_two
     assert trainer.fit().epoch == 2
     assert make(run=str(folder), **groups).fit().epoch == 4
 

@@ -35,7 +35,7 @@ def test_a_run_gives_weights_and_feature_statistics(make, run, tmp_path, capsys)
     assert all(torch.equal(known[n], w) for n, w in trainer.model.state_dict().items())
     first, second = (Source(folder).features for folder in (run, tmp_path / "second"))
     assert first == second
-    assert f"started from {run}\n" in capsys.readouterr().out
+    assert f"started from {run}\n" in capsys.readouterr().err
 
 
 def test_new_letters_cost_nothing_of_the_old_ones(make, run, tmp_path, capsys):
@@ -46,8 +46,8 @@ def test_new_letters_cost_nothing_of_the_old_ones(make, run, tmp_path, capsys):
     for row, symbol in zip(now, new, strict=True):
         assert (symbol in old) == any(torch.equal(row, k) for k in known)
         assert symbol not in old or torch.equal(row, known[old.index(symbol)])
-    assert "anew: heads.characters.weight for 'x', heads.characters.bias for 'x'" in (
-        capsys.readouterr().out
+    assert "random: heads.characters.weight for 'x', heads.characters.bias for 'x'" in (
+        capsys.readouterr().err
     )
 
 

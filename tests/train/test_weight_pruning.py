@@ -79,16 +79,17 @@ def test_a_finished_run_has_the_zeros_and_only_such_epochs_count(pruned, tmp_pat
 def test_a_pruned_run_resumes_exactly_while_weights_are_taken_away(pruned, tmp_path):
     pruned("whole").fit()
     trainer = pruned("pieces")
-    step = trainer._step
+    update = trainer.update
 
     def interrupt(*arguments):
-        trainer._stop = trainer.state.step == 4
-        return step(*arguments)
+        if trainer.state.step == 4:
+            trainer.stop()
+        return update(*arguments)
 
-    trainer._step = interrupt
+    trainer.update = interrupt
     trainer.fit()
-    assert not trainer.pruning.is_over()
-    assert 0 < trainer.pruning.zeros() < 0.5
+    assert not trainer.task.pruning.is_over()
+    assert 0 < trainer.task.pruning.zeros() < 0.5
     pruned("pieces").fit()
     for name in (LAST, BEST):
         whole, _ = checkpoint.load(tmp_path / "whole" / name)

@@ -1,0 +1,186 @@
+"""The task of acoustic models: recordings to symbols, by one or several heads."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from asr.data.dataset import Batch, SpeechDataset
+from asr.models.acoustic import AcousticModel
+from asr.text.vocabulary import Vocabulary
+from asr.train import checkpoint
+from asr.train.config import TrainingConfig
+from asr.train.crf import UnitTrigram
+from asr.train.data import make_loader, make_sampler
+from asr.train.device import check_memory
+from asr.train.distributed import Processes
+from asr.train.evaluation import count_errors
+from asr.train.losses import bad_examples, training_loss
+from asr.train.noise import make_noise
+from asr.train.optimization import make_optimizer
+from asr.train.pruning import make_pruning
+from asr.train.task import Loss, Task
+from asr.train.truncated import truncated_backward
+
+
+class AcousticTask(Task):
+    """Train an acoustic model.
+
+    Args:
+        vocabulary: of its first head, which is evaluated.
+        train_set, dev_set: with the `lengths` of their utterances in feature rows.
+        trigrams: of the heads that are trained by CTC-CRF.
+        write: writes what belongs beside the weights into the run's folder.
+    """
+
+    unit = "frame"
+    logged = ("blank_ratio",)
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        model: AcousticModel,
+        vocabulary: Vocabulary,
+        train_set: SpeechDataset,
+        dev_set: SpeechDataset,
+        lengths: tuple[list[int], list[int]],
+        trigrams: Mapping[str, UnitTrigram],
+        inputs: Mapping[str, str],
+        processes: Processes,
+        write: Callable[[], None],
+    ):
+        model = model.to(processes.device)
+        sampler = make_sampler(config, train_set, lengths[0], processes, shuffle=True)
+        super().__init__(config, model, sampler, vocabulary.symbols, inputs, processes)
+        self.model: AcousticModel = model
+        self.vocabulary, self.trigrams, self._write = vocabulary, trigrams, write
+        self.phases = 2 if config.noise.second_phase else 1
+        self.noise = make_noise(model, config.noise)
+        self.pruning = make_pruning(model, config.pruning)
+        self._n_train = len(lengths[0])
+        self.train_loader = make_loader(config, train_set, sampler, processes.device)
+        self._dev_set = dev_set
+        self._dev_sampler = make_sampler(config, dev_set, lengths[1], processes, shuffle=False)
+        self._dev_loader = make_loader(config, dev_set, self._dev_sampler, processes.device)
+        self._weights = {name: head.weight for name, head in config.heads.items()}
+
+    def batches(self) -> Iterator[Batch]:
+        return iter(self.train_loader)
+
+    def loss(self, batch: Batch) -> Loss:
+        batch = batch.to(self.processes.device)
+        settings = self.config.loss
+        value, blanks = training_loss(self.model, batch, self._weights, settings, self.trigrams)
+        return self._loss(batch, value, blanks)
+
+    def backward(self, batch: Batch, scaler: torch.amp.GradScaler) -> Loss:
+        window = self.config.trainer.truncate
+        if window is None:
+            return super().backward(batch, scaler)
+        batch = batch.to(self.processes.device)
+        with self.autocast():
+            value, blanks = truncated_backward(
+                self.model, batch, self._weights, self.config.loss, window, self.trigrams
+            )
+        return self._loss(batch, value, blanks)
+
+    def _loss(self, batch: Batch, value: Tensor, blanks: Tensor) -> Loss:
+        symbols = batch.n_symbols(self.model.primary)
+        return Loss(value, symbols, len(batch), batch.views, {"blank_ratio": float(blanks)})
+
+    def evaluate(self, alone: bool = False) -> dict[str, float]:
+        """Word and character error rate and loss (nats a symbol), greedily decoded."""
+        loader = self._dev_loader
+        self._dev_sampler.set_epoch(0)
+        if alone:
+            sampler = self._dev_sampler.for_one_process()
+            loader = make_loader(self.config, self._dev_set, sampler, self.processes.device)
+        trigram = self.trigrams.get(self.model.primary)
+        counts = count_errors(self.model, self._moved(loader), self.vocabulary, trigram)
+        if not alone:
+            counts = self.processes.sum(counts)
+        errors, totals = counts.view(3, 2).T
+        wer, cer, loss = (errors / totals.clamp(min=1)).tolist()
+        zeros = {"zeros": self.pruning.zeros()} if self.pruning and not alone else {}
+        return {"wer": wer, "cer": cer, "loss": loss, **zeros}
+
+    def _moved(self, loader: DataLoader) -> Iterator[Batch]:
+        return (batch.to(self.processes.device) for batch in loader)
+
+    def format_metrics(self, metrics: Mapping[str, float]) -> str:
+        text = "WER {wer:.1%} CER {cer:.1%} (greedy) loss {loss:.3f}".format(**metrics)
+        return text + (f" zeros {metrics['zeros']:.1%}" if "zeros" in metrics else "")
+
+    def score(self, metrics: Mapping[str, float], phase: int) -> float:
+        """The character error rate; the loss where that says little.
+
+        That is in the first of two phases, and for CTC-CRF without its language model.
+        """
+        by_loss = self._is_quiet(phase) or self.model.primary in self.trigrams
+        return metrics["loss" if by_loss else "cer"]
+
+    def describe(self) -> None:
+        self._write()
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [*super().parameters(), *(self.noise.parameters() if self.noise else ())]
+
+    def make_optimizer(self) -> Optimizer:
+        deviations = self.noise.parameters() if self.noise else ()
+        return make_optimizer(self.model.parameters(), self.config.optimizer, deviations)
+
+    def check_memory(self) -> str:
+        trainer = self.config.trainer
+        if not trainer.preflight or trainer.truncate is not None:
+            return ""
+        return check_memory(self.model, self.config, self.sampler.largest(), self.trigrams)
+
+    def bad_examples(self, batch: Batch) -> list[str]:
+        return bad_examples(self.model, batch)
+
+    def may_be_result(self) -> bool:
+        """Not before it is pruned."""
+        return self.pruning is None or self.pruning.is_over()
+
+    @contextmanager
+    def perturbed(self, step: int, phase: int) -> Iterator[None]:
+        """With noise on the weights, and with a right context that is drawn for this update."""
+        with ExitStack() as stack:
+            if self.noise and not self._is_quiet(phase):
+                stack.enter_context(self.noise.drawn())
+            trainer = self.config.trainer
+            if trainer.right_contexts:  # the same in all processes
+                drawn = random.Random(f"{trainer.seed} {step}").choice(trainer.right_contexts)
+                stack.enter_context(self.model.chunked_encoder().looking_ahead(drawn))
+            yield
+
+    def add_gradients(self, examples: float, phase: int) -> dict[str, float]:
+        """Of the description length of the weights, under adaptive noise."""
+        if not self.noise or self._is_quiet(phase):
+            return {}
+        length = self.noise.add_cost(examples / self._n_train)
+        return {} if length is None else {"description_length": length}
+
+    def stepping(self) -> AbstractContextManager[None]:
+        return self.pruning.zeros_kept() if self.pruning else nullcontext()
+
+    def after_update(self, step: int, total_steps: int, average: dict[str, Tensor]) -> None:
+        if self.pruning:
+            self.pruning.prune(step, total_steps, average)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return checkpoint.prefixed("noise.", self.noise.state_dict() if self.noise else {})
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        if self.noise:
+            self.noise.load_state_dict(checkpoint.select(tensors, "noise."))
+
+    def _is_quiet(self, phase: int) -> bool:
+        """Whether this is the first of two phases, which has no noise."""
+        return self.phases == 2 and phase == 1
