@@ -43,6 +43,7 @@ INBOX_BYTES = 1 << 20  # that wait to be recognised; a single message may be lar
 _MIN_MESSAGE_BYTES = 256  # that an empty one counts
 _JOINED_BYTES = 1 << 15
 _NONSENSE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+STOP_SECONDS = 0.5  # for what is on its way when the server ends
 OVERLOAD_SECONDS = 30.0  # half a second of sound should be computed long before
 
 
@@ -58,6 +59,10 @@ class Channel(Protocol):
 
         Raises Refused for what is too big.
         """
+        ...
+
+    def stop(self) -> None:
+        """Take in nothing more: `receive` gives what arrives within STOP_SECONDS, then None."""
         ...
 
     async def send(self, message: Any) -> None:
@@ -154,8 +159,7 @@ class Session:
         self._arrived = time.monotonic()  # the message in work
         self._texts: list[str] = []  # of the finals
         self._gone = False  # the client has left
-        self._reader: asyncio.Task[None] | None = None
-        self._ending: set[asyncio.Task[None]] = set()
+        self._end: Refused | None = None  # why the server wants the end
 
     @property
     def name(self) -> str:
@@ -170,7 +174,7 @@ class Session:
     async def run(self, loaded: Loaded) -> None:
         """The whole stream, after admission (`Hub.admitted`)."""
         begin = time.monotonic()
-        self._reader = asyncio.create_task(self._read(begin))
+        reader = asyncio.create_task(self._read(begin))
         try:
             error = await self._work(loaded)
             if error is not None:
@@ -182,16 +186,13 @@ class Session:
             await self._channel.close(code, reason)
             self._log(code, time.monotonic() - begin)
         finally:
-            self._reader.cancel()
+            reader.cancel()
             self._close_stream()
 
     def end(self, why: Refused) -> None:
         """Read nothing more; recognise what has arrived, send the last results, and close."""
-        if self._reader is not None:
-            self._reader.cancel()
-        task = asyncio.create_task(self._inbox.put_end(_End(why)))
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._end = why
+        self._channel.stop()
 
     async def _work(self, loaded: Loaded) -> Refused | None:
         """Until the end; returns why it came before the client wanted it."""
@@ -386,7 +387,7 @@ class Session:
                 why = refused
                 break
             if received is None:
-                self._gone = True
+                why, self._gone = self._end, self._end is None
                 break
             left = begin + settings.max_session_seconds - time.monotonic()
             content, size = received

@@ -18,7 +18,7 @@ from serve.hub import Hub
 from serve.limits import Refused, bad_request
 from serve.protocols.values import parse_object
 from serve.protocols.wyoming import WyomingProtocol
-from serve.session import Gone, Session
+from serve.session import STOP_SECONDS, Gone, Session
 
 MAX_HEADER_BYTES = 1 << 16
 
@@ -54,6 +54,10 @@ class TcpChannel:
         if data_bytes:
             data = {**data, **parse_object(data_bytes)}
         return Event(kind, data, payload or None), len(line) + len(data_bytes) + len(payload)
+
+    def stop(self) -> None:
+        """See Channel."""
+        asyncio.get_running_loop().call_later(STOP_SECONDS, self._reader.feed_eof)
 
     async def send(self, message: Event) -> None:
         """See Channel."""

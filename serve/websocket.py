@@ -28,7 +28,7 @@ from serve.auth import answered_subprotocol, presented_key
 from serve.hub import Hub, Loaded
 from serve.limits import Refused
 from serve.protocols.base import LiveProtocol
-from serve.session import Gone, Session
+from serve.session import STOP_SECONDS, Gone, Session
 
 PING_SECONDS = 20.0  # routers forget connections on which nothing travels
 LINGER_SECONDS = 10.0  # for a client to take the end of a connection
@@ -58,7 +58,7 @@ class WebSocketChannel(asyncio.Protocol):
         self._arrived = asyncio.Event()  # bytes, or the end of the connection
         self._writable = asyncio.Event()
         self._writable.set()
-        self._ended = False
+        self._ended = self._stopped = False
         self._loop = asyncio.get_running_loop()
         self._pinging = self._loop.call_later(PING_SECONDS, self._ping)
 
@@ -107,6 +107,16 @@ class WebSocketChannel(asyncio.Protocol):
             raise limits.too_big("the message", self._max_bytes)
         return message, len(message)
 
+    def stop(self) -> None:
+        """See Channel."""
+        self._loop.call_later(STOP_SECONDS, self._stop_reading)
+
+    def _stop_reading(self) -> None:
+        self._stopped = True
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._arrived.set()
+
     async def send(self, message: str | dict[str, Any]) -> None:
         """See Channel."""
         text = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
@@ -124,6 +134,7 @@ class WebSocketChannel(asyncio.Protocol):
         """See Channel; waits until the client has taken it, since unread bytes would reset the
         connection, and the client would not learn why.
         """
+        self._stopped = False
         if self._frames.state is OPEN:
             short = reason.encode(errors="replace")[:_MAX_REASON_BYTES].decode(errors="ignore")
             self._frames.send_close(code, short)
@@ -154,7 +165,7 @@ class WebSocketChannel(asyncio.Protocol):
         """Wait for bytes and parse some; False: there will be none."""
         await self._writable.wait()
         if not self._received:
-            if self._ended:
+            if self._ended or self._stopped:
                 return False
             self._arrived.clear()
             if not self._transport.is_closing():
