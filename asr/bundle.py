@@ -21,13 +21,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from asr.config import build, to_dict
-from asr.errors import ASRError, BundleError, ConfigError
+from asr.errors import ASRError, BundleError, ConfigError, MissingDependencyError
 from asr.features import FeatureConfig
 from asr.files import open_binary, replacing
 from asr.text.vocabulary import Vocabulary
@@ -46,6 +47,7 @@ REQUIRED = {CONFIG, VOCABULARY, ONNX, CARD}
 MAX_JSON_BYTES = 16 << 20
 MAX_FILE_BYTES = 4 << 30  # more than any file of a model; a sparse file may claim any size
 IN_USE = frozenset({".onnx", ".bin", ".safetensors", ".json"})  # endings of what a program reads
+_DAMAGE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, MemoryError)
 BUNDLED = Path(__file__).parent / "bundled"  # models that come with the package
 
 
@@ -222,6 +224,24 @@ class Bundle:
     @property
     def card(self) -> str:
         return (self.folder / CARD).read_text(encoding="utf-8")
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Load parts of the bundle: what is wrong with them is a BundleError that names it."""
+        try:
+            yield
+        except (BundleError, ConfigError, MissingDependencyError):
+            raise
+        except ASRError as error:
+            raise BundleError(
+                error.cause if str(self.folder) in error.cause else f"{self.folder}: {error.cause}",
+                error.remedy or "copy or export it again",
+            ) from error
+        except _DAMAGE as error:
+            raise BundleError(
+                f"{self.folder}: damaged, its parts do not fit together: {error!r}",
+                "copy or export it again",
+            ) from error
 
     def path(self, name: str) -> Path:
         """Where a file of the bundle is; BundleError if the checksums do not list it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -17,6 +17,7 @@ from asr.sessions import open_session
 Array = NDArray[np.float32]
 Heads: TypeAlias = tuple[Array, ...]  # log-probabilities (frames, classes) of each
 
+MAX_CHUNK = 100_000  # rows; half an hour of them
 HEADS = ("log_probs", "second_log_probs")
 STATE, NEXT_STATE = "state_", "next_state_"  # with a number: what a chunk hands on to the next
 CHUNK, RIGHT_CONTEXT = "chunk", "right_context"  # metadata of a graph that goes chunk by chunk
@@ -93,13 +94,18 @@ class OnnxEngine:
                 f"{path}: its inputs are {', '.join(sorted(inputs))}, not features and lengths",
                 "export it again with `asr export`",
             )
-        self.chunks: Chunks | None = None
-        if CHUNK in metadata:
-            self.chunks = Chunks(int(metadata[CHUNK]), int(metadata[RIGHT_CONTEXT]))
-        outputs = [value.name for value in self._session.get_outputs()]
+        outputs = {value.name: value.shape for value in self._session.get_outputs()}
         self._heads = [name for name in HEADS if name in outputs]
-        self._classes = {v.name: v.shape[-1] for v in self._session.get_outputs()}
-        self._states = {name: (1, int(inputs[name][-1])) for name in states}
+        try:
+            self.chunks = _chunks(metadata)
+            self._classes = {name: int(outputs[name][-1]) for name in self._heads}
+            self._states = {name: (1, int(inputs[name][-1])) for name in states}
+            if not self._heads or any(len(outputs[name]) != 3 for name in self._heads):
+                raise ValueError("it gives no log-probabilities of frames")
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise BundleError(
+                f"{path}: damaged: {error}", "export it again with `asr export`"
+            ) from error
         self._threads = threads or os.cpu_count() or 1
 
     def log_probs(self, features: Sequence[Array]) -> list[Array]:
@@ -164,6 +170,16 @@ class OnnxEngine:
         heads, lengths = outputs[: len(self._heads)], outputs[len(self._heads)]
         states.update(zip(states, outputs[len(self._heads) + 1 :], strict=True))
         return tuple(log_probs[0, : lengths[0]] for log_probs in heads)
+
+
+def _chunks(metadata: Mapping[str, str]) -> Chunks | None:
+    """Raises ValueError or KeyError for what cannot be."""
+    if CHUNK not in metadata:
+        return None
+    size, right_context = int(metadata[CHUNK]), int(metadata[RIGHT_CONTEXT])
+    if not (1 <= size <= MAX_CHUNK and 0 <= right_context <= MAX_CHUNK):
+        raise ValueError(f"chunks of {size} rows with {right_context} behind")
+    return Chunks(size, right_context)
 
 
 class ChunkedUtterance:

@@ -82,11 +82,12 @@ class Recognizer:
         self._decoder_kind = decoder
         prepared = self.prepare_hotwords(hotwords) if hotwords else PreparedHotwords()
         self.skipped_hotwords = prepared.skipped
-        self._decoder = make_decoder(model, settings, kind=decoder, hotwords=prepared)
-        if decoder == "beam" and model.head_kind == "ctc":
-            compile_ahead(self._decoder, model)
-        self._acoustics = Acoustics(model, threads=self._threads, engine=engine)
-        self._punctuator = punctuator_of(model) if punctuate else None
+        with model.loading():
+            self._decoder = make_decoder(model, settings, kind=decoder, hotwords=prepared)
+            if decoder == "beam" and model.head_kind == "ctc":
+                compile_ahead(self._decoder, model)
+            self._acoustics = Acoustics(model, threads=self._threads, engine=engine)
+            self._punctuator = punctuator_of(model) if punctuate else None
 
     def transcribe(
         self,

@@ -263,6 +263,11 @@ class Lexicon:
 
     def _check(self) -> None:
         """The compiled search trusts these arrays: an index out of range would crash it."""
+        for array in (self.first, self.label, self.word_first, self.word):
+            if array.dtype != np.int32 or array.ndim != 1:
+                raise ValueError(f"an array of {array.dtype} {array.shape}")
+        if not all(isinstance(label, str) and label for label in self.labels):
+            raise ValueError("labels that are no text")
         for begins, count in ((self.first, self.nodes), (self.word_first, len(self.word))):
             if len(begins) != self.nodes + 1 or begins[-1] != count or np.any(np.diff(begins) < 0):
                 raise ValueError("damaged tree")

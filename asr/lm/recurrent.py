@@ -43,9 +43,13 @@ class RecurrentLM:
             self.vocabulary = _vocabulary(stored)
         except (VocabularyError, ValueError, KeyError, TypeError) as error:
             raise LanguageModelError(f"{path}: damaged: {error}", "export it again") from error
-        self.state_size = next(
-            value.shape[1] for value in self._session.get_inputs() if value.name == "state"
-        )
+        shapes = {value.name: value.shape for value in self._session.get_inputs()}
+        try:
+            self.state_size = int(shapes["state"][1])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise LanguageModelError(
+                f"{path}: damaged: its inputs are {', '.join(shapes)}", "export it again"
+            ) from error
         symbols = self.vocabulary.symbols
         self._unknown = symbols.index(UNKNOWN) if UNKNOWN in symbols else -1
 

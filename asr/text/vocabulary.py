@@ -140,4 +140,6 @@ class Vocabulary:
             raise VocabularyError(f"{path}: not a vocabulary ({error})") from error
         if kind not in KINDS or not all(isinstance(s, str) and s for s in symbols):
             raise VocabularyError(f"{path}: not a vocabulary (kind {kind!r})")
+        if type(blank) is not int:
+            raise VocabularyError(f"{path}: not a vocabulary (blank {blank!r})")
         return cls(symbols, kind, blank)
