@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from array import array
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -55,11 +55,19 @@ class VocabularyChoice:
 ALL_WORDS = VocabularyChoice()
 
 
+class _Ids(dict[str, int]):
+    """A number for every word that is asked for, the next one for a word that is new."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = number = len(self)
+        return number
+
+
 class Tokenizer:
     """Numbers words in the order of their first appearance, over any number of corpora."""
 
     def __init__(self) -> None:
-        self._ids: dict[str, int] = {word: i for i, word in enumerate(SPECIAL)}
+        self._ids = _Ids({word: i for i, word in enumerate(SPECIAL)})
         self._paths: list[Path] = []
 
     def add(self, sentences: Iterable[list[str]], path: Path) -> None:
@@ -67,8 +75,8 @@ class Tokenizer:
 
         Raises LanguageModelError if there is no sentence, or one with the word `<s>` or `</s>`.
         """
-        ids = self._ids
-        buffer: list[int] = []
+        id_of = self._ids.__getitem__
+        buffer = array("i")
         with path.open("wb") as file:
             for words in sentences:
                 if START in words or END in words:
@@ -76,11 +84,12 @@ class Tokenizer:
                         f"{START} or {END} is a word of the text", "normalise the text"
                     )
                 buffer.append(START_ID)
-                buffer.extend([ids.setdefault(word, len(ids)) for word in words])
+                buffer.extend(map(id_of, words))
                 buffer.append(END_ID)
                 if len(buffer) >= _BUFFER_IDS:
-                    _flush(buffer, file)
-            _flush(buffer, file)
+                    buffer.tofile(file)
+                    del buffer[:]
+            buffer.tofile(file)
         if path.stat().st_size == 0:
             raise LanguageModelError("there is no sentence in the text")
         self._paths.append(path)
@@ -118,8 +127,3 @@ class Tokenizer:
         known = {word: i for i, word in enumerate(vocabulary)}
         new_ids = np.array([known.get(word, UNKNOWN_ID) for word in self._ids], np.int32)
         return [Tokens(path, new_ids) for path in self._paths]
-
-
-def _flush(buffer: list[int], file: IO[bytes]) -> None:
-    np.array(buffer, np.int32).tofile(file)
-    buffer.clear()
