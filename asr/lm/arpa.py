@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO, TextIO
 
 import numpy as np
 
 from asr.errors import LanguageModelError
-from asr.files import replacing
+from asr.files import open_binary, replacing
 from asr.lm.backoff import BackoffModel
 from asr.lm.text import UNREADABLE, bounded_lines
 from asr.lm.words import END, SPECIAL, START, UNKNOWN, WordList
@@ -37,7 +38,7 @@ def read_arpa(path: str | Path) -> BackoffModel:
     """
     path = Path(path)
     try:
-        with _opened(path, "rt", path.suffix) as file:
+        with open_binary(path) as packed, _unpacked(packed, path.suffix) as file:
             return _Reader(path, file).read()
     except (*UNREADABLE, UnicodeDecodeError) as error:
         raise LanguageModelError(f"{path}: cannot be read: {error}") from error
@@ -45,7 +46,7 @@ def read_arpa(path: str | Path) -> BackoffModel:
 
 def write_arpa(path: str | Path, model: BackoffModel) -> None:
     """Write to a temporary name, compressed if `path` ends in .gz, then rename."""
-    with replacing(path) as temporary, _opened(temporary, "wt", Path(path).suffix) as file:
+    with replacing(path) as temporary, _created(temporary, Path(path).suffix) as file:
         file.write("\\data\\\n")
         file.writelines(f"ngram {n}={count}\n" for n, count in enumerate(model.counts, start=1))
         words = list(model.words)
@@ -72,12 +73,16 @@ def _in_log10(weights: np.ndarray, level: slice) -> Iterator[float]:
         yield from (part / _LN10).tolist()
 
 
+def _unpacked(packed: BinaryIO, suffix: str) -> TextIO:
+    raw = gzip.GzipFile(fileobj=packed) if suffix == ".gz" else packed
+    return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")
+
+
 @contextmanager
-def _opened(path: Path, mode: str, suffix: str) -> Iterator[IO[str]]:
+def _created(path: Path, suffix: str) -> Iterator[IO[str]]:
     opener = gzip.open if suffix == ".gz" else open
-    encoding = "utf-8-sig" if "r" in mode else "utf-8"
-    with opener(path, mode, encoding=encoding, newline="\n") as file:
-        yield file  # type: ignore[misc]
+    with opener(path, "wt", encoding="utf-8", newline="\n") as file:
+        yield file
 
 
 class _Reader:

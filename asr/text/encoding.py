@@ -6,6 +6,8 @@ import codecs
 import re
 from pathlib import Path
 
+from asr.files import open_binary
+
 # Longer marks first: UTF-32's begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -45,7 +47,8 @@ def decode(data: bytes) -> tuple[str, str]:
 
 def read_text(path: Path) -> tuple[str, str]:
     """`decode` of a file. Raises ValueError as it does, and OSError."""
-    return decode(path.read_bytes())
+    with open_binary(path) as file:
+        return decode(file.read())
 
 
 def _guess(data: bytes) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 
 import numpy as np
 import pytest
 
 from asr.errors import LanguageModelError
 from asr.lm.arpa import read_arpa, write_arpa
+from asr.lm.files import load_model
 
 GOOD = r"""
 made by hand
@@ -179,3 +181,10 @@ def test_damaged_gz_is_no_traceback(tmp_path, at):
     (tmp_path / "lm.arpa.gz").write_bytes(bytes(whole))
     with pytest.raises(LanguageModelError, match=r"lm\.arpa\.gz"):
         read_arpa(tmp_path / "lm.arpa.gz")
+
+
+def test_a_pipe_that_nobody_writes_to_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "lm.arpa")
+    for read in (read_arpa, load_model):
+        with pytest.raises(LanguageModelError, match="cannot be read"):
+            read(tmp_path / "lm.arpa")

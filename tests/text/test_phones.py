@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 
 import pytest
 
@@ -98,3 +99,9 @@ def test_a_lexicon_with_a_line_without_an_end_is_refused(tmp_path):
     path.write_bytes(b"cat K AE T\n" + b"x" * (1 << 20))
     with pytest.raises(VocabularyError, match=r"words\.dict:2: .*more than"):
         read_lexicon(path)
+
+
+def test_a_pipe_that_nobody_writes_to_is_no_lexicon(tmp_path):
+    os.mkfifo(tmp_path / "words.dict")
+    with pytest.raises(VocabularyError, match=r"words\.dict"):
+        read_lexicon(tmp_path / "words.dict")
