@@ -16,7 +16,7 @@ from asr.audio import AudioSource, Channels
 from asr.bundle import Bundle
 from asr.channels import find_channel_speech
 from asr.decode.alignment import AlignmentConfig, Spellings, Token, align
-from asr.decode.confidence import log_chance
+from asr.decode.confidence import log_probability
 from asr.decode.lexicon import Lexicon
 from asr.decode.pronounce import Pronouncer
 from asr.engine import Engine
@@ -169,12 +169,12 @@ class Aligner:
                     symbols[token.unit],
                     round(float(starts[token.first]), 3),
                     round(min(float(starts[token.last]) + shift, duration), 3),
-                    round(token.chance, 4),
+                    round(token.probability, 4),
                 )
                 for token in tokens
             )
             if units:
-                mean = sum(log_chance(token.chance) for token in tokens) / len(tokens)
+                mean = sum(log_probability(token.probability) for token in tokens) / len(tokens)
                 words.append(
                     Word("", units[0].start, units[-1].end, round(math.exp(mean), 4), units)
                 )

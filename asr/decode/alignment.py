@@ -48,13 +48,13 @@ class AlignmentConfig:
 class Token:
     """A unit and the frames, `first` to `last` inclusive, in which it was heard.
 
-    `chance` is its greatest probability there.
+    `probability` is its greatest there.
     """
 
     unit: int
     first: int
     last: int
-    chance: float
+    probability: float
 
 
 def align(
@@ -175,7 +175,7 @@ def _tokens(
     found: dict[int, list[Token]] = {}
     for k in spoken[(states[spoken] - begins) % 2 == 0]:
         unit = int(chain.label[states[k]])
-        chance = float(probabilities[first[k] : last[k] + 1, unit].max())
-        token = Token(unit, int(first[k]), int(last[k]), chance)
+        probability = float(probabilities[first[k] : last[k] + 1, unit].max())
+        token = Token(unit, int(first[k]), int(last[k]), probability)
         found.setdefault(int(items[k]), []).append(token)
     return [tuple(found.get(item, ())) for item in item_of_word]

@@ -6,15 +6,13 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from asr.decode import _paths
-from asr.decode._alternatives import choose, follow
-from asr.decode._search import search, search_pronounced
+from asr.decode import lattice, prefix_tree, search
 from asr.decode.checks import to_probabilities
 from asr.decode.confidence import Confidence
 from asr.decode.config import DecoderConfig
@@ -22,18 +20,18 @@ from asr.decode.decoder import NO_SPELLINGS, Boosts, Spellings
 from asr.decode.grammar import build_grammar, unknown_word_cost
 from asr.decode.hotwords import with_boosts
 from asr.decode.lexicon import Lexicon
-from asr.decode.likelihood import forward
-from asr.decode.tables import CHOICE, NOTHING, PLACE, RESULT, Beam, Grammar, grown, new_beam, start
+from asr.decode.records import NOTHING, PATH, Beam, Grammar, grown, new_beam, start
 from asr.decode.words import Partial, Span, group, to_words
 from asr.errors import DecodeError
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis, Word
 
-_LATTICE = 4096  # frames with more than a blank, after which what is settled is let go
-_MARGIN = 64  # of these frames, the last, which are never let go
-_FEWEST = 24  # paths whose exact scores are found, at least
-_CHOICES = 16  # paths thought of for every one of these
+_LATTICE = 4096  # frames with more than a blank, after which what is settled is forgotten
+_MARGIN = 64  # of these frames, the last, which are never forgotten
+_MIN_PATHS = 24  # whose exact scores are found
+_DETOURS = 16  # tried for each of these
+_NO_PATHS = np.zeros(0, PATH)
 
 
 class BeamSearch:
@@ -78,6 +76,7 @@ class BeamSearch:
         self._hotwords = with_boosts(hotwords, self.config.hotword_boost)
         self._grammar = self._build_grammar()
         self.confidence: Callable[..., list[float]] = Confidence(self.config.confidence)
+        self._names: dict[int, str] = {}  # of the words met so far: to find one takes a while
         self._idle: list[Beam] = []  # work space of searches that are over
 
     def stream(self, frame_shift: float) -> BeamSearchStream:
@@ -114,7 +113,7 @@ class BeamSearch:
             self.lm,
             self._hotwords,
             self.config,
-            unmarked=self.pronounces,
+            pronounced=self.pronounces,
             like=like._grammar if like and shares else None,
         )
 
@@ -125,65 +124,103 @@ class BeamSearch:
             return 0.0
         return unknown_word_cost(self.lexicon, self.lm)
 
+    def word_ends(self, nodes: np.ndarray) -> list[int]:
+        """After how many of the tokens of a path (tokens,) NODE a word is complete."""
+        if self.pronounces:
+            return (np.flatnonzero(nodes["word"] != NOTHING) + 1).tolist()
+        return np.flatnonzero(self._grammar.tokens["ends"][nodes["token"]]).tolist()
+
+    def spans(self, nodes: np.ndarray, is_cut: bool = False) -> list[Span]:
+        """The words of a path, without an unfinished last one if it is cut."""
+        if not self.pronounces:
+            spans = group(nodes["token"], self.vocabulary)
+            return spans[:-1] if is_cut else spans
+        assert self.lexicon is not None
+        ends = self.word_ends(nodes)
+        spans = []
+        for begin, end in zip([0, *ends], ends, strict=False):
+            entry = int(nodes["word"][end - 1])
+            if entry not in self._names:
+                self._names[entry] = self.lexicon.words[self._grammar.words["word"][entry]]
+            spans.append(Span(self._names[entry], begin, end - 1))
+        return spans
+
     def _new_beam(self) -> Beam:
         with contextlib.suppress(IndexError):  # other threads take from the list, too
             return self._idle.pop()
         return new_beam(self.config.beam, len(self.vocabulary))
 
 
+@dataclass
+class _Settled:
+    """The beginning of an utterance that every prefix shares, and that the tree has forgotten."""
+
+    words: list[Word] = field(default_factory=list)
+    log_weight: float = 0.0
+    lm_score: float = 0.0
+    acoustic_score: float = 0.0
+
+
+class _Found(NamedTuple):
+    """A way through the tree of prefixes to an end of the search."""
+
+    nodes: np.ndarray  # (tokens,) NODE
+    end: np.void  # PATH
+    score: float
+    log_weight: float  # what of it is not acoustic
+
+
 class BeamSearchStream:
     """A search in one utterance; the result does not depend on how the frames were cut."""
 
-    def __init__(self, decoder: BeamSearch, frame_shift: float):
-        self._decoder = decoder
-        self._grammar = decoder._grammar
-        self._tables = decoder.lm.tables if decoder.lm else None
+    def __init__(self, beam_search: BeamSearch, frame_shift: float):
+        self._search = beam_search
+        self._grammar = beam_search._grammar
+        self._lm = beam_search.lm.tables if beam_search.lm else None
         self._frame_shift = frame_shift
-        self._beam = decoder._new_beam()
+        self._beam = beam_search._new_beam()
         self._limit = _LATTICE
-        self._said: list[Word] = []  # words that are settled and let go
-        self._said_gain = self._said_lm = self._said_acoustics = 0.0
+        self._settled = _Settled()
         self._details: dict[str, tuple[_Found, list[Span]]] = {}  # of the texts found
-        self._names: dict[int, str] = {}  # of the words met so far: to find one takes a while
-        start(self._beam, self._grammar, decoder.config.horizon / frame_shift)
+        start(self._beam, self._grammar, beam_search.config.horizon / frame_shift)
+
+    @property
+    def _state(self) -> np.void:
+        return self._beam.state[0]
 
     def feed(self, *heads: np.ndarray) -> None:
         """Go on with log-probabilities (frames, classes)."""
-        probabilities = to_probabilities(heads[0], len(self._decoder.vocabulary))
-        take_in = search_pronounced if self._decoder.pronounces else search
+        probabilities = to_probabilities(heads[0], len(self._search.vocabulary))
+        run = search.search_pronounced if self._search.pronounces else search.search
         at = 0
         while at < len(probabilities):
-            at = take_in(probabilities, at, self._limit, self._beam, self._grammar, self._tables)
+            at = run(probabilities, at, self._limit, self._beam, self._grammar, self._lm)
             if at < len(probabilities):
                 self._make_room()
 
     def partial(self) -> Partial:
         """The best text so far, its last word perhaps unfinished."""
-        slots = self._beam.slots[: self._state["size"]]
-        best = self._spans(self._trace(slots["node"][np.argmax(slots["blank"] + slots["label"])]))
-        settled = self._settled()
-        boundary = max(self._boundaries(settled), default=0)
-        stable = self._spans(settled[:boundary])
-        said = [word.word for word in self._said]
-        return Partial(
-            " ".join([*said, *(span.word for span in best)]),
-            " ".join([*said, *(span.word for span in stable)]),
-        )
+        best = self._search.spans(self._best_nodes())
+        shared = self._shared_nodes()
+        boundary = max(self._search.word_ends(shared), default=0)
+        stable = self._search.spans(shared[:boundary])
+        return Partial(self._text(best), self._text(stable))
 
     def finish(self, nbest: int) -> list[Hypothesis]:
         """The best `nbest` texts of all that was fed, best first, without their words."""
-        results = np.zeros(len(self._beam.slots), RESULT)
-        results = results[: _paths.finish(self._beam, self._grammar, self._tables, results)]
-        search = self._merged_paths if self._decoder.pronounces else self._prefixes
+        ends = np.zeros(len(self._beam.slots), PATH)
+        ends = ends[: search.finish(self._beam, self._grammar, self._lm, ends)]
+        ranked = self._rescored_paths if self._search.pronounces else self._prefixes
         hypotheses: list[Hypothesis] = []
-        for found in search(results, nbest):
-            spans = self._spans(found.path, bool(found.result["is_cut"]))
-            text = " ".join([*(word.word for word in self._said), *(span.word for span in spans)])
+        for found in ranked(ends, nbest):
+            spans = self._search.spans(found.nodes, bool(found.end["is_cut"]))
+            text = self._text(spans)
             if text in self._details:
                 continue
             self._details[text] = found, spans
-            lm_score = self._said_lm + float(found.path["lm"].sum() + found.result["lm"])
-            acoustic_score = found.score - found.weights
+            lm_score = float(found.nodes["lm_log_prob"].sum() + found.end["end_lm"])
+            lm_score = self._settled.lm_score + lm_score
+            acoustic_score = found.score - found.log_weight
             hypotheses.append(Hypothesis(text, (), found.score, acoustic_score, lm_score))
             if len(hypotheses) == nbest:
                 break
@@ -191,171 +228,129 @@ class BeamSearchStream:
 
     def complete(self, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
         """Some of the texts found with their words; the search is over then."""
-        complete = [replace(h, words=self._words(*self._details[h.text])) for h in hypotheses]
-        self._decoder._idle.append(self._beam)
+        complete = []
+        for hypothesis in hypotheses:
+            found, spans = self._details[hypothesis.text]
+            last_lm = float(found.end["last_lm"])
+            words = self._words(spans, found.nodes, *self._align(found.nodes), last_lm)
+            complete.append(replace(hypothesis, words=(*self._settled.words, *words)))
+        self._search._idle.append(self._beam)
         return complete
 
-    def _prefixes(self, results: np.ndarray, wanted: int) -> Iterator[_Found]:
-        """The prefixes that the search ends with, the best first."""
+    def _prefixes(self, ends: np.ndarray, nbest: int) -> Iterator[_Found]:
+        """The prefixes that the search ends with, best first."""
         scale = math.log(self._state["scale"]) + int(self._state["exponent"]) * math.log(2)
-        for result in results[np.argsort(-results["mass"], kind="stable")]:
-            path = self._trace(result["node"])
-            score = math.log(result["mass"]) + scale
-            yield _Found(path, result, score, self._weights(path, result))
+        for end in ends[np.argsort(-ends["mass"], kind="stable")]:
+            nodes = self._trace(end["node"])
+            score = math.log(end["mass"]) + scale
+            yield _Found(nodes, end, score, self._log_weight(nodes, end))
 
-    def _merged_paths(self, results: np.ndarray, wanted: int) -> Iterator[_Found]:
-        """The best paths to what the search ends with, scored anew: in the beam, those that were
-        merged had one mass, and those that left it now and then had lost some."""
-        order = np.zeros(max(wanted, _FEWEST), np.int64)
-        choices = np.zeros(len(results) + _CHOICES * len(order), CHOICE)
-        nodes, root, share = self._beam.nodes, self._state["root"], np.zeros(self._state["used"])
-        order = order[: choose(nodes, root, results, len(order), share, choices, order)]
-        room = np.empty(int(self._state["used"]), np.int64)
-        paths = [nodes[room[: follow(nodes, root, choices, c, results, room)][::-1]] for c in order]
-        ends = results[choices["result"][order]]
-        weights = np.array([self._weights(*pair) for pair in zip(paths, ends, strict=True)])
-        passed = self._said_acoustics + float(self._state["passed"])
-        scores = weights + passed + self._acoustic_scores(paths, self._state["lattice"])
+    def _rescored_paths(self, ends: np.ndarray, nbest: int) -> Iterator[_Found]:
+        """The best paths to the ends, with exact scores: in the beam those that were recombined
+        had one mass, and those that left it now and then had lost some."""
+        order = np.zeros(max(nbest, _MIN_PATHS), np.int64)
+        paths = np.zeros(2 * len(ends) + _DETOURS * len(order), PATH)
+        paths[: len(ends)] = ends
+        nodes, root, share = self._beam.nodes, self._state["root"], np.zeros(self._state["n_nodes"])
+        count = prefix_tree.best_paths(nodes, root, paths, len(ends), share, order)
+        ways = [self._trace(paths["node"][p], paths, p) for p in order[:count]]
+        best = paths[order[:count]]
+        weights = np.array([self._log_weight(*pair) for pair in zip(ways, best, strict=True)])
+        skipped = self._settled.acoustic_score + float(self._state["skipped"])
+        acoustics = self._acoustic_scores(ways, self._state["lattice_frames"])
+        scores = weights + skipped + acoustics
         for k in np.argsort(-scores, kind="stable"):
             if scores[k] > -math.inf:
-                yield _Found(paths[k], ends[k], float(scores[k]), float(weights[k]))
+                yield _Found(ways[k], best[k], float(scores[k]), float(weights[k]))
 
-    def _weights(self, path: np.ndarray, result: np.void) -> float:
+    def _log_weight(self, nodes: np.ndarray, end: np.void) -> float:
         """Logarithm of all factors but the acoustics."""
-        gain = float(np.log(path["gain"], dtype=np.float64).sum())
-        return self._said_gain + gain + math.log(result["gain"])
+        log_weight = float(np.log(nodes["weight"], dtype=np.float64).sum())
+        return self._settled.log_weight + log_weight + math.log(end["end_weight"])
 
     def _acoustic_scores(self, paths: Sequence[np.ndarray], frames: int) -> np.ndarray:
-        """(paths,): log-probabilities of the tokens in the first `frames` of the lattice."""
-        lattice = self._beam.lattice[:frames]
-        entries = self._beam.entries[: lattice["last"][-1] if frames else 0]
-        # Frames that are all blank had better be one row of it: that parts equal tokens.
-        rows = np.arange(frames) + np.cumsum(np.diff(lattice["number"], prepend=-1) > 1)
-        blank = self._decoder.vocabulary.blank
-        table = np.zeros((rows[-1] + 1 if frames else 0, len(self._decoder.vocabulary)))
-        table[:, blank] = 1.0
-        table[rows, blank] = lattice["blank"]
-        table[np.repeat(rows, lattice["last"] - lattice["first"]), entries["token"]] = entries[
-            "chance"
-        ]
-        ends = np.cumsum([0, *map(len, paths)])
-        scores = np.empty(len(paths))
-        tokens = [path["token"] for path in paths]
-        labels = np.concatenate([np.zeros(0, np.int64), *tokens], dtype=np.int64)
-        forward(table, labels, ends, blank, scores)
-        return scores
-
-    def _words(self, found: _Found, spans: list[Span]) -> tuple[Word, ...]:
-        last_lm = float(found.result["last_lm"])
-        return (
-            *self._said,
-            *self._to_words(spans, found.path, self._align(found.path), last_lm),
+        """(paths,): log-probabilities of their tokens in the first `frames` of the lattice."""
+        beam, vocabulary = self._beam, self._search.vocabulary
+        tokens = [nodes["token"] for nodes in paths]
+        return lattice.path_scores(
+            beam.lattice[:frames], beam.entries, tokens, len(vocabulary), vocabulary.blank
         )
 
-    @property
-    def _state(self) -> np.void:
-        return self._beam.state[0]
-
     def _make_room(self) -> None:
-        if self._state["lattice"] < self._limit:
+        if self._state["lattice_frames"] < self._limit:
             self._beam = grown(self._beam)
             return
-        self._let_go()
-        if self._state["lattice"] > self._limit // 2:
-            self._limit *= 2  # too much is still open: listen on
+        self._forget_settled()
+        if self._state["lattice_frames"] > self._limit // 2:
+            self._limit *= 2  # too much is still open: go on
 
-    def _let_go(self) -> None:
+    def _forget_settled(self) -> None:
         """Move settled words out of the tree, so that it stays small however long one speaks."""
-        slots = self._beam.slots[: self._state["size"]]
-        best = self._trace(slots["node"][np.argmax(slots["blank"] + slots["label"])])
-        places = self._align(best)
-        settled = self._settled()
-        horizon = self._beam.lattice["number"][self._state["lattice"] - _MARGIN]
+        spans, probabilities = self._align(self._best_nodes())
+        shared = self._shared_nodes()
+        frames = self._beam.lattice["number"][: self._state["lattice_frames"]]
         cuts = [
             k
-            for k in self._boundaries(settled)
-            if 0 < k < len(settled) and places["end"][k - 1] < horizon
+            for k in self._search.word_ends(shared)
+            if 0 < k < len(shared) and spans[k - 1, 1] < frames[-_MARGIN]
         ]
         if not cuts:
             return
         cut = cuts[-1]
-        spans = self._spans(settled[:cut])
-        self._said += self._to_words(spans, settled[: cut + 1], places)
-        self._said_gain += float(np.log(settled["gain"][:cut], dtype=np.float64).sum())
-        self._said_lm += float(settled["lm"][:cut].sum())
-        number = places["end"][cut - 1] + 1
-        if self._decoder.pronounces:
-            lattice = self._beam.lattice["number"][: self._state["lattice"]]
-            frames = int(np.searchsorted(lattice, number))
-            self._said_acoustics += float(self._acoustic_scores([settled[:cut]], frames)[0])
-        _paths.advance_root(self._beam, settled["parent"][cut], number)
+        settled, words = self._settled, self._search.spans(shared[:cut])
+        settled.words += self._words(words, shared[: cut + 1], spans, probabilities)
+        settled.log_weight += float(np.log(shared["weight"][:cut], dtype=np.float64).sum())
+        settled.lm_score += float(shared["lm_log_prob"][:cut].sum())
+        number = spans[cut - 1, 1] + 1
+        if self._search.pronounces:
+            forgotten = int(np.searchsorted(frames, number))
+            settled.acoustic_score += float(self._acoustic_scores([shared[:cut]], forgotten)[0])
+        prefix_tree.advance_root(self._beam, int(shared["parent"][cut]))
+        lattice.forget(self._beam, number)
 
-    def _settled(self) -> np.ndarray:
+    def _best_nodes(self) -> np.ndarray:
+        slots = self._beam.slots[: self._state["size"]]
+        return self._trace(slots["node"][np.argmax(slots["blank"] + slots["label"])])
+
+    def _shared_nodes(self) -> np.ndarray:
         """The beginning that all prefixes share."""
-        return self._trace(_paths.settled_node(self._beam.nodes, self._state["root"]))
+        return self._trace(prefix_tree.settled_node(self._beam.nodes, self._state["root"]))
 
-    def _trace(self, at: int) -> np.ndarray:
+    def _trace(self, at: int, paths: np.ndarray = _NO_PATHS, path: int = NOTHING) -> np.ndarray:
         """(tokens,) NODE: the prefixes on the way to the node `at`, one token longer each."""
         nodes, root = self._beam.nodes, self._state["root"]
-        path = np.empty(256, np.int64)
-        length = _paths.trace(nodes, root, at, path)
-        if length > len(path):
-            path = np.empty(length, np.int64)
-            _paths.trace(nodes, root, at, path)
-        return nodes[path[:length][::-1]]
+        room = np.empty(256, np.int64)
+        length = prefix_tree.trace(nodes, root, int(at), paths, int(path), room)
+        if length > len(room):
+            room = np.empty(length, np.int64)
+            prefix_tree.trace(nodes, root, int(at), paths, int(path), room)
+        return nodes[room[:length][::-1]]
 
-    def _boundaries(self, path: np.ndarray) -> list[int]:
-        """After how many tokens of a path a word is complete."""
-        if self._decoder.pronounces:
-            return (np.flatnonzero(path["word"] != NOTHING) + 1).tolist()
-        return np.flatnonzero(self._grammar.tokens["ends"][path["token"]]).tolist()
+    def _align(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First and last frame of each token, and its probability, see `asr.decode.lattice`."""
+        frames = self._beam.lattice[: self._state["lattice_frames"]]
+        return lattice.align(frames, self._beam.entries, np.ascontiguousarray(nodes["token"]))
 
-    def _spans(self, path: np.ndarray, is_cut: bool = False) -> list[Span]:
-        """The words of a path, without an unfinished last one if it is cut."""
-        if not self._decoder.pronounces:
-            spans = group(path["token"], self._decoder.vocabulary)
-            return spans[:-1] if is_cut else spans
-        assert self._decoder.lexicon is not None
-        ends = self._boundaries(path)
-        spans = []
-        for begin, end in zip([0, *ends], ends, strict=False):
-            entry = int(path["word"][end - 1])
-            if entry not in self._names:
-                self._names[entry] = self._decoder.lexicon.words[self._grammar.words["word"][entry]]
-            spans.append(Span(self._names[entry], begin, end - 1))
-        return spans
+    def _text(self, spans: list[Span]) -> str:
+        settled = (word.word for word in self._settled.words)
+        return " ".join([*settled, *(span.word for span in spans)])
 
-    def _align(self, path: np.ndarray) -> np.ndarray:
-        """(tokens,) PLACE: where each token of a path was heard."""
-        lattice = self._beam.lattice[: self._state["lattice"]]
-        places = np.zeros(len(path), PLACE)
-        tokens = np.ascontiguousarray(path["token"])
-        if not _paths.align(lattice, self._beam.entries, tokens, places):
-            # Possible only if what was let go took a frame that this hypothesis had used.
-            places["start"] = np.sort(np.resize(lattice["number"], len(tokens)))
-            places["end"], places["chance"] = places["start"], 0.0
-        return places
-
-    def _to_words(
-        self, spans: list[Span], path: np.ndarray, places: np.ndarray, last_lm: float = 0.0
+    def _words(
+        self,
+        words: list[Span],
+        nodes: np.ndarray,
+        spans: np.ndarray,
+        probabilities: np.ndarray,
+        last_lm: float = 0.0,
     ) -> tuple[Word, ...]:
         """`last_lm`: the model's log-probability of a word that ends with the path."""
-        decoder, lm = self._decoder, None
-        if decoder.lm is not None:
+        lm = None
+        if self._lm is not None:
             # The model is asked when a word's last token is there, or, if it may go on, with the
             # token after it.
-            asked = [span.last + (not decoder.pronounces) for span in spans]
-            lm = np.append(path["lm"], last_lm)[asked].tolist()
-        return to_words(spans, places, self._frame_shift, decoder.confidence, lm)
-
-
-class _Found(NamedTuple):
-    """A path through the tree of prefixes to one of the results."""
-
-    path: np.ndarray  # (tokens,) NODE
-    result: np.void  # RESULT
-    score: float
-    weights: float  # what of it is not acoustic
+            asked = [word.last + (not self._search.pronounces) for word in words]
+            lm = np.append(nodes["lm_log_prob"], last_lm)[asked].tolist()
+        return to_words(words, spans, probabilities, self._frame_shift, self._search.confidence, lm)
 
 
 def _lexicon_of(lm: NGram, vocabulary: Vocabulary) -> Lexicon:

@@ -1,8 +1,8 @@
-"""How probable it is that a recognised word is right: a logistic regression on what is at hand.
+"""How probable it is that a recognised word is right: a logistic regression on five features.
 
-The probabilities of a word's tokens alone are over-confident, and blind to what the language model
-thinks of the word. The coefficients are fitted on words of known correctness (`asr tune`) and kept
-in DecoderConfig; without them the geometric mean of the tokens' probabilities is all there is.
+The probabilities of a word's tokens alone are over-confident, and do not know the language model.
+The coefficients are fitted on words of known correctness (`asr tune`) and kept in DecoderConfig;
+without them the geometric mean of the tokens' probabilities is all there is.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ import numpy as np
 
 from asr.errors import ConfigError
 
-FEATURES = ("mean", "least", "log_tokens", "lm", "log_frames_per_token")
-_LEAST = math.log(1e-6)
-_LARGEST = 30.0  # of a logit
+FEATURES = ("mean", "min", "log_tokens", "lm", "log_frames_per_token")
+_MIN = math.log(1e-6)
+_MAX_LOGIT = 30.0
 
 
 def word_features(
-    log_chances: Sequence[float], frames: int, lm: float
+    log_probs: Sequence[float], frames: int, lm: float
 ) -> tuple[float, float, float, float, float]:
     """FEATURES of one word.
 
-    `log_chances`: natural logarithms of the greatest probability of each token; `frames`: from the
+    `log_probs`: natural logarithms of the greatest probability of each token; `frames`: from the
     word's first to its last; `lm`: the model's natural-log probability of the word.
     """
-    tokens = len(log_chances)
-    mean = sum(log_chances) / tokens
-    return mean, min(log_chances), math.log(tokens), lm, math.log(frames / tokens)
+    tokens = len(log_probs)
+    mean = sum(log_probs) / tokens
+    return mean, min(log_probs), math.log(tokens), lm, math.log(frames / tokens)
 
 
-def log_chance(chance: float) -> float:
-    return max(_LEAST, math.log(chance)) if chance > 0 else _LEAST
+def log_probability(probability: float) -> float:
+    """Natural logarithm, not below that of a millionth."""
+    return max(_MIN, math.log(probability)) if probability > 0 else _MIN
 
 
 class Confidence:
@@ -61,7 +62,8 @@ class Confidence:
             for values in features
         )
         return [
-            round(1 / (1 + math.exp(min(_LARGEST, max(-_LARGEST, -logit)))), 4) for logit in logits
+            round(1 / (1 + math.exp(min(_MAX_LOGIT, max(-_MAX_LOGIT, -logit)))), 4)
+            for logit in logits
         ]
 
 
@@ -83,7 +85,7 @@ def fit_confidence(
     ridge = penalty * np.diag([0.0] + [1.0] * features.shape[1])
     weights = np.zeros(x.shape[1])
     for _ in range(50):
-        p = 1 / (1 + np.exp(-np.clip(x @ weights, -_LARGEST, _LARGEST)))
+        p = 1 / (1 + np.exp(-np.clip(x @ weights, -_MAX_LOGIT, _MAX_LOGIT)))
         gradient = x.T @ (correct - p) - ridge @ weights
         step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + ridge, gradient)
         weights += step

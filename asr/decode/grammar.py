@@ -10,7 +10,7 @@ import numpy as np
 from asr.decode.config import DecoderConfig
 from asr.decode.hotwords import build_automaton
 from asr.decode.lexicon import Lexicon, unit_labels
-from asr.decode.tables import NOTHING, RULES, TOKEN, TREE, WORD, Grammar, first_prefix
+from asr.decode.records import LEXICON_NODE, NOTHING, RULES, TOKEN, WORD, Grammar, first_prefix
 from asr.errors import DecodeError
 from asr.lm.backoff import NEVER
 from asr.lm.ngram import NGram
@@ -18,7 +18,7 @@ from asr.lm.words import SPECIAL, UNKNOWN_ID
 from asr.text.vocabulary import WORD_START, Vocabulary
 
 _PART = 1 << 16  # n-grams looked at in one go
-_LARGEST = 80.0  # natural logarithm of a factor
+_MAX_LOG = 80.0  # natural logarithm of a factor
 _SLACK = 1 + 1e-6  # an upper bound stays one when it is rounded to 32 bits
 
 
@@ -28,11 +28,11 @@ def build_grammar(
     lm: NGram | None,
     hotwords: Mapping[str, float],
     config: DecoderConfig,
-    unmarked: bool,
+    pronounced: bool,
     like: Grammar | None = None,
 ) -> Grammar:
-    """`unmarked`: words end anywhere, without a token that says so. `like`: a grammar that differs
-    in hot words and beam only; its lexicon is shared.
+    """`pronounced`: words end anywhere, without a token that says so. `like`: a grammar with the
+    same weights, whose lexicon is shared.
 
     Raises DecodeError where the parts were made for different vocabularies.
     """
@@ -40,7 +40,8 @@ def build_grammar(
     index = {label: i for i, label in enumerate(labels)}
     boundary, foreign = len(labels), len(labels) + 1
     spellings = [
-        _spelling(vocabulary, c, index, boundary, foreign, unmarked) for c in range(len(vocabulary))
+        _spelling(vocabulary, token, index, boundary, foreign, pronounced)
+        for token in range(len(vocabulary))
     ]
     if all(foreign in spelling for spelling in spellings if spelling and spelling != [boundary]):
         raise DecodeError(
@@ -48,54 +49,64 @@ def build_grammar(
             f" {' '.join(vocabulary.symbols[1:6])} …",
             "build the lexicon for this vocabulary",
         )
-    automaton = _automaton(vocabulary, lexicon if unmarked else None, hotwords, index)
-    closed = lexicon is not None and (config.closed or unmarked)
+    automaton = _automaton(vocabulary, lexicon if pronounced else None, hotwords, index)
     tokens = np.zeros(len(vocabulary), TOKEN)
     tokens["last"] = np.cumsum([len(spelling) for spelling in spellings])
     tokens["first"][1:] = tokens["last"][:-1]
     tokens["ends"] = [boundary in spelling for spelling in spellings]
-    if like is None:
-        tree, words = _tree(lexicon, lm, hotwords, config)
-    else:
-        tree, words = like.tree, like.words
-    unknown_ahead = _unknown_ahead(lm) if lexicon else 0.0
-    space = vocabulary.symbols.index(" ") if " " in vocabulary.symbols else NOTHING
-    unknown = math.exp(config.unknown_penalty) if lexicon else 1.0
-    fall = math.exp(config.lm_weight * unknown_ahead)
-    rules = {
-        "beam": config.beam,
-        "least": math.exp(-config.beam_threshold),
-        "least_token": math.exp(-config.token_threshold),
-        "blank_skip": config.blank_skip,
-        "blank": vocabulary.blank,
-        "space": space if vocabulary.kind == "characters" else NOTHING,
-        "boundary": boundary,
-        "few_units": len(labels) <= 64,
-        "unmarked": unmarked,
-        "closed": closed,
-        "unknown": unknown,
-        "fall": fall,
-        "leave_unknown": math.exp(-config.lm_weight * unknown_ahead),
-        "bonus": math.exp(config.word_bonus),
-        "lm_weight": config.lm_weight if lm else 0.0,
-        "lm_unknown": UNKNOWN_ID,
-        "lm_end": lm.end if lm else NOTHING,
-        "most_hot": float(automaton["gain"].max()) ** (max(map(len, spellings)) + unmarked),
-        "most_bonus": max(1.0, math.exp(config.word_bonus)),
-        # Hot words may vouch for unknown ones.
-        "most_unknown": 1.0 if hotwords else unknown,
-        "most_fall": fall * (1.0 if hotwords else unknown),
-    }
-    records = np.zeros(1, RULES)
-    for name, value in rules.items():
-        records[name] = value
-    lm_start = lm.start if lm else 0
-    root, first = first_prefix(records[0], automaton, len(vocabulary), lm_start)
     units = np.array([unit for spelling in spellings for unit in spelling], np.int32)
-    grammar = Grammar(records, tokens, units, tree, words, automaton, root, first)
+    if like is None:
+        nodes, words = _lexicon_nodes(lexicon, lm, hotwords, config)
+    else:
+        nodes, words = like.lexicon, like.words
+    rules = _rules(vocabulary, lexicon, lm, bool(hotwords), config, pronounced)
+    rules["boundary"], rules["few_units"] = boundary, len(labels) <= 64
+    most_units = max(map(len, spellings)) + pronounced
+    rules["max_hotword"] = float(automaton["weight"].max()) ** most_units
+    root, first = first_prefix(rules[0], automaton, len(vocabulary), lm.start if lm else 0)
+    grammar = Grammar(rules, tokens, units, nodes, words, automaton, root, first)
     for array in grammar:
         array.flags.writeable = False  # the search is compiled for read-only tables
     return grammar
+
+
+def _rules(
+    vocabulary: Vocabulary,
+    lexicon: Lexicon | None,
+    lm: NGram | None,
+    has_hotwords: bool,
+    config: DecoderConfig,
+    pronounced: bool,
+) -> np.ndarray:
+    """(1,) RULES, without what depends on the spellings."""
+    unknown_ahead = config.lm_weight * (_unknown_ahead(lm) if lexicon else 0.0)
+    space = vocabulary.symbols.index(" ") if " " in vocabulary.symbols else NOTHING
+    unknown = math.exp(config.unknown_penalty) if lexicon else 1.0
+    max_unknown = 1.0 if has_hotwords else unknown  # in a hot phrase they cost nothing
+    values = {
+        "beam": config.beam,
+        "beam_ratio": math.exp(-config.beam_threshold),
+        "token_ratio": math.exp(-config.token_threshold),
+        "blank_skip": config.blank_skip,
+        "blank": vocabulary.blank,
+        "space": space if vocabulary.kind == "characters" else NOTHING,
+        "pronounced": pronounced,
+        "closed": lexicon is not None and (config.closed or pronounced),
+        "unknown": unknown,
+        "leave_lexicon": math.exp(unknown_ahead),
+        "leave_unknown": math.exp(-unknown_ahead),
+        "word_bonus": math.exp(config.word_bonus),
+        "lm_weight": config.lm_weight if lm else 0.0,
+        "lm_unknown": UNKNOWN_ID,
+        "lm_end": lm.end if lm else NOTHING,
+        "max_bonus": max(1.0, math.exp(config.word_bonus)),
+        "max_unknown": max_unknown,
+        "max_leave": math.exp(unknown_ahead) * max_unknown,
+    }
+    rules = np.zeros(1, RULES)
+    for name, value in values.items():
+        rules[name] = value
+    return rules
 
 
 def _spelling(
@@ -104,7 +115,7 @@ def _spelling(
     index: Mapping[str, int],
     boundary: int,
     foreign: int,
-    unmarked: bool,
+    pronounced: bool,
 ) -> list[int]:
     """The labels that a token stands for, `boundary` where a word ends."""
     symbol = vocabulary.symbols[token]
@@ -112,7 +123,7 @@ def _spelling(
         return []
     if vocabulary.kind == "phones":
         unit = index.get(symbol, foreign)
-        return [unit] if unmarked else [boundary, unit]
+        return [unit] if pronounced else [boundary, unit]
     marks = {" ": boundary, WORD_START: boundary}
     return [marks.get(character, index.get(character, foreign)) for character in symbol]
 
@@ -136,10 +147,10 @@ def unknown_word_cost(lexicon: Lexicon, lm: NGram, hot: Collection[str] = ()) ->
     return min(-math.log(max(1, len(missing))), rarest - float(unigrams[UNKNOWN_ID]))
 
 
-def _tree(
+def _lexicon_nodes(
     lexicon: Lexicon | None, lm: NGram | None, hotwords: Mapping[str, float], config: DecoderConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """TREE and WORD records with a look-ahead: every node promises the best word below it.
+    """LEXICON_NODE and WORD records with a look-ahead: every node promises the best word below it.
 
     The best unigram of the words below a node is charged when a prefix enters the node, and given
     back when the word ends and its true probability is known. So a prefix on its way to a rare
@@ -147,34 +158,37 @@ def _tree(
     look-ahead for large vocabulary speech recognition").
     """
     if lexicon is None:
-        tree, words = np.ones(2, TREE), np.zeros(0, WORD)
-        tree["children"] = tree["word_first"] = 0
-        return tree, words
-    tree, words = np.zeros(lexicon.nodes + 1, TREE), np.zeros(len(lexicon.word), WORD)
-    tree["label"][:-1] = lexicon.label
-    tree["first"], tree["word_first"] = lexicon.first, lexicon.word_first
-    words["word"], words["gain"], words["most"] = lexicon.word, 1.0, 1.0
+        nodes, words = np.ones(2, LEXICON_NODE), np.zeros(0, WORD)
+        nodes["children"] = nodes["word_first"] = 0
+        return nodes, words
+    nodes = np.zeros(lexicon.nodes + 1, LEXICON_NODE)
+    words = np.zeros(len(lexicon.word), WORD)
+    nodes["label"][:-1] = lexicon.label
+    nodes["first"], nodes["word_first"] = lexicon.first, lexicon.word_first
+    words["word"], words["weight"], words["max_weight"] = lexicon.word, 1.0, 1.0
     ahead = np.zeros(lexicon.nodes)
     if lm is not None:
         lm_words = _language_model_words(lexicon, lm)
         words["lm_word"] = lm_words[lexicon.word]
         share = _unknown_words(lexicon, lm, lm_words, hotwords, config)
-        words["gain"] = np.exp(share)[lexicon.word]
-        words["most"] = np.exp(config.lm_weight * _most(lm)[words["lm_word"]]) * words["gain"]
+        words["weight"] = np.exp(share)[lexicon.word]
+        words["max_weight"] = (
+            np.exp(config.lm_weight * _max_log_probs(lm)[words["lm_word"]]) * words["weight"]
+        )
         share /= config.lm_weight or math.inf
         ahead = lexicon.best_below((_unigrams(lm)[lm_words] + share).astype(np.float32))
         # What is promised is given back, so a bound does no harm: no factor leaves 32 bits.
-        ahead = np.maximum(ahead, -_LARGEST / (config.lm_weight or math.inf))
+        ahead = np.maximum(ahead, -_MAX_LOG / (config.lm_weight or math.inf))
         ahead[0] = 0.0  # before a word nothing is promised
     parents = np.repeat(np.arange(lexicon.nodes), np.diff(lexicon.first))
     np.bitwise_or.at(
-        tree["children"], parents, np.uint64(1) << (lexicon.label[1:] & 63).astype(np.uint64)
+        nodes["children"], parents, np.uint64(1) << (lexicon.label[1:] & 63).astype(np.uint64)
     )
-    tree["enter"][1:-1] = np.exp(config.lm_weight * (ahead[1:] - ahead[parents]))
-    tree["enter"][1 : lexicon.first[1]] *= math.exp(config.word_bonus)
-    tree["leave"][:-1] = np.exp(-config.lm_weight * ahead)
-    tree["most"][:-1] = _most_onwards(tree, words, parents)
-    return tree, words
+    nodes["enter"][1:-1] = np.exp(config.lm_weight * (ahead[1:] - ahead[parents]))
+    nodes["enter"][1 : lexicon.first[1]] *= math.exp(config.word_bonus)
+    nodes["leave"][:-1] = np.exp(-config.lm_weight * ahead)
+    nodes["max_step"][:-1] = _max_steps(nodes, words, parents)
+    return nodes, words
 
 
 def _unknown_words(
@@ -200,19 +214,21 @@ def _unknown_words(
     return costs
 
 
-def _most_onwards(tree: np.ndarray, words: np.ndarray, parents: np.ndarray) -> np.ndarray:
+def _max_steps(nodes: np.ndarray, words: np.ndarray, parents: np.ndarray) -> np.ndarray:
     """Upper bounds (nodes,) of the factor of a step from a node to any of its children, whether the
     word goes on there or ends, where words have no mark.
 
     `parents`: of all nodes but the first. Hot words are not counted.
     """
-    nodes = len(parents) + 1
-    ending, most = np.zeros(nodes), np.zeros(nodes)
-    np.maximum.at(ending, np.repeat(np.arange(nodes), np.diff(tree["word_first"])), words["most"])
-    ending *= tree["leave"][:-1]
-    onwards = tree["enter"][:-1] * np.maximum(ending, tree["children"][:-1] != 0)
-    np.maximum.at(most, parents, onwards[1:])
-    return most * _SLACK
+    count = len(parents) + 1
+    ending, best = np.zeros(count), np.zeros(count)
+    np.maximum.at(
+        ending, np.repeat(np.arange(count), np.diff(nodes["word_first"])), words["max_weight"]
+    )
+    ending *= nodes["leave"][:-1]
+    onwards = nodes["enter"][:-1] * np.maximum(ending, nodes["children"][:-1] != 0)
+    np.maximum.at(best, parents, onwards[1:])
+    return best * _SLACK
 
 
 def _unigrams(lm: NGram) -> np.ndarray:
@@ -226,12 +242,12 @@ def _unknown_ahead(lm: NGram | None) -> float:
     return float(_unigrams(lm)[UNKNOWN_ID]) if lm is not None else 0.0
 
 
-def _most(lm: NGram) -> np.ndarray:
+def _max_log_probs(lm: NGram) -> np.ndarray:
     """Upper bounds (words,) of every word's log-probability in any context."""
     tables = lm.tables
     codes = tables.probability_codebook
     rank = np.argsort(np.argsort(codes)).astype(np.uint8)
-    most = np.zeros(len(lm.words), np.uint8)  # as ranks
+    best = np.zeros(len(lm.words), np.uint8)  # as ranks
     for words, probabilities in (
         (tables.word[1:], tables.probability[1:]),
         (tables.leaf_word, tables.leaf_probability),
@@ -241,10 +257,10 @@ def _most(lm: NGram) -> np.ndarray:
             ranks = rank[probabilities[part]]
             # A word's last value stays: its greatest. (`np.maximum.at` takes five times as long.)
             ascending = np.argsort(ranks, kind="stable")
-            greatest = np.zeros_like(most)
+            greatest = np.zeros_like(best)
             greatest[words[part][ascending]] = ranks[ascending]
-            np.maximum(most, greatest, out=most)
-    return np.sort(codes)[most] + (lm.order - 1) * max(0.0, float(tables.backoff_codebook.max()))
+            np.maximum(best, greatest, out=best)
+    return np.sort(codes)[best] + (lm.order - 1) * max(0.0, float(tables.backoff_codebook.max()))
 
 
 def _language_model_words(lexicon: Lexicon, lm: NGram) -> np.ndarray:

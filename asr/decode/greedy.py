@@ -11,7 +11,6 @@ from asr.decode.checks import to_probabilities
 from asr.decode.confidence import Confidence
 from asr.decode.config import DecoderConfig
 from asr.decode.decoder import NO_SPELLINGS, Boosts, Spellings
-from asr.decode.tables import PLACE
 from asr.decode.words import Partial, group, to_words
 from asr.errors import ConfigError
 from asr.text.vocabulary import Vocabulary
@@ -73,11 +72,10 @@ class GreedyStream:
         begins = np.flatnonzero(np.diff(path, prepend=-1))
         ends = np.append(begins[1:], len(path))
         is_token = path[begins] != vocabulary.blank
-        places = np.zeros(np.count_nonzero(is_token), PLACE)
-        places["start"], places["end"] = begins[is_token], ends[is_token] - 1
-        places["chance"] = np.maximum.reduceat(on_path, begins)[is_token]
-        tokens = path[begins][is_token]
-        words = to_words(group(tokens, vocabulary), places, self._frame_shift, Confidence())
+        tokens = group(path[begins][is_token], vocabulary)
+        spans = np.column_stack([begins, ends - 1])[is_token]
+        peaks = np.maximum.reduceat(on_path, begins)[is_token].astype(np.float64)
+        words = to_words(tokens, spans, peaks, self._frame_shift, Confidence())
         score = float(np.log(np.maximum(on_path, np.finfo(np.float32).tiny)).sum())
         text = " ".join(word.word for word in words)
         return [Hypothesis(text, words, score=score, acoustic_score=score)]

@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from asr.decode.tables import HOT
+from asr.decode.records import HOTWORD_ARC
 from asr.errors import DecodeError
 from asr.files import read_text
 from asr.text.languages import normalizer, speller
@@ -28,7 +28,7 @@ from asr.text.normalize import unify
 
 _SYMBOLS = "#*@%\\§"  # not spoken, beside what Unicode calls symbols
 _MARK = re.compile(r"\s*(\[\w+\]|<\w+>)\s*")  # such as [unk], which grammars of Vosk hold
-_MOST_PRONUNCIATIONS = 16  # of a phrase: the combinations of its words'
+_MAX_PRONUNCIATIONS = 16  # of a phrase: the combinations of its words'
 
 
 def build_automaton(
@@ -37,9 +37,9 @@ def build_automaton(
     units: int,
     boundary: int,
 ) -> np.ndarray:
-    """Transitions (states, units + 1) HOT of the automaton of all phrases.
+    """Transitions (states, units + 1) HOTWORD_ARC of the automaton of all phrases.
 
-    State 0 has heard nothing. The last column goes nowhere and takes back what is unfinished.
+    State 0 is outside of all phrases. The last column takes back what is unfinished.
     `phrases`: natural-log boosts.
 
     `spell`: every word's spellings in labels, `boundary` the label between words. A phrase counts
@@ -52,21 +52,21 @@ def build_automaton(
     words = dict.fromkeys((word for phrase in phrases for word in phrase.split()), 0.0)
     for phrase, boost in (words | dict(phrases)).items():
         spellings = [spell[word] for word in phrase.split()]
-        for chosen in itertools.islice(itertools.product(*spellings), _MOST_PRONUNCIATIONS):
+        for chosen in itertools.islice(itertools.product(*spellings), _MAX_PRONUNCIATIONS):
             sequence = [boundary]
             for spelling in chosen:
                 sequence += [*spelling, boundary]
             node = 0
-            for place, unit in enumerate(sequence):
+            for position, unit in enumerate(sequence):
                 if unit not in children[node]:
                     children[node][unit] = len(children)
                     children.append({})
                     credit.append(0.0)
                     bank.append(0.0)
-                    depth.append(place + 1)
+                    depth.append(position + 1)
                 node = children[node][unit]
-                if place + 1 < len(sequence):
-                    share = boost * place / (len(sequence) - 2)
+                if position + 1 < len(sequence):
+                    share = boost * position / (len(sequence) - 2)
                     credit[node] = max(credit[node], share)
             bank[node] = max(bank[node], boost)
 
@@ -87,11 +87,11 @@ def build_automaton(
             queue.append(child)
     earned = np.array(credit)
     log_gain = earned[next_state] + np.array(bank)[next_state] - earned[:, None]
-    automaton = np.zeros((states, units + 1), HOT)
+    automaton = np.zeros((states, units + 1), HOTWORD_ARC)
     automaton["next"][:, :-1] = next_state
-    automaton["gain"][:, :-1] = np.exp(log_gain)
-    automaton["gain"][:, -1] = np.exp(-earned)
-    automaton["begun"][:, :-1] = (np.array(depth) > 1)[next_state]
+    automaton["weight"][:, :-1] = np.exp(log_gain)
+    automaton["weight"][:, -1] = np.exp(-earned)
+    automaton["inside"][:, :-1] = (np.array(depth) > 1)[next_state]
     return automaton
 
 

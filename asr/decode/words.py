@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.decode.confidence import log_chance, word_features
+from asr.decode.confidence import log_probability, word_features
 from asr.text.vocabulary import WORD_START, Vocabulary
 from asr.types import Word
 
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """What has been understood so far; `stable` is the beginning of `text` that will not change."""
+    """The text so far; `stable` is the beginning of `text` that will not change."""
 
     text: str
     stable: str
@@ -54,22 +54,24 @@ def group(tokens: Sequence[int] | np.ndarray, vocabulary: Vocabulary) -> list[Sp
 
 
 def to_words(
-    spans: Sequence[Span],
-    places: np.ndarray,
+    words: Sequence[Span],
+    spans: np.ndarray,
+    probabilities: np.ndarray,
     frame_shift: float,
     confidence: Callable[[Iterable[Sequence[float]]], list[float]],
     lm: Sequence[float] | None = None,
 ) -> tuple[Word, ...]:
     """Words with times in seconds.
 
-    `places` (tokens,) PLACE: where every token was heard; `lm`: a language model's natural-log
-    probability of every word; `confidence`: see `asr.decode.confidence`.
+    `spans` (tokens, 2): first and last frame of each token; `probabilities` (tokens,): the greatest
+    there; `lm`: a language model's natural-log probability of each word; `confidence`: see
+    `asr.decode.confidence`.
     """
-    starts, ends = places["start"].tolist(), places["end"].tolist()
-    chances = [log_chance(chance) for chance in places["chance"].tolist()]
+    starts, ends = spans[:, 0].tolist(), spans[:, 1].tolist()
+    log_probs = [log_probability(probability) for probability in probabilities.tolist()]
     features = [
-        word_features(chances[first : last + 1], ends[last] + 1 - starts[first], score)
-        for (_, first, last), score in zip(spans, lm or [0.0] * len(spans), strict=True)
+        word_features(log_probs[first : last + 1], ends[last] + 1 - starts[first], score)
+        for (_, first, last), score in zip(words, lm or [0.0] * len(words), strict=True)
     ]
     return tuple(
         Word(
@@ -78,5 +80,5 @@ def to_words(
             round((ends[last] + 1) * frame_shift, 3),
             probability,
         )
-        for (word, first, last), probability in zip(spans, confidence(features), strict=True)
+        for (word, first, last), probability in zip(words, confidence(features), strict=True)
     )

@@ -153,11 +153,11 @@ def test_a_word_without_spelling_leaves_room() -> None:
     assert align(log_probs, words, LETTERS) == [call, (), now]
 
 
-def test_tokens_know_their_chance() -> None:
+def test_tokens_know_their_probability() -> None:
     log_probs = np.log([[0.1, 0.8, 0.05, 0.05], [0.2, 0.6, 0.1, 0.1], [0.9, 0.05, 0.03, 0.02]])
     [[token]] = align(log_probs, [[[1]]], PHONES)
     assert (token.unit, token.first, token.last) == (1, 0, 1)
-    assert token.chance == pytest.approx(0.8)
+    assert token.probability == pytest.approx(0.8)
 
 
 def test_of_two_spellings_the_better_one() -> None:

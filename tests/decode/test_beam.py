@@ -267,7 +267,7 @@ def test_memory_stays_small_and_times_exact_over_an_hour(
     most_nodes = 0
     for _ in range(repeats):
         stream.feed(minute)
-        most_nodes = max(most_nodes, len(search._beam.nodes), int(search._state["used"]))
+        most_nodes = max(most_nodes, len(search._beam.nodes), int(search._state["n_nodes"]))
     found = stream.finish()[0]
     assert found.text == " ".join([text] * repeats)
     assert most_nodes <= 4096

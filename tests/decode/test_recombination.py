@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from asr.decode import Decoder, Lexicon
 from asr.decode.beam import BeamSearchStream
 from asr.decode.likelihood import ctc_log_likelihood
-from asr.decode.tables import NOTHING
+from asr.decode.records import NOTHING
 from asr.lm.arpa import read_arpa
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
@@ -133,37 +133,38 @@ def test_more_texts_are_found_than_the_beam_holds(tiny_lm: NGram) -> None:
 
 
 def check_tree(stream: BeamSearchStream) -> int:
-    """Every use is counted, nothing leads in circles; returns the number of merged prefixes."""
-    state, nodes = stream._state, stream._beam.nodes[: stream._state["used"]]
-    free, at = set(), int(state["free"])
+    """Every use is counted, nothing leads in circles; returns the number of recombined prefixes."""
+    state, nodes = stream._state, stream._beam.nodes[: stream._state["n_nodes"]]
+    free, at = set(), int(state["free_node"])
     while at != NOTHING:
         free.add(at)
-        at = int(nodes["sibling"][at])
-    merged = 0
+        at = int(nodes["next_sibling"][at])
+    recombined = 0
     for at in set(range(len(nodes))) - free - {int(state["root"])}:
         node = nodes[at]
         parent = nodes[node["parent"]]
-        children, child = [], int(parent["child"])
+        children, child = [], int(parent["first_child"])
         while child != NOTHING:
             children.append(child)
-            child = int(nodes["sibling"][child])
+            child = int(nodes["next_sibling"][child])
         assert children.count(at) == 1
-        into = -2 - int(node["slot"])
-        after = nodes[into]["frame"] if into >= 0 else node["frame"]
+        survivor = int(node["survivor"])
+        after = nodes[survivor]["frame"] if survivor >= 0 else node["frame"]
         assert parent["frame"] < after
         own = [int(c) for c in np.flatnonzero(nodes["parent"] == at) if int(c) not in free]
-        assert node["uses"] == len(own) + (node["slot"] != NOTHING)
-        if into >= 0:
-            merged += 1
-            assert into not in free
+        assert node["uses"] == len(own) + (node["slot"] >= 0) + (survivor >= 0)
+        if survivor >= 0:
+            recombined += 1
+            assert survivor not in free
+            assert node["slot"] == NOTHING
             assert not own
             assert 0.0 <= node["share"] <= 1.0
-        shares, past = [], int(node["merged"]) if into < 0 else NOTHING
+        shares, past = [], int(node["next_recombined"]) if survivor < 0 else NOTHING
         while past != NOTHING:
             shares.append(float(nodes["share"][past]))
-            past = int(nodes["merged"][past])
+            past = int(nodes["next_recombined"][past])
         assert sum(shares) <= 1.0 - max(shares, default=0.0) + 1e-3
-    return merged
+    return recombined
 
 
 @settings(max_examples=10, deadline=None)
@@ -172,11 +173,11 @@ def check_tree(stream: BeamSearchStream) -> int:
 )
 def test_the_tree_stays_sound(seed: int, beam: int, horizon: float, tiny_lm: NGram) -> None:
     stream = decoder(tiny_lm, beam=beam, horizon=horizon).stream()
-    merged = 0
+    recombined = 0
     for piece in np.array_split(noise(seed, 90), 6):
         stream.feed(piece)
-        merged = max(merged, check_tree(stream._search))
-    assert merged > 0 or beam == 3
+        recombined = max(recombined, check_tree(stream._search))
+    assert recombined > 0 or beam == 3
 
 
 @settings(max_examples=10, deadline=None)
