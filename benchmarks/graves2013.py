@@ -142,7 +142,7 @@ def decoder_of(network: Network) -> Callable[[np.ndarray, float], str]:
         steps, most = TorchSteps(head), head.config.most_symbols
 
         def search(rows: np.ndarray, shift: float) -> str:
-            (best,) = beam_search(steps, rows, beam=TRANSDUCER_BEAM, most_symbols=most)
+            (best,) = beam_search(steps, rows, beam=TRANSDUCER_BEAM, max_symbols=most)
             return network.vocabulary.decode(best.symbols)
 
         return search

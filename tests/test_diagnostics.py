@@ -75,7 +75,7 @@ def test_attention_of_a_decoder(features, monkeypatch):
     head = HeadConfig(len(network.vocabulary), 1, "attention", attention=config)
     model = AcousticModel(6, EncoderConfig(4, 1), {"text": head}).eval()
     # Without training the shortest text is the likeliest.
-    longer = partial(diagnostics.beam_search, symbol_bonus=3.0, most_symbols=4)
+    longer = partial(diagnostics.beam_search, symbol_bonus=3.0, max_symbols=4)
     monkeypatch.setattr(diagnostics, "beam_search", longer)
     symbols, weights = decoder_attention(
         Network(model, network.vocabulary, network.features), features

@@ -12,8 +12,8 @@ from asr.decode import Decoder, DecoderConfig, attention, transducer  # noqa: E4
 from asr.decode.onnx_heads import (  # noqa: E402
     OnnxAttention,
     OnnxTransducer,
+    SameUnits,
     attention_search,
-    same_units,
     transducer_search,
 )
 from asr.engine import OnnxEngine  # noqa: E402
@@ -58,12 +58,12 @@ def write(head: HeadConfig, folder, small=False):
 def test_a_transducer_finds_the_same_without_torch(joiner, tmp_path):
     config = TransducerConfig(SYMBOLS, joiner, size=6, most_symbols=2)
     model, (encoded,) = write(HeadConfig(len(VOCABULARY), 1, "transducer", config), tmp_path)
-    settings = {"beam": 4, "nbest": 3, "most_symbols": 2}
+    settings = {"beam": 4, "nbest": 3, "max_symbols": 2}
     here = transducer.beam_search(TorchSteps(model.head()), encoded, **settings)
     there = transducer.beam_search(OnnxTransducer(tmp_path), encoded, **settings)
     assert [r.symbols for r in here] == [r.symbols for r in there]
     np.testing.assert_allclose([r.score for r in here], [r.score for r in there], atol=1e-4)
-    greedily = transducer_search(tmp_path, VOCABULARY, DecoderConfig(beam=1), most_symbols=2)
+    greedily = transducer_search(tmp_path, VOCABULARY, DecoderConfig(beam=1), max_symbols=2)
     (best,) = Decoder(greedily, 0.03).decode(encoded)
     taken = transducer.greedy(TorchSteps(model.head()), encoded, 2)
     assert best.text == VOCABULARY.decode(taken.symbols)
@@ -84,7 +84,9 @@ def test_an_attention_decoder_finds_the_same_without_torch(filters, tmp_path):
     for a, b in zip(here, there, strict=True):
         assert a.score == pytest.approx(b.score, abs=1e-4)
         np.testing.assert_allclose(a.attention, b.attention, atol=1e-4)
-    search = attention_search(tmp_path, VOCABULARY, DecoderConfig(beam=4), ctc_weight=0.4)
+    search = attention_search(
+        tmp_path, VOCABULARY, DecoderConfig(beam=4, second_weight=0.4), has_ctc=True
+    )
     decoder = Decoder(search, 0.03)
     outputs = (encoded, ctc)
     ((best, *_),) = decoder.decode_batch([outputs], nbest=3)
@@ -118,13 +120,11 @@ def test_a_recurrent_language_model_of_the_same_units_joins_in(tmp_path):
     graph = language_model_to_onnx(LanguageModel(len(known), SYMBOLS).eval(), known, small=False)
     (tmp_path / "rescorer.onnx").write_bytes(graph.SerializeToString())
     lm = RecurrentLM(tmp_path / "rescorer.onnx")
-    known_units, config = same_units(lm, VOCABULARY), DecoderConfig(beam=4)
-    search = transducer_search(
-        tmp_path, VOCABULARY, config, most_symbols=2, lm=known_units, lm_weight=0.5
-    )
+    known_units, config = SameUnits(lm, VOCABULARY), DecoderConfig(beam=4, lm_weight=0.5)
+    search = transducer_search(tmp_path, VOCABULARY, config, max_symbols=2, lm=known_units)
     steps = OnnxTransducer(tmp_path)
     (found,) = transducer.beam_search(
-        steps, encoded, beam=4, most_symbols=2, lm=same_units(lm, VOCABULARY), lm_weight=0.5
+        steps, encoded, beam=4, max_symbols=2, lm=known_units, lm_weight=0.5
     )
     state, expected = lm.start(), 0.0
     for before, symbol in itertools.pairwise([0, *found.symbols]):
@@ -134,7 +134,7 @@ def test_a_recurrent_language_model_of_the_same_units_joins_in(tmp_path):
     assert best.lm_score == pytest.approx(expected, abs=1e-4)
     assert best.acoustic_score == pytest.approx(best.score - 0.5 * best.lm_score)
     with pytest.raises(BundleError, match="other units"):
-        same_units(lm, Vocabulary.characters("dcba"))
+        SameUnits(lm, Vocabulary.characters("dcba"))
 
 
 def test_a_missing_part_is_told(tmp_path):

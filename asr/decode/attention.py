@@ -6,9 +6,9 @@ class 0 ends the text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from asr.decode.transducer import StepwiseLM
 
 END = 0
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 
 class AttentionSteps(Protocol):
@@ -40,7 +41,7 @@ class AttentionSteps(Protocol):
 class Spelled:
     """A result: symbols, where the decoder looked as it emitted each, and their probabilities.
 
-    attention: (symbols, T). score: weighted sum of all that judged the text, its end included.
+    attention: (symbols, T). score: weighted sum of all models, the end of the text included.
     """
 
     symbols: tuple[int, ...]
@@ -48,7 +49,6 @@ class Spelled:
     log_probs: tuple[float, ...]
     score: float
     lm_score: float = 0.0
-    ended: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class _Open:
     lm_score: float
     state: Floats
     looked: Floats
-    ctc: NDArray[np.float64] | None  # state of CTCPrefixes
+    ctc: Doubles | None  # state of CTCPrefixes
     lm_state: Floats
 
 
@@ -72,17 +72,17 @@ def beam_search(
     *,
     beam: int = 10,
     nbest: int = 1,
-    most_symbols: int | None = None,
+    max_symbols: int | None = None,
     ctc_log_probs: Floats | None = None,
     ctc_weight: float = 0.3,
     lm: StepwiseLM | None = None,
     lm_weight: float = 0.0,
     symbol_bonus: float = 0.0,
 ) -> list[Spelled]:
-    """The likeliest texts for the rows (T, J) of an utterance, the best first.
+    """The most probable texts for the rows (T, J) of an utterance, best first.
 
     Args:
-        most_symbols: a text has no more of them (default: T).
+        max_symbols: a text has no more of them (default: T).
         ctc_log_probs: (T, classes) of a CTC head over the same classes. Its probability of all
             texts that begin as a hypothesis does joins in with `ctc_weight`, and the decoder keeps
             1 - ctc_weight (Hori et al. 2017): CTC knows no loops and no skips.
@@ -91,68 +91,108 @@ def beam_search(
 
     With a beam that drops nothing, the score of a text is the exact weighted sum.
     """
-    state, looked = steps.start(len(encoded))
-    prefixes = None if ctc_log_probs is None else CTCPrefixes(ctc_log_probs)
-    decoder_weight = 1.0 if prefixes is None else 1.0 - ctc_weight
-    lm_start = lm.start()[0] if lm else np.zeros(0, np.float32)
-    first = _Open((), (), (), 0.0, 0.0, state[0], looked[0], None, lm_start)
-    opened, finished = [first], list[Spelled]()
-    most = len(encoded) if most_symbols is None else most_symbols
-    for length in range(most + 1):
-        last = np.array([h.symbols[-1] if h.symbols else END for h in opened])
-        log_probs, states, attention = steps.step(
-            encoded, last, np.stack([h.state for h in opened]), np.stack([h.looked for h in opened])
-        )
-        lm_log_probs, lm_states = np.zeros_like(log_probs), np.stack([h.lm_state for h in opened])
-        if lm:
-            lm_log_probs, lm_states = lm.step(last, lm_states)
-        gains = decoder_weight * log_probs.astype(np.float64) + lm_weight * lm_log_probs
-        gains[:, END + 1 :] += symbol_bonus
-        before = np.array([_total(h, decoder_weight, lm_weight, symbol_bonus) for h in opened])
-        totals = before[:, None] + gains
-        following: list[tuple[NDArray, NDArray]] = []
-        if prefixes is not None:
-            following = [prefixes.extend(h.ctc, h.symbols) for h in opened]
-            totals += ctc_weight * np.stack([scores for scores, _ in following])
-        for i, h in enumerate(opened):
-            if np.isfinite(totals[i, END]):
-                lm_score = h.lm_score + float(lm_log_probs[i, END])
-                seen = np.array(h.attention, np.float32).reshape(len(h.symbols), len(encoded))
-                score = float(totals[i, END])
-                finished.append(Spelled(h.symbols, seen, h.log_probs, score, lm_score))
+    search = _Search(steps, encoded, ctc_log_probs, ctc_weight, lm, lm_weight, symbol_bonus)
+    opened, finished = [search.first()], list[Spelled]()
+    longest = len(encoded) if max_symbols is None else max_symbols
+    for length in range(longest + 1):
+        step = search.step(opened)
+        finished += search.ended(opened, step)
         finished = sorted(finished, key=lambda s: -s.score)[: max(nbest, 1)]
-        if length == most:
+        if length == longest:
             break
-        totals[:, END] = -np.inf
-        flat = totals.ravel()
+        step.totals[:, END] = -np.inf
+        flat = step.totals.ravel()
         order = np.argsort(-flat, kind="stable")[:beam]
-        chosen = [divmod(int(k), totals.shape[1]) for k in order if np.isfinite(flat[k])]
+        chosen = [divmod(int(k), step.totals.shape[1]) for k in order if np.isfinite(flat[k])]
         if len(finished) == nbest:  # what is open can only lose, unless symbols have a bonus
-            bound = finished[-1].score - max(symbol_bonus, 0.0) * (most - length)
-            chosen = [(i, c) for i, c in chosen if totals[i, c] > bound]
+            bound = finished[-1].score - max(symbol_bonus, 0.0) * (longest - length)
+            chosen = [(i, c) for i, c in chosen if step.totals[i, c] > bound]
         if not chosen:
             break
-        opened = [
-            _Open(
-                (*opened[i].symbols, c),
-                (*opened[i].attention, attention[i]),
-                (*opened[i].log_probs, float(log_probs[i, c])),
-                opened[i].decoder_score + float(log_probs[i, c]),
-                opened[i].lm_score + float(lm_log_probs[i, c]),
-                states[i],
-                attention[i],
-                following[i][1][..., c] if following else None,
-                lm_states[i],
-            )
-            for i, c in chosen
-        ]
+        opened = [search.extended(opened[i], step, i, c) for i, c in chosen]
     return finished
 
 
-def _total(h: _Open, decoder_weight: float, lm_weight: float, symbol_bonus: float) -> float:
-    """All but CTC, whose score of a longer prefix takes the place of that of the shorter one."""
-    others = decoder_weight * h.decoder_score + lm_weight * h.lm_score
-    return others + symbol_bonus * len(h.symbols)
+class _Step(NamedTuple):
+    """What may follow N open texts."""
+
+    totals: Doubles  # (N, classes): scores of the texts with each symbol more
+    log_probs: Floats  # (N, classes)
+    states: Floats
+    attention: Floats
+    lm_log_probs: Floats
+    lm_states: Floats
+    ctc: list[tuple[Doubles, Doubles]]  # of `CTCPrefixes.extend`, empty without CTC
+
+
+class _Search:
+    """The models and their weights, over one utterance."""
+
+    def __init__(
+        self,
+        steps: AttentionSteps,
+        encoded: Floats,
+        ctc_log_probs: Floats | None,
+        ctc_weight: float,
+        lm: StepwiseLM | None,
+        lm_weight: float,
+        symbol_bonus: float,
+    ):
+        self._steps, self._encoded, self._lm = steps, encoded, lm
+        self._ctc = None if ctc_log_probs is None else CTCPrefixes(ctc_log_probs)
+        self._decoder_weight = 1.0 if self._ctc is None else 1.0 - ctc_weight
+        self._ctc_weight, self._lm_weight = ctc_weight, lm_weight
+        self._symbol_bonus = symbol_bonus
+
+    def first(self) -> _Open:
+        state, looked = self._steps.start(len(self._encoded))
+        lm_state = self._lm.start()[0] if self._lm else np.zeros(0, np.float32)
+        return _Open((), (), (), 0.0, 0.0, state[0], looked[0], None, lm_state)
+
+    def step(self, opened: Sequence[_Open]) -> _Step:
+        last = np.array([h.symbols[-1] if h.symbols else END for h in opened])
+        states, looked = np.stack([h.state for h in opened]), np.stack([h.looked for h in opened])
+        log_probs, states, attention = self._steps.step(self._encoded, last, states, looked)
+        lm_log_probs, lm_states = np.zeros_like(log_probs), np.stack([h.lm_state for h in opened])
+        if self._lm:
+            lm_log_probs, lm_states = self._lm.step(last, lm_states)
+        gains = self._decoder_weight * log_probs.astype(np.float64) + self._lm_weight * lm_log_probs
+        gains[:, END + 1 :] += self._symbol_bonus
+        # All but CTC, whose score of a longer prefix takes the place of that of the shorter one.
+        before = [
+            self._decoder_weight * h.decoder_score
+            + self._lm_weight * h.lm_score
+            + self._symbol_bonus * len(h.symbols)
+            for h in opened
+        ]
+        totals = np.array(before)[:, None] + gains
+        ctc = [self._ctc.extend(h.ctc, h.symbols) for h in opened] if self._ctc else []
+        if ctc:
+            totals += self._ctc_weight * np.stack([scores for scores, _ in ctc])
+        return _Step(totals, log_probs, states, attention, lm_log_probs, lm_states, ctc)
+
+    def ended(self, opened: Sequence[_Open], step: _Step) -> Iterator[Spelled]:
+        """The open texts, ended here."""
+        for i, h in enumerate(opened):
+            if np.isfinite(step.totals[i, END]):
+                lm_score = h.lm_score + float(step.lm_log_probs[i, END])
+                seen = np.array(h.attention, np.float32).reshape(len(h.symbols), len(self._encoded))
+                yield Spelled(h.symbols, seen, h.log_probs, float(step.totals[i, END]), lm_score)
+
+    def extended(self, h: _Open, step: _Step, i: int, symbol: int) -> _Open:
+        """The i-th open text with a symbol more."""
+        log_prob = float(step.log_probs[i, symbol])
+        return _Open(
+            (*h.symbols, symbol),
+            (*h.attention, step.attention[i]),
+            (*h.log_probs, log_prob),
+            h.decoder_score + log_prob,
+            h.lm_score + float(step.lm_log_probs[i, symbol]),
+            step.states[i],
+            step.attention[i],
+            step.ctc[i][1][..., symbol] if step.ctc else None,
+            step.lm_states[i],
+        )
 
 
 class CTCPrefixes:

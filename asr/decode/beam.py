@@ -100,7 +100,8 @@ class BeamSearch:
         changed.confidence = Confidence(config.confidence)
         changed._hotwords = self._hotwords | with_boosts(hotwords, config.hotword_boost)
         changed._grammar = changed._build_grammar(self)
-        changed._idle = []
+        changed._names, changed._idle = {}, []
+        changed.__dict__.pop("unknown_word_cost", None)
         return changed
 
     def _build_grammar(self, like: BeamSearch | None = None) -> Grammar:

@@ -129,21 +129,16 @@ def _rescorers(bundle: Bundle, config: DecoderConfig, keep_all: bool) -> tuple[R
 
 def _head_search(bundle: Bundle, config: DecoderConfig, kind: DecoderKind) -> Search:
     """Of a transducer or an attention decoder; a language model of its units joins in."""
-    from asr.decode.onnx_heads import attention_search, same_units, transducer_search
+    from asr.decode.onnx_heads import SameUnits, attention_search, transducer_search
     from asr.lm.recurrent import RecurrentLM
 
-    lm = None
+    folder, vocabulary, lm = bundle.folder, bundle.vocabulary, None
     if kind == "greedy":
         config = replace(config, beam=1, second_weight=0.0)
     elif bundle.rescorer_path:
-        lm = same_units(RecurrentLM(bundle.rescorer_path), bundle.vocabulary)
-    lm_weight = config.lm_weight if lm else 0.0
+        lm = SameUnits(RecurrentLM(bundle.rescorer_path), vocabulary)
     if bundle.head_kind == "transducer":
-        most = next(iter(bundle.config.model["heads"].values()))["transducer"]["most_symbols"]
-        return transducer_search(
-            bundle.folder, bundle.vocabulary, config, most_symbols=most, lm=lm, lm_weight=lm_weight
-        )
-    ctc_weight = config.second_weight if bundle.second_vocabulary else 0.0
-    return attention_search(
-        bundle.folder, bundle.vocabulary, config, ctc_weight=ctc_weight, lm=lm, lm_weight=lm_weight
-    )
+        limit = next(iter(bundle.config.model["heads"].values()))["transducer"]["most_symbols"]
+        return transducer_search(folder, vocabulary, config, max_symbols=limit, lm=lm)
+    has_ctc = bundle.second_vocabulary is not None
+    return attention_search(folder, vocabulary, config, has_ctc=has_ctc, lm=lm)

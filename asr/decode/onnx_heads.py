@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnxruntime import InferenceSession
@@ -75,50 +75,42 @@ class _Found(NamedTuple):
 
     def hypothesis(self, vocabulary: Vocabulary, frame_shift: float) -> Hypothesis:
         spans = group(self.symbols, vocabulary)
-        words = tuple(
-            Word(
-                span.word,
-                round(self.rows[span.first] * frame_shift, 3),
-                round((self.rows[span.last] + 1) * frame_shift, 3),
-                self._confidence(span),
-            )
-            for span in spans
-        )
         return Hypothesis(
             " ".join(span.word for span in spans),
-            words,
+            tuple(self._word(span, frame_shift) for span in spans),
             score=self.score,
             acoustic_score=self.score - self.lm_weight * self.lm_score,
             lm_score=self.lm_score,
         )
 
-    def _confidence(self, span: Span) -> float:
+    def _word(self, span: Span, frame_shift: float) -> Word:
         own = self.log_probs[span.first : span.last + 1]
-        return math.exp(sum(own) / len(own))
+        return Word(
+            span.word,
+            round(self.rows[span.first] * frame_shift, 3),
+            round((self.rows[span.last] + 1) * frame_shift, 3),
+            math.exp(sum(own) / len(own)),
+        )
 
 
 class SameUnits:
-    """A recurrent language model whose first classes are those of a network."""
+    """A recurrent language model over the units of a network, which are its first classes.
 
-    def __init__(self, lm: RecurrentLM, classes: int):
-        self._lm, self._classes = lm, classes
+    Raises BundleError if it predicts other units.
+    """
 
-    def start(self, batch: int = 1) -> Floats:
-        return self._lm.start(batch)
+    def __init__(self, lm: RecurrentLM, vocabulary: Vocabulary):
+        self._lm, self._classes = lm, len(vocabulary)
+        self.start = lm.start
+        if lm.vocabulary.symbols[: self._classes] != vocabulary.symbols:
+            raise BundleError(
+                "the recurrent language model predicts other units than the network",
+                "train it on the network's units, or export without it",
+            )
 
     def step(self, tokens: np.ndarray, state: Floats) -> tuple[Floats, Floats]:
         log_probs, state = self._lm.step(tokens, state)
         return log_probs[:, : self._classes], state
-
-
-def same_units(lm: RecurrentLM, vocabulary: Vocabulary) -> SameUnits:
-    """The model for shallow fusion; BundleError if it predicts other units than `vocabulary`."""
-    if lm.vocabulary.symbols[: len(vocabulary)] != vocabulary.symbols:
-        raise BundleError(
-            "the recurrent language model predicts other units than the network",
-            "train it on the network's units, or export without it",
-        )
-    return SameUnits(lm, len(vocabulary))
 
 
 class HeadSearch:
@@ -179,25 +171,19 @@ def transducer_search(
     vocabulary: Vocabulary,
     config: DecoderConfig,
     *,
-    most_symbols: int,
+    max_symbols: int,
     lm: StepwiseLM | None = None,
-    lm_weight: float = 0.0,
 ) -> HeadSearch:
     """For a bundle with a transducer; a beam of 1 is greedy decoding without language model."""
-    steps = OnnxTransducer(folder)
+    steps, lm_weight = OnnxTransducer(folder), config.lm_weight if lm else 0.0
+    options: dict[str, Any] = {"beam": config.beam, "lm": lm, "lm_weight": lm_weight}
 
     def search(nbest: int, encoded: Floats) -> list[_Found]:
         if config.beam == 1 and lm is None:
-            found = [transducer.greedy(steps, encoded, most_symbols)]
+            found = [transducer.greedy(steps, encoded, max_symbols)]
         else:
             found = transducer.beam_search(
-                steps,
-                encoded,
-                beam=config.beam,
-                most_symbols=most_symbols,
-                nbest=nbest,
-                lm=lm,
-                lm_weight=lm_weight,
+                steps, encoded, nbest=nbest, max_symbols=max_symbols, **options
             )
         return [
             _Found(r.symbols, r.rows, r.log_probs, r.score, r.lm_score, lm_weight) for r in found
@@ -211,23 +197,18 @@ def attention_search(
     vocabulary: Vocabulary,
     config: DecoderConfig,
     *,
-    ctc_weight: float = 0.0,
+    has_ctc: bool = False,
     lm: StepwiseLM | None = None,
-    lm_weight: float = 0.0,
 ) -> HeadSearch:
-    """For a bundle with an attention decoder, perhaps joined by a CTC head over the same units."""
-    steps = OnnxAttention(folder)
+    """For a bundle with an attention decoder, perhaps with a CTC head over the same units, which
+    joins in with `second_weight`."""
+    steps, lm_weight = OnnxAttention(folder), config.lm_weight if lm else 0.0
+    ctc_weight = config.second_weight if has_ctc else 0.0
+    options: dict[str, Any] = {"beam": config.beam, "lm": lm, "lm_weight": lm_weight}
 
     def search(nbest: int, encoded: Floats, ctc: Floats | None = None) -> list[_Found]:
         found = attention.beam_search(
-            steps,
-            encoded,
-            beam=config.beam,
-            nbest=nbest,
-            ctc_log_probs=ctc,
-            ctc_weight=ctc_weight,
-            lm=lm,
-            lm_weight=lm_weight,
+            steps, encoded, nbest=nbest, ctc_log_probs=ctc, ctc_weight=ctc_weight, **options
         )
         # Attention may jump back; time does not.
         rows = [np.maximum.accumulate(r.attention.argmax(axis=1)).tolist() for r in found]

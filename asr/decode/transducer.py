@@ -76,17 +76,17 @@ class _Hypothesis:
     best: float = -math.inf  # the log-probability of the way that rows and log_probs tell
 
 
-def greedy(steps: TransducerSteps, encoded: Floats, most_symbols: int = 10) -> Emitted:
-    """The likeliest symbol at every step; at most `most_symbols` at each of the rows (T, J)."""
+def greedy(steps: TransducerSteps, encoded: Floats, max_symbols: int = 10) -> Emitted:
+    """The most probable symbol at every step; at most `max_symbols` at each of the rows (T, J)."""
     predicted, state = steps.predict(np.array([BLANK]), steps.start())
     symbols: list[int] = []
     rows: list[int] = []
     log_probs: list[float] = []
     score = 0.0
     for t, row in enumerate(encoded):
-        for emitted in range(most_symbols + 1):
+        for emitted in range(max_symbols + 1):
             found = steps.join(row, predicted)[0]
-            symbol = BLANK if emitted == most_symbols else int(found.argmax())
+            symbol = BLANK if emitted == max_symbols else int(found.argmax())
             score += float(found[symbol])
             if symbol == BLANK:
                 break
@@ -102,15 +102,15 @@ def beam_search(
     encoded: Floats,
     *,
     beam: int = 10,
-    most_symbols: int = 5,
+    max_symbols: int = 5,
     nbest: int = 1,
     lm: StepwiseLM | None = None,
     lm_weight: float = 0.0,
     symbol_bonus: float = 0.0,
 ) -> list[Emitted]:
-    """The likeliest symbol sequences for the rows (T, J), the best first.
+    """The most probable symbol sequences for the rows (T, J), best first.
 
-    At every row all ways to emit up to `most_symbols` symbols are followed, `beam` prefixes of each
+    At every row all ways to emit up to `max_symbols` symbols are followed, `beam` prefixes of each
     number of them, and ways to the same prefix are added up (time-synchronous decoding, Saon et al.
     2020): with a beam that drops nothing the scores are exact sums over all alignments.
 
@@ -122,7 +122,7 @@ def beam_search(
     for t, row in enumerate(encoded):
         finished: dict[tuple[int, ...], _Hypothesis] = {}
         level = current
-        for emitted in range(most_symbols + 1):
+        for emitted in range(max_symbols + 1):
             prefixes = list(level)
             search.look_up(prefixes)
             found = steps.join(row, np.stack([search.known[p].predicted for p in prefixes]))
@@ -130,15 +130,15 @@ def beam_search(
             for prefix, log_probs in zip(prefixes, found, strict=True):
                 hypothesis = level[prefix]
                 _add(finished, prefix, hypothesis, float(log_probs[BLANK]))
-                if emitted == most_symbols:
+                if emitted == max_symbols:
                     continue
                 gains = log_probs + symbol_bonus
                 if lm is not None:
                     gains = gains + lm_weight * search.known[prefix].lm_log_probs
                 gains[BLANK] = -np.inf
                 for symbol in _best(gains, beam):
-                    gain, chance = float(gains[symbol]), float(log_probs[symbol])
-                    _add(following, (*prefix, symbol), hypothesis, gain, t, chance)
+                    gain, log_prob = float(gains[symbol]), float(log_probs[symbol])
+                    _add(following, (*prefix, symbol), hypothesis, gain, t, log_prob)
             if not following:
                 break
             level = _pruned(following, beam)
@@ -157,22 +157,19 @@ class _Search:
 
     def __init__(self, steps: TransducerSteps, lm: StepwiseLM | None):
         self._steps, self._lm = steps, lm
-        nothing = np.zeros(0, np.float32)
-        self._before = _Prefix(
-            nothing, steps.start()[0], nothing, lm.start()[0] if lm else nothing, 0.0
-        )
+        none = np.zeros(0, np.float32)
+        self._before = _Prefix(none, steps.start()[0], none, lm.start()[0] if lm else none, 0.0)
         self.known: dict[tuple[int, ...], _Prefix] = {}
 
     def look_up(self, prefixes: Sequence[tuple[int, ...]]) -> None:
-        """See to it that `known` has them; all but their last symbol it has already."""
+        """Let `known` have them; all but their last symbol it has already."""
         new = [prefix for prefix in prefixes if prefix not in self.known]
         if not new:
             return
         before = [self.known[prefix[:-1]] if prefix else self._before for prefix in new]
         symbols = np.array([prefix[-1] if prefix else BLANK for prefix in new])
         predicted, states = self._steps.predict(symbols, np.stack([b.state for b in before]))
-        nothing = [np.zeros(0, np.float32)] * len(new)
-        lm_log_probs, lm_states = nothing, nothing
+        lm_log_probs = lm_states = [np.zeros(0, np.float32)] * len(new)
         if self._lm:
             found = self._lm.step(symbols, np.stack([b.lm_state for b in before]))
             lm_log_probs, lm_states = map(list, found)
@@ -194,7 +191,7 @@ def _add(
     before: _Hypothesis,
     gain: float,
     row: int | None = None,
-    chance: float = 0.0,
+    log_prob: float = 0.0,
 ) -> None:
     """Another way to `prefix`, from `before`."""
     new = hypotheses.setdefault(prefix, _Hypothesis(-math.inf))
@@ -202,15 +199,13 @@ def _add(
     if before.best + gain > new.best or not math.isfinite(new.best):
         new.best = before.best + gain
         new.rows = before.rows if row is None else (*before.rows, row)
-        new.log_probs = before.log_probs if row is None else (*before.log_probs, chance)
+        new.log_probs = before.log_probs if row is None else (*before.log_probs, log_prob)
 
 
 def _best(gains: Floats, beam: int) -> list[int]:
     """The `beam` best symbols, which must be possible at all."""
-    if len(gains) > beam:
-        chosen = np.argpartition(-gains, beam - 1)[:beam]
-    else:
-        chosen = np.arange(len(gains))
+    few = len(gains) <= beam
+    chosen = np.arange(len(gains)) if few else np.argpartition(-gains, beam - 1)[:beam]
     return [int(symbol) for symbol in chosen if np.isfinite(gains[symbol])]
 
 
@@ -219,5 +214,4 @@ def _pruned(
 ) -> dict[tuple[int, ...], _Hypothesis]:
     if len(hypotheses) <= beam:
         return hypotheses
-    best = sorted(hypotheses.items(), key=lambda item: -item[1].log_prob)
-    return dict(best[:beam])
+    return dict(sorted(hypotheses.items(), key=lambda item: -item[1].log_prob)[:beam])

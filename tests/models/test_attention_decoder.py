@@ -104,7 +104,7 @@ def test_a_beam_that_drops_nothing_finds_what_enumeration_finds(with_ctc, lm_wei
         encoded,
         beam=1000,
         nbest=1000,
-        most_symbols=most,
+        max_symbols=most,
         ctc_log_probs=ctc if with_ctc else None,
         ctc_weight=0.3,
         lm=Uniform() if lm_weight else None,
@@ -127,7 +127,7 @@ def test_a_beam_that_drops_nothing_finds_what_enumeration_finds(with_ctc, lm_wei
         assert result.score == pytest.approx(expected[result.symbols], abs=1e-4)
         assert result.attention.shape == (len(result.symbols), n_frames)
     assert found[0].symbols == max(expected, key=lambda symbols: expected[symbols])
-    narrow = beam_search(TorchAttention(head), encoded, beam=2, most_symbols=most)
+    narrow = beam_search(TorchAttention(head), encoded, beam=2, max_symbols=most)
     assert len(narrow) == 1
 
 

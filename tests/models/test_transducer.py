@@ -175,7 +175,7 @@ def test_a_beam_that_drops_nothing_finds_what_enumeration_finds(lm_weight):
         TorchSteps(head),
         encoded,
         beam=10_000,
-        most_symbols=2,
+        max_symbols=2,
         nbest=10_000,
         lm=lm if lm_weight else None,
         lm_weight=lm_weight,
