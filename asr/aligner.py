@@ -17,10 +17,10 @@ from asr.bundle import Bundle
 from asr.channels import find_channel_speech
 from asr.decode.alignment import AlignmentConfig, Spellings, Token, align
 from asr.decode.confidence import log_probability
-from asr.decode.lexicon import Lexicon
-from asr.decode.pronounce import Pronouncer
 from asr.engine import Engine
 from asr.errors import DecodeError, VocabularyError
+from asr.lexicon import Lexicon
+from asr.lexicon.pronounce import Pronouncer
 from asr.recognizer import audio_blocks, windows
 from asr.text.languages import normalizer
 from asr.types import Loss, Segment, Transcript, Unit, Word
@@ -37,7 +37,7 @@ class Aligner:
         model: a loaded bundle. What its network spells is what words are made of: characters, or
             phones, for which its lexicon says how words are pronounced.
         pronunciations: of words that the lexicon lacks, see `asr.text.phones.read_lexicon`. Others
-            are pronounced by its example (`asr.decode.pronounce`).
+            are pronounced by its example (`asr.lexicon.pronounce`).
         skip_unknown: leave a gap for words that cannot be spelled, instead of refusing the text.
         config: what may be left out.
         vad: how speech is found; `detector="none"` if it is not to be trusted.

@@ -34,13 +34,13 @@ from asr.bundle import (
     BundleConfig,
 )
 from asr.config import build, to_dict
-from asr.decode.lexicon import Lexicon
 from asr.errors import BundleError, ConfigError, TrainingError
 from asr.export import Precision, in_precision, to_onnx
 from asr.export.graph import halve
 from asr.export.heads import step_graphs
 from asr.features import FeatureConfig
 from asr.files import replacing
+from asr.lexicon import Lexicon
 from asr.lm.ngram import NGram
 from asr.lm.recurrent import RecurrentLM
 from asr.lm.words import SPECIAL

@@ -19,17 +19,17 @@ from asr.bundle import Bundle, bundled
 from asr.channels import ChannelChoice, OnNotice, check_choice, find_channel_speech
 from asr.config import build
 from asr.decode import DecoderConfig, make_decoder
-from asr.decode.hotwords import Hotwords, PreparedHotwords, prepare_hotwords
 from asr.decode.make import DecoderKind, check_takes_hotwords, compile_ahead
 from asr.engine import Engine, Heads, Job
 from asr.errors import BundleError, ConfigError
+from asr.lexicon.hotwords import Hotwords, PreparedHotwords, prepare_hotwords
 from asr.punctuator import punctuator_of
 from asr.stream import EndpointConfig, Stream
 from asr.types import Hypothesis, Loss, Segment, Transcript
 from asr.vad import Speech, VadConfig
 
 if TYPE_CHECKING:
-    from asr.decode.pronounce import Speller
+    from asr.lexicon.pronounce import Speller
 
 WINDOW_SECONDS = 120.0  # of speech that are in work at a time: batches sort it by length
 FIRST_WINDOW_SECONDS = 15.0  # behind the first segment; each window then is twice the one before
@@ -312,8 +312,8 @@ class Recognizer:
 
     @cached_property
     def _speller(self) -> Speller:
-        from asr.decode.lexicon import Lexicon  # both need compiled code
-        from asr.decode.pronounce import Speller
+        from asr.lexicon import Lexicon  # both need compiled code
+        from asr.lexicon.pronounce import Speller
 
         path = self.bundle.lexicon_path
         return Speller(self.bundle.vocabulary, Lexicon.load(path) if path else None)

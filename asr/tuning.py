@@ -19,12 +19,7 @@ import numpy as np
 
 from asr.decode import Decoder, DecoderConfig
 from asr.decode.beam import BeamSearch
-from asr.decode.confidence import (
-    FEATURES,
-    Confidence,
-    expected_calibration_error,
-    fit_confidence,
-)
+from asr.decode.confidence import FEATURES, MAX_LOGIT, Confidence
 from asr.decode.decoder import Outputs
 from asr.errors import ConfigError
 from asr.lm.words import UNKNOWN_ID
@@ -299,3 +294,46 @@ def _right_words(reference: str, text: str) -> list[bool]:
         return [False] * len(text.split())
     comparison: Comparison = compare(reference, text)
     return [said == heard for said, heard in comparison.pairs if heard]
+
+
+def fit_confidence(
+    features: np.ndarray, correct: np.ndarray, penalty: float = 1.0
+) -> tuple[float, ...]:
+    """Coefficients for `Confidence` by Newton's method.
+
+    `features` (words, FEATURES) float, `correct` (words,) bool; `penalty` keeps the (standardised)
+    weights small where there are few words. Raises ConfigError if no word is right, or all.
+    """
+    if correct.all() or not correct.any():
+        raise ConfigError(
+            "words are all right or all wrong: confidence cannot be fitted",
+            "tune on more recordings",
+        )
+    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-9
+    x = np.column_stack([np.ones(len(features)), (features - mean) / spread])
+    ridge = penalty * np.diag([0.0] + [1.0] * features.shape[1])
+    weights = np.zeros(x.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(x @ weights, -MAX_LOGIT, MAX_LOGIT)))
+        gradient = x.T @ (correct - p) - ridge @ weights
+        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + ridge, gradient)
+        weights += step
+        if np.abs(step).max() < 1e-8:
+            break
+    slopes = weights[1:] / spread
+    return tuple(float(w) for w in (weights[0] - slopes @ mean, *slopes))
+
+
+def expected_calibration_error(
+    confidences: np.ndarray, correct: np.ndarray, bins: int = 10
+) -> float:
+    """Mean distance of confidence and share of right words in `bins` equal steps (Naeini 2015).
+
+    >>> round(expected_calibration_error(np.array([0.9, 0.9]), np.array([True, True])), 3)
+    0.1
+    """
+    if not len(confidences):
+        return 0.0
+    step = np.minimum((confidences * bins).astype(int), bins - 1)
+    gaps = np.bincount(step, confidences - correct, bins)
+    return float(np.abs(gaps).sum() / len(confidences))

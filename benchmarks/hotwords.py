@@ -23,7 +23,7 @@ from asr.bundle import Bundle, bundled
 from asr.config import build
 from asr.data.manifest import read_manifest
 from asr.decode.config import DecoderConfig
-from asr.decode.lexicon import Lexicon
+from asr.lexicon import Lexicon
 from asr.metrics import Comparison, compare, total
 from asr.recognizer import Recognizer
 from asr.text.english import normalize

@@ -12,8 +12,8 @@ import argparse
 import time
 
 from asr.bundle import Bundle, bundled
-from asr.decode.lexicon import Lexicon
-from asr.decode.pronounce import Pronouncer
+from asr.lexicon import Lexicon
+from asr.lexicon.pronounce import Pronouncer
 from asr.metrics import compare
 
 

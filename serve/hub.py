@@ -15,7 +15,7 @@ import numpy as np
 
 from asr.audio import SAMPLE_RATE
 from asr.bundle import Bundle, bundled
-from asr.decode.hotwords import read_hotwords
+from asr.lexicon.hotwords import read_hotwords
 from asr.recognizer import Recognizer
 from asr.vad import VadConfig
 from serve import limits, logs

@@ -11,8 +11,8 @@ from hypothesis import settings
 from tone_speech import TONES
 
 from asr.bundle import LEXICON, Bundle, BundleConfig, bundled
-from asr.decode.lexicon import Lexicon
 from asr.features import FeatureConfig
+from asr.lexicon import Lexicon
 from asr.text.vocabulary import Vocabulary
 
 # A deadline measures how busy the machine is, not the code.

@@ -31,7 +31,7 @@ LAYERS = [
     | {"sessions", "writers", "recordings", "subtitles"},
     {"audio", "text"},
     {"features", "silero", "vad", "channels"},
-    {"bundle", "data", "models", "lm", "decode"},
+    {"bundle", "data", "models", "lm", "lexicon", "decode"},
     {"acoustics", "engine", "metrics", "punctuator", "export"},
     {"train", "recognizer", "hearing", "stream", "tuning", "aligner"},
     {"report", "plots", "packaging", "compression", "diagnostics", "uncertainty", "microphone"}
@@ -45,7 +45,18 @@ HEAVY = {
 # What transcribing imports, and therefore may not need the training extra at import.
 CORE = {
     *("types", "errors", "arrays", "config", "files", "sessions", "compiled", "writers", "audio"),
-    *("text", "features", "silero", "vad", "lm", "decode", "bundle", "engine", "acoustics"),
+    *(
+        "text",
+        "features",
+        "silero",
+        "vad",
+        "lm",
+        "lexicon",
+        "decode",
+        "bundle",
+        "engine",
+        "acoustics",
+    ),
     *("metrics", "report", "recognizer", "hearing", "stream", "aligner", "punctuator"),
     *("recordings", "subtitles", "channels", "__init__", "__main__"),
 }

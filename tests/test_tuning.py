@@ -18,8 +18,9 @@ from asr.bundle import Bundle
 from asr.cli import cli
 from asr.cli.tune import _dev_set, _spoken
 from asr.config import build
-from asr.decode import BeamSearch, Decoder, DecoderConfig, Lexicon
+from asr.decode import BeamSearch, Decoder, DecoderConfig
 from asr.errors import ConfigError
+from asr.lexicon import Lexicon
 from asr.lm.arpa import read_arpa
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary

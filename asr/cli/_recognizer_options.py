@@ -65,7 +65,7 @@ class Settings:
 
         Raises ASRError for settings that contradict each other or do not fit the model.
         """
-        from asr.decode.hotwords import read_hotwords
+        from asr.lexicon.hotwords import read_hotwords
         from asr.recognizer import Recognizer
 
         bundle = self.bundle()

@@ -16,7 +16,6 @@ from asr.decode.words import Partial
 
 if TYPE_CHECKING:
     from asr.decode.beam import BeamSearch
-    from asr.decode.lexicon import Lexicon
 
 __all__ = [
     "BeamSearch",
@@ -24,7 +23,6 @@ __all__ = [
     "DecoderConfig",
     "DecoderStream",
     "GreedySearch",
-    "Lexicon",
     "Partial",
     "make_decoder",
 ]
@@ -35,8 +33,4 @@ def __getattr__(name: str) -> Any:
         from asr.decode.beam import BeamSearch
 
         return BeamSearch
-    if name == "Lexicon":
-        from asr.decode.lexicon import Lexicon
-
-        return Lexicon
     raise AttributeError(f"module 'asr.decode' has no attribute {name!r}")

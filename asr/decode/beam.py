@@ -19,10 +19,10 @@ from asr.decode.config import DecoderConfig
 from asr.decode.decoder import NO_SPELLINGS, Boosts, Spellings
 from asr.decode.grammar import build_grammar, unknown_word_cost
 from asr.decode.hotwords import with_boosts
-from asr.decode.lexicon import Lexicon
 from asr.decode.records import NOTHING, PATH, Beam, Grammar, grown, new_beam, start
 from asr.decode.words import Partial, Span, group, to_words
 from asr.errors import DecodeError
+from asr.lexicon import Lexicon
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis, Word
@@ -317,7 +317,7 @@ class BeamSearchStream:
         """The beginning that all prefixes share."""
         return self._trace(prefix_tree.settled_node(self._beam.nodes, self._state["root"]))
 
-    def _trace(self, at: int, paths: np.ndarray = _NO_PATHS, path: int = NOTHING) -> np.ndarray:
+    def _trace(self, at: int, paths: np.ndarray = _NO_PATHS, path: int = -1) -> np.ndarray:
         """(tokens,) NODE: the prefixes on the way to the node `at`, one token longer each."""
         nodes, root = self._beam.nodes, self._state["root"]
         room = np.empty(256, np.int64)

@@ -10,13 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from asr.errors import ConfigError
 
 FEATURES = ("mean", "min", "log_tokens", "lm", "log_frames_per_token")
 _MIN = math.log(1e-6)
-_MAX_LOGIT = 30.0
+MAX_LOGIT = 30.0
 
 
 def word_features(
@@ -62,49 +60,6 @@ class Confidence:
             for values in features
         )
         return [
-            round(1 / (1 + math.exp(min(_MAX_LOGIT, max(-_MAX_LOGIT, -logit)))), 4)
+            round(1 / (1 + math.exp(min(MAX_LOGIT, max(-MAX_LOGIT, -logit)))), 4)
             for logit in logits
         ]
-
-
-def fit_confidence(
-    features: np.ndarray, correct: np.ndarray, penalty: float = 1.0
-) -> tuple[float, ...]:
-    """Coefficients for `Confidence` by Newton's method.
-
-    `features` (words, FEATURES) float, `correct` (words,) bool; `penalty` keeps the (standardised)
-    weights small where there are few words. Raises ConfigError if no word is right, or all.
-    """
-    if correct.all() or not correct.any():
-        raise ConfigError(
-            "words are all right or all wrong: confidence cannot be fitted",
-            "tune on more recordings",
-        )
-    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-9
-    x = np.column_stack([np.ones(len(features)), (features - mean) / spread])
-    ridge = penalty * np.diag([0.0] + [1.0] * features.shape[1])
-    weights = np.zeros(x.shape[1])
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-np.clip(x @ weights, -_MAX_LOGIT, _MAX_LOGIT)))
-        gradient = x.T @ (correct - p) - ridge @ weights
-        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + ridge, gradient)
-        weights += step
-        if np.abs(step).max() < 1e-8:
-            break
-    slopes = weights[1:] / spread
-    return tuple(float(w) for w in (weights[0] - slopes @ mean, *slopes))
-
-
-def expected_calibration_error(
-    confidences: np.ndarray, correct: np.ndarray, bins: int = 10
-) -> float:
-    """Mean distance of confidence and share of right words in `bins` equal steps (Naeini 2015).
-
-    >>> round(expected_calibration_error(np.array([0.9, 0.9]), np.array([True, True])), 3)
-    0.1
-    """
-    if not len(confidences):
-        return 0.0
-    step = np.minimum((confidences * bins).astype(int), bins - 1)
-    gaps = np.bincount(step, confidences - correct, bins)
-    return float(np.abs(gaps).sum() / len(confidences))

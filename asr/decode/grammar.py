@@ -9,9 +9,9 @@ import numpy as np
 
 from asr.decode.config import DecoderConfig
 from asr.decode.hotwords import build_automaton
-from asr.decode.lexicon import Lexicon, unit_labels
 from asr.decode.records import LEXICON_NODE, NOTHING, RULES, TOKEN, WORD, Grammar, first_prefix
 from asr.errors import DecodeError
+from asr.lexicon import Lexicon, unit_labels
 from asr.lm.backoff import NEVER
 from asr.lm.ngram import NGram
 from asr.lm.words import SPECIAL, UNKNOWN_ID

@@ -15,9 +15,9 @@ from asr.config import build
 from asr.decode.config import DecoderConfig
 from asr.decode.decoder import Decoder, Search
 from asr.decode.greedy import GreedySearch
-from asr.decode.hotwords import PreparedHotwords
 from asr.decode.rescorers import LanguageModel, Rescorer, SecondHead
 from asr.errors import ASRError, ConfigError
+from asr.lexicon.hotwords import PreparedHotwords
 
 _TRIAL_FRAMES = 20
 DecoderKind: TypeAlias = Literal["beam", "greedy"]
@@ -36,7 +36,7 @@ def make_decoder(
     Args:
         settings: the bundle's own unless given.
         kind: `beam`, which knows the language model, or `greedy`, which needs no search.
-        hotwords: as `asr.decode.hotwords.prepare_hotwords` gives them; for `beam` with a CTC head.
+        hotwords: as `asr.lexicon.hotwords.prepare_hotwords` gives them; for `beam` with a CTC head.
         for_tuning: with all rescorers of the bundle, whatever their weights, and without the
             acceptance test.
 
@@ -103,7 +103,7 @@ def _greedy_search(bundle: Bundle) -> GreedySearch:
 def _beam_search(bundle: Bundle, config: DecoderConfig, hotwords: PreparedHotwords) -> Search:
     # Compiled code and the language model take a moment to load: only who searches waits for it.
     from asr.decode.beam import BeamSearch
-    from asr.decode.lexicon import Lexicon
+    from asr.lexicon import Lexicon
     from asr.lm.ngram import NGram
 
     lm = NGram.load(bundle.lm_path) if bundle.lm_path else None

@@ -61,7 +61,7 @@ _OPENERS: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open, "
 _MAX_LINE = 1 << 16  # bytes
 
 # A word's pronunciations, the most usual one first.
-Lexicon = dict[str, list[tuple[str, ...]]]
+Pronunciations = dict[str, list[tuple[str, ...]]]
 
 
 def fold(phones: Iterable[str], to: int = 39) -> list[str]:
@@ -82,7 +82,7 @@ def fold(phones: Iterable[str], to: int = 39) -> list[str]:
     return [table[phone] for phone in phones if phone in table]
 
 
-def read_lexicon(path: str | Path, *, stress: bool = False) -> Lexicon:
+def read_lexicon(path: str | Path, *, stress: bool = False) -> Pronunciations:
     """A pronunciation lexicon in CMUdict's format, plain or compressed (.xz, .gz, .bz2).
 
     Lines are `word PH ON ES # comment`; alternatives are marked `word(2)` or are lines of their
@@ -90,7 +90,7 @@ def read_lexicon(path: str | Path, *, stress: bool = False) -> Lexicon:
     unless asked for. Raises VocabularyError if the file is no such lexicon.
     """
     path = Path(path)
-    lexicon: Lexicon = {}
+    lexicon: Pronunciations = {}
     number = 0
     opener: Callable[..., BinaryIO] | None = _OPENERS.get(path.suffix)
     try:

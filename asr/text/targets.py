@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from asr.text.normalize import normalize
-from asr.text.phones import Lexicon
+from asr.text.phones import Pronunciations
 from asr.text.vocabulary import Vocabulary
 
 # text, optional counter of unknown symbols -> class indices, or None: no target for this text
@@ -43,7 +43,7 @@ class Pronunciation:
     def __init__(
         self,
         vocabulary: Vocabulary,
-        lexicon: Lexicon,
+        lexicon: Pronunciations,
         normalizer: Callable[[str], str] = normalize,
     ):
         self.vocabulary = vocabulary

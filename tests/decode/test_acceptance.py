@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from asr.decode import BeamSearch, Decoder, Lexicon
+from asr.decode import BeamSearch, Decoder
 from asr.decode.acceptance import PRIOR_SECONDS
 from asr.decode.rescorers import SecondHead
 from asr.errors import ConfigError
+from asr.lexicon import Lexicon
 from asr.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.characters("ab")

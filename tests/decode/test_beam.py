@@ -23,8 +23,9 @@ from ctc_reference import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.decode import Decoder, GreedySearch, Lexicon
+from asr.decode import Decoder, GreedySearch
 from asr.errors import ConfigError, DecodeError
+from asr.lexicon import Lexicon
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
 

@@ -19,10 +19,10 @@ from ctc_reference import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.decode import Lexicon
-from asr.decode.hotwords import Hotword, prepare_hotwords, read_hotwords
-from asr.decode.pronounce import Speller
 from asr.errors import DecodeError
+from asr.lexicon import Lexicon
+from asr.lexicon.hotwords import Hotword, prepare_hotwords, read_hotwords
+from asr.lexicon.pronounce import Speller
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
 

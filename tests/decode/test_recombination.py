@@ -19,10 +19,11 @@ from ctc_reference import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.decode import Decoder, Lexicon
+from asr.decode import Decoder
 from asr.decode.beam import BeamSearchStream
 from asr.decode.likelihood import ctc_log_likelihood
 from asr.decode.records import NOTHING
+from asr.lexicon import Lexicon
 from asr.lm.arpa import read_arpa
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary

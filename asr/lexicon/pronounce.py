@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.compiled import compiled
-from asr.decode.lexicon import Lexicon, unit_labels
 from asr.errors import DecodeError
+from asr.lexicon import Lexicon, unit_labels
 from asr.text.vocabulary import Vocabulary
 
 MOST = 3  # pronunciations of a word

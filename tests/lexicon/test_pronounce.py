@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.bundle import Bundle
-from asr.decode import Lexicon
-from asr.decode.pronounce import MOST, Pronouncer, Speller
 from asr.errors import DecodeError
+from asr.lexicon import Lexicon
+from asr.lexicon.pronounce import MOST, Pronouncer, Speller
 from asr.text.vocabulary import Vocabulary
 
 PHONES = Vocabulary.phones(["A", "B", "I", "K", "S", "SH", "T"])

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.arrays import save_arrays
-from asr.decode import Lexicon
 from asr.errors import DecodeError
+from asr.lexicon import Lexicon
 from asr.lm.words import WordList
 from asr.text.vocabulary import Vocabulary
 
