@@ -12,10 +12,10 @@ import numpy as np
 
 from asr import audio
 from asr.acoustics import Acoustics
+from asr.alignment.forced import AlignmentConfig, Spellings, Token, align
 from asr.audio import AudioSource, Channels
 from asr.bundle import Bundle
 from asr.channels import find_channel_speech
-from asr.decode.alignment import AlignmentConfig, Spellings, Token, align
 from asr.decode.confidence import log_probability
 from asr.engine import Engine
 from asr.errors import DecodeError, VocabularyError

@@ -284,9 +284,7 @@ class Recognizer:
         changed = copy(self)
         changed.skipped_hotwords = prepared.skipped
         if prepared.boosts:
-            changed._decoder = self._decoder.variant(
-                hotwords=prepared.boosts, spellings=prepared.spellings
-            )
+            changed._decoder = self._decoder.variant(hotwords=prepared)
             _ = changed._decoder.drafts  # what streams need is made here
         return changed
 

@@ -31,7 +31,7 @@ LAYERS = [
     | {"sessions", "writers", "recordings", "subtitles"},
     {"audio", "text"},
     {"features", "silero", "vad", "channels"},
-    {"bundle", "data", "models", "lm", "lexicon", "decode"},
+    {"bundle", "data", "models", "lm", "lexicon", "decode", "alignment"},
     {"acoustics", "engine", "metrics", "punctuator", "export"},
     {"train", "recognizer", "hearing", "stream", "tuning", "aligner"},
     {"report", "plots", "packaging", "compression", "diagnostics", "uncertainty", "microphone"}
@@ -109,6 +109,18 @@ def test_lower_layers_do_not_import_upper_ones(path: Path) -> None:
         assert first not in {"conf", "data_prep", "serve"}, f"asr imports {name}"
         if first == "asr" and rest and rest[0] != "__version__":
             assert rank(rest[0]) <= own, f"{room(path)} imports {name}"
+
+
+def test_no_room_needs_one_that_needs_it() -> None:
+    needs: dict[str, set[str]] = {}
+    for path in sources("asr"):
+        if path != ROOT / "asr/__init__.py":
+            rooms = {name.split(".")[1] for name in imports(path) if name.startswith("asr.")}
+            needs.setdefault(room(path), set()).update(rooms - {room(path)})
+    needs["types"].discard("writers")  # lazily, for Transcript.save
+    while free := {name for name, others in needs.items() if not others & needs.keys()}:
+        needs = {name: others for name, others in needs.items() if name not in free}
+    assert not needs, f"a circle of imports among {sorted(needs)}"
 
 
 def test_neighbours_use_only_what_they_may() -> None:

@@ -91,7 +91,8 @@ def beam_search(
 
     With a beam that drops nothing, the score of a text is the exact weighted sum.
     """
-    search = _Search(steps, encoded, ctc_log_probs, ctc_weight, lm, lm_weight, symbol_bonus)
+    ctc = None if ctc_log_probs is None else CTCPrefixes(ctc_log_probs)
+    search = _Search(steps, encoded, ctc, ctc_weight, lm, lm_weight, symbol_bonus)
     opened, finished = [search.first()], list[Spelled]()
     longest = len(encoded) if max_symbols is None else max_symbols
     for length in range(longest + 1):
@@ -125,50 +126,44 @@ class _Step(NamedTuple):
     ctc: list[tuple[Doubles, Doubles]]  # of `CTCPrefixes.extend`, empty without CTC
 
 
+@dataclass(frozen=True)
 class _Search:
     """The models and their weights, over one utterance."""
 
-    def __init__(
-        self,
-        steps: AttentionSteps,
-        encoded: Floats,
-        ctc_log_probs: Floats | None,
-        ctc_weight: float,
-        lm: StepwiseLM | None,
-        lm_weight: float,
-        symbol_bonus: float,
-    ):
-        self._steps, self._encoded, self._lm = steps, encoded, lm
-        self._ctc = None if ctc_log_probs is None else CTCPrefixes(ctc_log_probs)
-        self._decoder_weight = 1.0 if self._ctc is None else 1.0 - ctc_weight
-        self._ctc_weight, self._lm_weight = ctc_weight, lm_weight
-        self._symbol_bonus = symbol_bonus
+    steps: AttentionSteps
+    encoded: Floats
+    ctc: CTCPrefixes | None
+    ctc_weight: float
+    lm: StepwiseLM | None
+    lm_weight: float
+    symbol_bonus: float
 
     def first(self) -> _Open:
-        state, looked = self._steps.start(len(self._encoded))
-        lm_state = self._lm.start()[0] if self._lm else np.zeros(0, np.float32)
+        state, looked = self.steps.start(len(self.encoded))
+        lm_state = self.lm.start()[0] if self.lm else np.zeros(0, np.float32)
         return _Open((), (), (), 0.0, 0.0, state[0], looked[0], None, lm_state)
 
     def step(self, opened: Sequence[_Open]) -> _Step:
         last = np.array([h.symbols[-1] if h.symbols else END for h in opened])
         states, looked = np.stack([h.state for h in opened]), np.stack([h.looked for h in opened])
-        log_probs, states, attention = self._steps.step(self._encoded, last, states, looked)
+        log_probs, states, attention = self.steps.step(self.encoded, last, states, looked)
         lm_log_probs, lm_states = np.zeros_like(log_probs), np.stack([h.lm_state for h in opened])
-        if self._lm:
-            lm_log_probs, lm_states = self._lm.step(last, lm_states)
-        gains = self._decoder_weight * log_probs.astype(np.float64) + self._lm_weight * lm_log_probs
-        gains[:, END + 1 :] += self._symbol_bonus
+        if self.lm:
+            lm_log_probs, lm_states = self.lm.step(last, lm_states)
+        decoder_weight = 1.0 - self.ctc_weight if self.ctc else 1.0
+        gains = decoder_weight * log_probs.astype(np.float64) + self.lm_weight * lm_log_probs
+        gains[:, END + 1 :] += self.symbol_bonus
         # All but CTC, whose score of a longer prefix takes the place of that of the shorter one.
         before = [
-            self._decoder_weight * h.decoder_score
-            + self._lm_weight * h.lm_score
-            + self._symbol_bonus * len(h.symbols)
+            decoder_weight * h.decoder_score
+            + self.lm_weight * h.lm_score
+            + self.symbol_bonus * len(h.symbols)
             for h in opened
         ]
         totals = np.array(before)[:, None] + gains
-        ctc = [self._ctc.extend(h.ctc, h.symbols) for h in opened] if self._ctc else []
+        ctc = [self.ctc.extend(h.ctc, h.symbols) for h in opened] if self.ctc else []
         if ctc:
-            totals += self._ctc_weight * np.stack([scores for scores, _ in ctc])
+            totals += self.ctc_weight * np.stack([scores for scores, _ in ctc])
         return _Step(totals, log_probs, states, attention, lm_log_probs, lm_states, ctc)
 
     def ended(self, opened: Sequence[_Open], step: _Step) -> Iterator[Spelled]:
@@ -176,7 +171,7 @@ class _Search:
         for i, h in enumerate(opened):
             if np.isfinite(step.totals[i, END]):
                 lm_score = h.lm_score + float(step.lm_log_probs[i, END])
-                seen = np.array(h.attention, np.float32).reshape(len(h.symbols), len(self._encoded))
+                seen = np.array(h.attention, np.float32).reshape(len(h.symbols), len(self.encoded))
                 yield Spelled(h.symbols, seen, h.log_probs, float(step.totals[i, END]), lm_score)
 
     def extended(self, h: _Open, step: _Step, i: int, symbol: int) -> _Open:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,17 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from asr.alignment.checks import to_probabilities
 from asr.decode import lattice, prefix_tree, search
-from asr.decode.checks import to_probabilities
 from asr.decode.confidence import Confidence
 from asr.decode.config import DecoderConfig
-from asr.decode.decoder import NO_SPELLINGS, Boosts, Spellings
 from asr.decode.grammar import build_grammar, unknown_word_cost
-from asr.decode.hotwords import with_boosts
 from asr.decode.records import NOTHING, PATH, Beam, Grammar, grown, new_beam, start
 from asr.decode.words import Partial, Span, group, to_words
 from asr.errors import DecodeError
 from asr.lexicon import Lexicon
+from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords, with_boosts
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis, Word
@@ -59,7 +58,7 @@ class BeamSearch:
         *,
         lm: NGram | None = None,
         lexicon: Lexicon | None = None,
-        hotwords: Boosts = (),
+        hotwords: Mapping[str, float] | Iterable[str] = (),
         config: DecoderConfig | None = None,
         **settings: Any,
     ):
@@ -83,22 +82,21 @@ class BeamSearch:
         return BeamSearchStream(self, frame_shift)
 
     def variant(
-        self, config: DecoderConfig, hotwords: Boosts = (), spellings: Spellings = NO_SPELLINGS
+        self, config: DecoderConfig, hotwords: PreparedHotwords = NO_HOTWORDS
     ) -> BeamSearch:
         """The same search with other settings, and `hotwords` beside its own.
 
-        It shares the language model, and the lexicon as far as the settings allow and it has all
-        words of `spellings` (in its labels). Raises DecodeError for a hot word that cannot be
-        spelled.
+        It shares the language model, and the lexicon as far as the settings allow and it lacks none
+        of the words. Raises DecodeError for a hot word that cannot be spelled.
         """
         changed = copy(self)
         lexicon = self.lexicon if self.pronounces else None
-        lacking = {w: s for w, s in spellings.items() if lexicon is not None and w not in lexicon}
-        if lexicon is not None and lacking:
-            changed.lexicon = lexicon.extended(lacking)
+        if lexicon is not None:
+            lacking = {w: s for w, s in hotwords.spellings.items() if w not in lexicon}
+            changed.lexicon = lexicon.extended(lacking) if lacking else lexicon
         changed.config = config
         changed.confidence = Confidence(config.confidence)
-        changed._hotwords = self._hotwords | with_boosts(hotwords, config.hotword_boost)
+        changed._hotwords = self._hotwords | with_boosts(hotwords.boosts, config.hotword_boost)
         changed._grammar = changed._build_grammar(self)
         changed._names, changed._idle = {}, []
         changed.__dict__.pop("unknown_word_cost", None)
@@ -106,8 +104,11 @@ class BeamSearch:
 
     def _build_grammar(self, like: BeamSearch | None = None) -> Grammar:
         weights = ("lm_weight", "word_bonus", "unknown_penalty")
-        shares = like and all(getattr(like.config, n) == getattr(self.config, n) for n in weights)
-        shares = shares and like is not None and like.lexicon is self.lexicon
+        if like and (
+            like.lexicon is not self.lexicon
+            or any(getattr(like.config, name) != getattr(self.config, name) for name in weights)
+        ):
+            like = None
         return build_grammar(
             self.vocabulary,
             self.lexicon,
@@ -115,7 +116,7 @@ class BeamSearch:
             self._hotwords,
             self.config,
             pronounced=self.pronounces,
-            like=like._grammar if like and shares else None,
+            like=like._grammar if like else None,
         )
 
     @cached_property

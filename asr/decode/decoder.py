@@ -12,11 +12,10 @@ test may refuse the winner.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -26,15 +25,13 @@ from asr.decode.config import DecoderConfig
 from asr.decode.rescorers import Rescorer
 from asr.decode.words import Partial
 from asr.errors import DecodeError
+from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords
 from asr.types import Hypothesis
 
 # What a network gives for one utterance: log-probabilities (frames, classes) of its head, or a
 # tuple of one such array for each head.
 Outputs: TypeAlias = np.ndarray | tuple[np.ndarray, ...]
-Boosts: TypeAlias = Mapping[str, float] | Iterable[str]
-Spellings: TypeAlias = Mapping[str, Sequence[Sequence[int]]]  # a word's pronunciations, as labels
 DRAFT_BEAM = 100  # prefixes at most
-NO_SPELLINGS: Spellings = MappingProxyType({})
 
 
 class Search(Protocol):
@@ -50,13 +47,8 @@ class Search(Protocol):
         """A search in one utterance; `frame_shift`: seconds a frame."""
         ...
 
-    def variant(
-        self, config: DecoderConfig, hotwords: Boosts = (), spellings: Spellings = NO_SPELLINGS
-    ) -> Search:
-        """The same search with other settings, and `hotwords` beside its own.
-
-        `spellings`: of words in them that the lexicon lacks, in its labels.
-        """
+    def variant(self, config: DecoderConfig, hotwords: PreparedHotwords = NO_HOTWORDS) -> Search:
+        """The same search with other settings, and `hotwords` beside its own."""
         ...
 
 
@@ -130,18 +122,15 @@ class Decoder:
         return DecoderStream(self)
 
     def variant(
-        self,
-        config: DecoderConfig | None = None,
-        hotwords: Boosts = (),
-        spellings: Spellings = NO_SPELLINGS,
+        self, config: DecoderConfig | None = None, hotwords: PreparedHotwords = NO_HOTWORDS
     ) -> Decoder:
         """The same decoder with other settings, and with `hotwords` beside those that it has.
 
-        `spellings`: of words in them that the lexicon lacks, in its labels. It shares language
-        models, and the lexicon where that lacks none. Raises DecodeError for a hot word that cannot
-        be spelled, ConfigError where the search knows no hot words.
+        It shares language models, and the lexicon where that lacks none of the words. Raises
+        DecodeError for a hot word that cannot be spelled, ConfigError where the search knows no hot
+        words.
         """
-        search = self.search.variant(config or self.config, hotwords, spellings)
+        search = self.search.variant(config or self.config, hotwords)
         return Decoder(search, self.frame_shift, self.rescorers, self.tests_acceptance)
 
 

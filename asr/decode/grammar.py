@@ -17,7 +17,6 @@ from asr.lm.ngram import NGram
 from asr.lm.words import SPECIAL, UNKNOWN_ID
 from asr.text.vocabulary import WORD_START, Vocabulary
 
-_PART = 1 << 16  # n-grams looked at in one go
 _MAX_LOG = 80.0  # natural logarithm of a factor
 _SLACK = 1 + 1e-6  # an upper bound stays one when it is rounded to 32 bits
 
@@ -141,7 +140,7 @@ def unknown_word_cost(lexicon: Lexicon, lm: NGram, hot: Collection[str] = ()) ->
         for word, own in zip(lexicon.words, _language_model_words(lexicon, lm), strict=True)
         if own == UNKNOWN_ID and word not in hot and word not in SPECIAL
     ]
-    unigrams = _unigrams(lm)
+    unigrams = lm.unigrams()
     known = unigrams[len(SPECIAL) :]
     rarest = float(known[known > NEVER / 2].min(initial=0.0))
     return min(-math.log(max(1, len(missing))), rarest - float(unigrams[UNKNOWN_ID]))
@@ -173,10 +172,10 @@ def _lexicon_nodes(
         share = _unknown_words(lexicon, lm, lm_words, hotwords, config)
         words["weight"] = np.exp(share)[lexicon.word]
         words["max_weight"] = (
-            np.exp(config.lm_weight * _max_log_probs(lm)[words["lm_word"]]) * words["weight"]
+            np.exp(config.lm_weight * lm.max_log_probs()[words["lm_word"]]) * words["weight"]
         )
         share /= config.lm_weight or math.inf
-        ahead = lexicon.best_below((_unigrams(lm)[lm_words] + share).astype(np.float32))
+        ahead = lexicon.best_below((lm.unigrams()[lm_words] + share).astype(np.float32))
         # What is promised is given back, so a bound does no harm: no factor leaves 32 bits.
         ahead = np.maximum(ahead, -_MAX_LOG / (config.lm_weight or math.inf))
         ahead[0] = 0.0  # before a word nothing is promised
@@ -231,36 +230,9 @@ def _max_steps(nodes: np.ndarray, words: np.ndarray, parents: np.ndarray) -> np.
     return best * _SLACK
 
 
-def _unigrams(lm: NGram) -> np.ndarray:
-    """Natural-log probabilities (words,) without context."""
-    tables = lm.tables
-    return tables.probability_codebook[tables.probability[1 : 1 + len(lm.words)]]
-
-
 def _unknown_ahead(lm: NGram | None) -> float:
     """The look-ahead of unknown words."""
-    return float(_unigrams(lm)[UNKNOWN_ID]) if lm is not None else 0.0
-
-
-def _max_log_probs(lm: NGram) -> np.ndarray:
-    """Upper bounds (words,) of every word's log-probability in any context."""
-    tables = lm.tables
-    codes = tables.probability_codebook
-    rank = np.argsort(np.argsort(codes)).astype(np.uint8)
-    best = np.zeros(len(lm.words), np.uint8)  # as ranks
-    for words, probabilities in (
-        (tables.word[1:], tables.probability[1:]),
-        (tables.leaf_word, tables.leaf_probability),
-    ):
-        for begin in range(0, len(words), _PART):  # all at once take 25 MB
-            part = slice(begin, begin + _PART)
-            ranks = rank[probabilities[part]]
-            # A word's last value stays: its greatest. (`np.maximum.at` takes five times as long.)
-            ascending = np.argsort(ranks, kind="stable")
-            greatest = np.zeros_like(best)
-            greatest[words[part][ascending]] = ranks[ascending]
-            np.maximum(best, greatest, out=best)
-    return np.sort(codes)[best] + (lm.order - 1) * max(0.0, float(tables.backoff_codebook.max()))
+    return float(lm.unigrams()[UNKNOWN_ID]) if lm is not None else 0.0
 
 
 def _language_model_words(lexicon: Lexicon, lm: NGram) -> np.ndarray:

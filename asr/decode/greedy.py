@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from asr.decode.checks import to_probabilities
+from asr.alignment.checks import to_probabilities
 from asr.decode.confidence import Confidence
 from asr.decode.config import DecoderConfig
-from asr.decode.decoder import NO_SPELLINGS, Boosts, Spellings
 from asr.decode.words import Partial, group, to_words
 from asr.errors import ConfigError
+from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis
 
@@ -36,10 +36,10 @@ class GreedySearch:
         return GreedyStream(self.vocabulary, frame_shift)
 
     def variant(
-        self, config: DecoderConfig, hotwords: Boosts = (), spellings: Spellings = NO_SPELLINGS
+        self, config: DecoderConfig, hotwords: PreparedHotwords = NO_HOTWORDS
     ) -> GreedySearch:
         """This search: it has no settings. Raises ConfigError if there are `hotwords`."""
-        if hotwords:
+        if hotwords.boosts:
             raise ConfigError("greedy decoding knows no hot words", "choose the decoder 'beam'")
         return self
 

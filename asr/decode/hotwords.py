@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from asr.decode.records import HOTWORD_ARC
-from asr.errors import DecodeError
 
 _MAX_PRONUNCIATIONS = 16  # of a phrase: the combinations of its words'
 
@@ -81,15 +80,3 @@ def build_automaton(
     automaton["weight"][:, -1] = np.exp(-earned)
     automaton["inside"][:, :-1] = (np.array(depth) > 1)[next_state]
     return automaton
-
-
-def with_boosts(hotwords: Mapping[str, float] | Iterable[str], boost: float) -> dict[str, float]:
-    """Phrase -> boost, those of boost 0 left out. Raises DecodeError for what is no boost."""
-    if not isinstance(hotwords, Mapping):
-        hotwords = dict.fromkeys(hotwords, boost)
-    for phrase, value in hotwords.items():
-        if not 0 <= value < float("inf"):
-            raise DecodeError(f"hot word {phrase!r} has the boost {value}", "give 0 or more")
-        if not phrase.split():
-            raise DecodeError("a hot word is empty")
-    return {phrase: float(value) for phrase, value in hotwords.items() if value > 0}

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from asr.alignment.likelihood import forward
 from asr.compiled import inner, kernel
-from asr.decode.likelihood import forward
 
 CONTINUES = -2
 MIN_PROBABILITY = 1e-10  # of a blank in an alignment

@@ -17,7 +17,7 @@ from asr.decode.decoder import Decoder, Search
 from asr.decode.greedy import GreedySearch
 from asr.decode.rescorers import LanguageModel, Rescorer, SecondHead
 from asr.errors import ASRError, ConfigError
-from asr.lexicon.hotwords import PreparedHotwords
+from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords
 
 _TRIAL_FRAMES = 20
 DecoderKind: TypeAlias = Literal["beam", "greedy"]
@@ -28,7 +28,7 @@ def make_decoder(
     settings: DecoderConfig | None = None,
     *,
     kind: DecoderKind = "beam",
-    hotwords: PreparedHotwords | None = None,
+    hotwords: PreparedHotwords = NO_HOTWORDS,
     for_tuning: bool = False,
 ) -> Decoder:
     """A decoder for the outputs of a bundle's network.
@@ -47,13 +47,13 @@ def make_decoder(
     shift = bundle.config.frame_shift
     if kind not in ("beam", "greedy"):
         raise ConfigError(f"unknown decoder {kind!r}", "one of: beam, greedy")
-    if hotwords and hotwords.boosts:
+    if hotwords.boosts:
         check_takes_hotwords(bundle, kind)
     if bundle.head_kind != "ctc":
         return Decoder(_head_search(bundle, config, kind), shift)
     if kind == "greedy":
         return Decoder(_greedy_search(bundle), shift)
-    search = _beam_search(bundle, config, hotwords or PreparedHotwords())
+    search = _beam_search(bundle, config, hotwords)
     rejects = config.rejection_threshold < math.inf or config.rejection_confidence > 0
     return Decoder(
         search, shift, _rescorers(bundle, config, for_tuning), rejects and not for_tuning
@@ -66,7 +66,7 @@ def compile_ahead(decoder: Decoder, bundle: Bundle) -> Thread | None:
     That takes some ten seconds on the first start after an installation, and half a second on any
     other. Who decodes meanwhile waits for it.
     """
-    from asr.decode._search import search, search_pronounced
+    from asr.decode.search import search, search_pronounced
 
     if search.signatures or search_pronounced.signatures:
         return None
@@ -76,7 +76,7 @@ def compile_ahead(decoder: Decoder, bundle: Bundle) -> Thread | None:
     )
 
     def decode() -> None:
-        with suppress(ASRError):  # whoever decodes in earnest will hear of it
+        with suppress(ASRError):  # whoever decodes in earnest is told
             decoder.decode(outputs)
 
     thread = Thread(target=decode, name="compiling the search")

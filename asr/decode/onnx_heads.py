@@ -12,10 +12,10 @@ from onnxruntime import InferenceSession
 
 from asr.decode import attention, transducer
 from asr.decode.config import DecoderConfig
-from asr.decode.decoder import NO_SPELLINGS, Boosts, Spellings
 from asr.decode.transducer import Floats, StepwiseLM
 from asr.decode.words import Partial, Span, group
 from asr.errors import BundleError, ConfigError
+from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords
 from asr.lm.recurrent import RecurrentLM
 from asr.sessions import open_session
 from asr.text.vocabulary import Vocabulary
@@ -136,7 +136,7 @@ class HeadSearch:
         return HeadStream(self, frame_shift)
 
     def variant(
-        self, config: DecoderConfig, hotwords: Boosts = (), spellings: Spellings = NO_SPELLINGS
+        self, config: DecoderConfig, hotwords: PreparedHotwords = NO_HOTWORDS
     ) -> HeadSearch:
         raise ConfigError(
             "transducers and attention decoders know no hot words and no streams",

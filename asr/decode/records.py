@@ -21,106 +21,76 @@ SMALL = 2.0**SMALL_EXPONENT
 _NODES = 4096  # capacities at first; doubled when full
 _FRAMES = 4096
 
-i4, i8, f4, f8 = np.int32, np.int64, np.float32, np.float64
+
+def _record(*lines: str) -> np.dtype:
+    """A record type: each line a NumPy type and the names of its fields."""
+    fields = [(name, kind) for kind, *names in map(str.split, lines) for name in names]
+    return np.dtype(fields, align=True)
+
 
 # --- The prefix tree and the beam. A mass is a probability times the weights of language model,
 # bonuses and hot words, up to a common scale.
 
-NODE = np.dtype(  # a prefix; exactly a cache line
-    [
-        ("parent", i4),
-        ("token", i4),
-        ("first_child", i4),
-        ("next_sibling", i4),  # in free nodes: the next free one
-        ("uses", i4),  # children, and one if in the beam or recombined
-        ("slot", i4),  # where it is in the beam, or NOTHING
-        ("survivor", i4),  # the node that it is recombined into, or NOTHING
-        ("next_recombined", i4),  # list of those that are recombined into one survivor
-        ("share", f4),  # of a recombined node in the mass of its survivor
-        ("lexicon_node", i4),  # or UNKNOWN or PROTECTED
-        ("lm_state", i4),
-        ("hotword_state", i4),
-        ("word", i4),  # entry of the lexicon that ended with this token, if tokens do not tell
-        ("weight", f4),  # factor of all but acoustics on the arc to this node
-        ("lm_log_prob", f4),  # of the word that ended on that arc
-        ("frame", i4),  # when it came into the beam
-    ]
+NODE = _record(  # a prefix; exactly a cache line
+    "i4 parent token first_child",
+    "i4 next_sibling",  # in free nodes: the next free one
+    "i4 uses",  # children, and one if in the beam or recombined
+    "i4 slot",  # where it is in the beam, or NOTHING
+    "i4 survivor",  # the node that it is recombined into, or NOTHING
+    "i4 next_recombined",  # list of those that are recombined into one survivor
+    "f4 share",  # of a recombined node in the mass of its survivor
+    "i4 lexicon_node",  # or UNKNOWN or PROTECTED
+    "i4 lm_state hotword_state",
+    "i4 word",  # entry of the lexicon that ended with this token, if tokens do not tell
+    "f4 weight",  # factor of all but acoustics on the arc to this node
+    "f4 lm_log_prob",  # of the word that ended on that arc
+    "i4 frame",  # when it came into the beam
 )
-SLOT = np.dtype(  # a prefix of the beam
-    [
-        ("node", i4),
-        ("token", i4),
-        ("parent", i4),
-        ("vacant", i4),  # scratch: a list of vacant slots
-        ("extended", np.uint64),  # scratch: bits of the tokens whose extension is in the beam
-        ("weight", f8),
-        ("max_inside", f8),  # upper bounds of the weight of a token inside a word
-        ("max_ending", f8),  # and of one that ends it
-        ("blank", f8),  # mass of the paths that end in a blank
-        ("label", f8),  # and of those that end in the last token
-        ("total", f8),
-        ("next_blank", f8),
-        ("next_label", f8),
-    ]
+SLOT = _record(  # a prefix of the beam
+    "i4 node token parent",
+    "i4 vacant",  # scratch: a list of vacant slots
+    "u8 extended",  # scratch: bits of the tokens whose extension is in the beam
+    "f8 weight",
+    "f8 max_inside max_ending",  # bounds of the weight of a token inside a word, and of its end
+    "f8 blank label total",  # mass of paths that end in a blank, in the last token, and of both
+    "f8 next_blank next_label",
 )
-CANDIDATE = np.dtype(  # a prefix that may come into the beam
-    [
-        ("slot", i4),  # of the prefix that it extends
-        ("node", i4),  # that it has become
-        ("token", i4),
-        ("word", i4),
-        ("lexicon_node", i4),
-        ("lm_state", i4),
-        ("hotword_state", i4),
-        ("mass", f8),
-        ("weight", f8),
-        ("lm_log_prob", f8),
-    ],
-    align=True,
+CANDIDATE = _record(  # a prefix that may come into the beam
+    "i4 slot",  # of the prefix that it extends
+    "i4 node",  # that it has become
+    "i4 token word lexicon_node lm_state hotword_state",
+    "f8 mass weight lm_log_prob",
 )
-RECOMBINATION = np.dtype(  # hash table: prefixes by their future
-    [
-        ("frame", i8),  # in which it was entered; others are empty
-        ("node", i4),
-        ("candidate", i4),  # that becomes the node in this frame, or NOTHING
-    ]
+RECOMBINATION = _record(  # hash table: prefixes by their future
+    "i8 frame",  # in which it was entered; others are empty
+    "i4 node",
+    "i4 candidate",  # that becomes the node in this frame, or NOTHING
 )
-PATH = np.dtype(  # a way to an end of the search
-    [
-        ("node", i4),  # where it ends
-        ("base", i4),  # the path that it differs from
-        ("detour", i4),  # in passing this recombined node; NOTHING: through survivors alone
-        ("is_cut", np.bool_),  # it ends in an unfinished word, which is left out
-        ("is_expanded", np.bool_),
-        ("mass", f8),
-        ("below", f8),  # factor of `mass` on the way from the end up to the last detour
-        ("end_weight", f8),  # factor of the end
-        ("last_lm", f8),  # language-model log-probability of the word that ends with it,
-        ("end_lm", f8),  # and with the end of the sentence
-    ],
-    align=True,
+PATH = _record(  # a way to an end of the search
+    "i4 node",  # where it ends
+    "i4 base",  # the path that it differs from
+    "i4 detour",  # in passing this recombined node; NOTHING: through survivors alone
+    "? is_cut",  # it ends in an unfinished word, which is left out
+    "? is_expanded",
+    "f8 mass",
+    "f8 below",  # factor of `mass` on the way from the end up to the last detour
+    "f8 end_weight",  # factor of the end
+    "f8 last_lm end_lm",  # log-probability of the last word; with the end of the sentence
 )
-TOKEN_PROBABILITY = np.dtype([("token", i4), ("probability", f8)])
-FRAME = np.dtype([("number", i8), ("first", i4), ("last", i4), ("blank", f8)])  # of the lattice
-LM_CACHE = np.dtype(  # an answer of the language model, and the weight that it makes
-    [("state", i4), ("word", i4), ("next_state", i4), ("log_prob", f4), ("weight", f8)]
-)
-STATE = np.dtype(
-    [
-        ("size", i8),  # prefixes in the beam
-        ("n_nodes", i8),  # nodes ever used; those given back are a list from `free_node` on
-        ("free_node", i8),
-        ("root", i8),
-        ("frames", i8),  # seen so far
-        ("lattice_frames", i8),
-        ("lattice_entries", i8),
-        ("horizon", i8),  # frames after which alternatives are dropped,
-        ("next_horizon", i8),  # at this frame the next time
-        ("exponent", i8),  # masses are to be multiplied by scale * 2 ** exponent
-        ("scale", f8),
-        ("skipped", f8),  # log-probability of all blanks in frames that the lattice leaves out
-        ("only_blank", np.bool_),  # no mass ends in a token: another blank changes nothing
-    ]
+TOKEN_PROBABILITY = _record("i4 token", "f8 probability")
+FRAME = _record("i8 number", "i4 first last", "f8 blank")  # of the lattice
+LM_CACHE_BITS = 14
+# An answer of the language model, and the weight that it makes.
+LM_CACHE = _record("i4 state word next_state", "f4 log_prob", "f8 weight")
+STATE = _record(
+    "i8 size",  # prefixes in the beam
+    "i8 n_nodes free_node root",  # nodes ever used; those given back are a list from `free_node`
+    "i8 frames lattice_frames lattice_entries",  # so far
+    "i8 horizon next_horizon",  # frames after which alternatives are dropped; when the next time
+    "i8 exponent",  # masses are to be multiplied by scale * 2 ** exponent
+    "f8 scale",
+    "f8 skipped",  # log-probability of all blanks in frames that the lattice leaves out
+    "? only_blank",  # no mass ends in a token: another blank changes nothing
 )
 _FIRST_STATE = np.zeros(1, STATE)
 _FIRST_STATE["size"] = _FIRST_STATE["n_nodes"] = _FIRST_STATE["scale"] = 1
@@ -129,52 +99,39 @@ _FIRST_STATE["free_node"] = NOTHING
 # --- The grammar: what may be said. Units are labels of the lexicon, then `boundary`, then one for
 # all that is foreign to it.
 
-RULES = np.dtype(
-    [
-        ("beam", i8),
-        ("beam_ratio", f8),  # a prefix this much below the best is pruned
-        ("token_ratio", f8),  # a token this much below the best of the frame is not tried
-        ("blank_skip", f8),  # a frame with a more probable blank is all blank
-        ("blank", i8),
-        ("space", i8),  # token that is nothing but a boundary, or NOTHING
-        ("boundary", i8),  # unit that ends a word
-        ("few_units", np.bool_),  # one bit each
-        ("pronounced", np.bool_),  # phones: no token marks the end of a word
-        ("closed", np.bool_),
-        ("unknown", f8),  # weight of a word that the lexicon lacks
-        ("leave_lexicon", f8),  # from the lexicon into such a word, beside `unknown` and `leave`
-        ("leave_unknown", f8),
-        ("word_bonus", f8),
-        ("lm_weight", f8),
-        ("lm_unknown", i8),  # ids in the language model
-        ("lm_end", i8),
-        ("max_hotword", f8),  # upper bounds: of what hot words may add for a token,
-        ("max_bonus", f8),  # of what the beginning of a word may,
-        ("max_unknown", f8),  # and of the weights of unknown words
-        ("max_leave", f8),
-    ]
+RULES = _record(
+    "i8 beam",
+    "f8 beam_ratio",  # a prefix this much below the best is pruned
+    "f8 token_ratio",  # a token this much below the best of the frame is not tried
+    "f8 blank_skip",  # a frame with a more probable blank is all blank
+    "i8 blank",
+    "i8 space",  # token that is nothing but a boundary, or NOTHING
+    "i8 boundary",  # unit that ends a word
+    "? few_units",  # one bit each
+    "? pronounced",  # phones: no token marks the end of a word
+    "? closed",
+    "f8 unknown",  # weight of a word that the lexicon lacks
+    "f8 leave_lexicon",  # from the lexicon into such a word, beside `unknown` and `leave`
+    "f8 leave_unknown word_bonus lm_weight",
+    "i8 lm_unknown lm_end",  # ids in the language model
+    # Upper bounds: of what hot words may add for a token, of what the beginning of a word may, and
+    # of the weights of unknown words.
+    "f8 max_hotword max_bonus max_unknown max_leave",
 )
-TOKEN = np.dtype([("first", i4), ("last", i4), ("ends", np.bool_)])  # its units; ends it a word?
-LEXICON_NODE = np.dtype(  # see Lexicon
-    [
-        ("children", np.uint64),  # bit (unit % 64) of each
-        ("label", i4),
-        ("first", i4),
-        ("word_first", i4),
-        ("enter", f4),  # weight on entering this node
-        ("leave", f4),  # undoes the look-ahead of the way to it
-        ("max_step", f4),  # upper bound of the weight of a token from here, if pronounced
-    ]
+TOKEN = _record("i4 first last", "? ends")  # its units; does it end a word?
+LEXICON_NODE = _record(  # see Lexicon
+    "u8 children",  # bit (unit % 64) of each
+    "i4 label first word_first",
+    "f4 enter",  # weight on entering this node
+    "f4 leave",  # undoes the look-ahead of the way to it
+    "f4 max_step",  # upper bound of the weight of a token from here, if pronounced
 )
-WORD = np.dtype(
-    [
-        ("word", i4),  # ids in the lexicon and in the language model
-        ("lm_word", i4),
-        ("weight", f4),  # of its own,
-        ("max_weight", f4),  # and an upper bound of that and the model's in any context
-    ]
+WORD = _record(
+    "i4 word lm_word",  # ids in the lexicon and in the language model
+    "f4 weight",  # of its own,
+    "f4 max_weight",  # and an upper bound of that and the model's in any context
 )
-HOTWORD_ARC = np.dtype([("next", i4), ("weight", f4), ("inside", np.bool_)])  # of a phrase
+HOTWORD_ARC = _record("i4 next", "f4 weight", "? inside")  # `inside` a phrase
 
 
 class Beam(NamedTuple):
@@ -206,9 +163,6 @@ class Grammar(NamedTuple):
     hotwords: np.ndarray  # (states, units + 1) HOTWORD_ARC; the last column takes credit back
     root: np.ndarray  # (1,) NODE and (1,) SLOT of the empty prefix
     first: np.ndarray
-
-
-LM_CACHE_BITS = 14
 
 
 def new_beam(width: int, classes: int) -> Beam:

@@ -61,7 +61,7 @@ class SecondHead:
         return config.second_nbest
 
     def scores(self, texts: Sequence[str], second: np.ndarray | None) -> np.ndarray:
-        from asr.decode.likelihood import text_log_likelihoods  # compiled
+        from asr.alignment.likelihood import text_log_likelihoods  # compiled
 
         assert second is not None
         return text_log_likelihoods(second, texts, self.vocabulary)

@@ -165,7 +165,15 @@ def _propagate(row, beam, grammar):
     blank = max(float(row[rules.blank]), MIN_BLANK)
     state.frames += 1
     if tokens == 0:
-        _pass_blank(state, slots, blank)
+        for i in range(0 if state.only_blank else size):
+            slots[i].blank += slots[i].label
+            slots[i].label = 0.0
+        state.only_blank = True
+        state.skipped += math.log(blank)
+        state.scale *= blank
+        if state.scale < SMALL:
+            state.scale /= SMALL
+            state.exponent += SMALL_EXPONENT
         return tokens, endings, 0.0, 0.0
     state.only_blank = False
     _remember(beam, tokens, blank)
@@ -233,21 +241,6 @@ def _choose_tokens(row, rules, kinds, tried):
         tried[k].token = c
         endings += kinds[c].ends
     return found, min(endings, found)
-
-
-@inner
-def _pass_blank(state, slots, blank):
-    """A frame that is all blank."""
-    if not state.only_blank:
-        for i in range(state.size):
-            slots[i].blank += slots[i].label
-            slots[i].label = 0.0
-        state.only_blank = True
-    state.skipped += math.log(blank)
-    state.scale *= blank
-    if state.scale < SMALL:
-        state.scale /= SMALL
-        state.exponent += SMALL_EXPONENT
 
 
 @inner
@@ -405,34 +398,32 @@ def _say_word(candidate, words, word, lm, lm_cache, rules, bar):
 
 @inner
 def _take_in(beam, rules, mass, found, best, bar):
-    """Count one more candidate, in its place already; the number, the best and the bar now."""
+    """Count one more candidate, in its place already; the number, the best and the bar now.
+
+    When there is no more room, all but the best are dropped.
+    """
+    candidates, ranked = beam.candidates, beam.ranked
     found += 1
     if mass > best:
         best = mass
         bar = max(bar, best * rules.beam_ratio)
-    if found == len(beam.candidates):
-        found, bar = _keep_best(beam.candidates, beam.ranked, found, rules.beam, bar)
-    return found, best, bar
+    if found < len(candidates):
+        return found, best, bar
+    for j in range(found):
+        ranked[j] = candidates[j].mass
+    bar = max(bar, _nth_largest(ranked, found, rules.beam))
+    kept = 0
+    for j in range(found):
+        if candidates[j].mass >= bar and kept < rules.beam:
+            candidates[kept] = candidates[j]
+            kept += 1
+    return kept, best, bar
 
 
 @inner
 def _is_in_beam(nodes, parent, token, word):
     child = find_child(nodes, parent, token, word)
     return child >= 0 and nodes[representative(nodes, child)].slot >= 0
-
-
-@inner
-def _keep_best(candidates, ranked, found, count, bar):
-    """Drop all but the best `count` candidates; returns their number and the least of them."""
-    for j in range(found):
-        ranked[j] = candidates[j].mass
-    bar = max(bar, _nth_largest(ranked, found, count))
-    kept = 0
-    for j in range(found):
-        if candidates[j].mass >= bar and kept < count:
-            candidates[kept] = candidates[j]
-            kept += 1
-    return kept, bar
 
 
 @inner
@@ -599,7 +590,19 @@ def _end_frame(beam, grammar, tokens, found, best):
 def _prune(beam, grammar, found, bar):
     """Let the best of old and new prefixes into the beam; returns the greatest mass."""
     state, nodes, slots, rules = beam.state[0], beam.nodes, beam.slots, grammar.rules[0]
-    bar, ties = _pruning_bar(beam, found, rules.beam, bar)
+    candidates, ranked, passing = beam.candidates, beam.ranked, np.int64(0)
+    for i in range(state.size):
+        ranked[passing] = slots[i].next_blank + slots[i].next_label
+        passing += ranked[passing] >= bar
+    for j in range(found):
+        ranked[passing] = candidates[j].mass
+        passing += ranked[passing] >= bar
+    ties = passing  # how many of those that equal the bar may pass
+    if passing > rules.beam:
+        bar = _nth_largest(ranked, passing, rules.beam)
+        ties = rules.beam
+        for r in range(rules.beam):
+            ties -= ranked[r] > bar
     best = 0.0
     vacancies = 0
     for i in range(state.size):
@@ -618,10 +621,10 @@ def _prune(beam, grammar, found, bar):
     # New nodes first, then the dropped ones: a dropped prefix may live on in its extensions.
     made = np.int64(0)
     for j in range(found):
-        score = beam.candidates[j].mass
+        score = candidates[j].mass
         if score > bar or (score == bar and ties > 0):
             ties -= score == bar
-            made, total = _admit(beam, beam.candidates[j], made, rules)
+            made, total = _admit(beam, candidates[j], made, rules)
             best = max(best, total)
     for v in range(vacancies):
         dropped = np.int64(slots[slots[v].vacant].node)
@@ -629,26 +632,6 @@ def _prune(beam, grammar, found, bar):
         release(state, nodes, dropped)
     _fill_slots(beam, grammar, made, vacancies)
     return best
-
-
-@inner
-def _pruning_bar(beam, found, width, bar):
-    """The least mass of the best `width` of old and new, and how many that equal it may pass."""
-    slots, candidates, ranked = beam.slots, beam.candidates, beam.ranked
-    passing = np.int64(0)
-    for i in range(beam.state[0].size):
-        ranked[passing] = slots[i].next_blank + slots[i].next_label
-        passing += ranked[passing] >= bar
-    for j in range(found):
-        ranked[passing] = candidates[j].mass
-        passing += ranked[passing] >= bar
-    ties = passing
-    if passing > width:
-        bar = _nth_largest(ranked, passing, width)
-        ties = width
-        for r in range(width):
-            ties -= ranked[r] > bar
-    return bar, ties
 
 
 @inner

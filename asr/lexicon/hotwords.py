@@ -59,6 +59,7 @@ class PreparedHotwords:
     skipped: tuple[SkippedHotword, ...] = ()
 
 
+NO_HOTWORDS = PreparedHotwords()
 Hotwords: TypeAlias = "Mapping[str, float] | Iterable[str | Hotword]"
 Spell: TypeAlias = "Callable[[str], Sequence[Sequence[int]] | None]"
 
@@ -153,3 +154,15 @@ def _unspoken(phrase: str, language: str) -> str:
         for character in speller(language)(unify(phrase))
         if character in _SYMBOLS or unicodedata.category(character).startswith("S")
     )
+
+
+def with_boosts(hotwords: Mapping[str, float] | Iterable[str], boost: float) -> dict[str, float]:
+    """Phrase -> boost, those of boost 0 left out. Raises DecodeError for what is no boost."""
+    if not isinstance(hotwords, Mapping):
+        hotwords = dict.fromkeys(hotwords, boost)
+    for phrase, value in hotwords.items():
+        if not 0 <= value < float("inf"):
+            raise DecodeError(f"hot word {phrase!r} has the boost {value}", "give 0 or more")
+        if not phrase.split():
+            raise DecodeError("a hot word is empty")
+    return {phrase: float(value) for phrase, value in hotwords.items() if value > 0}

@@ -19,9 +19,9 @@ from ctc_reference import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr.alignment.likelihood import ctc_log_likelihood
 from asr.decode import Decoder
 from asr.decode.beam import BeamSearchStream
-from asr.decode.likelihood import ctc_log_likelihood
 from asr.decode.records import NOTHING
 from asr.lexicon import Lexicon
 from asr.lm.arpa import read_arpa
