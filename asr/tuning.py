@@ -293,7 +293,7 @@ def _right_words(reference: str, text: str) -> list[bool]:
     if not reference:
         return [False] * len(text.split())
     comparison: Comparison = compare(reference, text)
-    return [said == heard for said, heard in comparison.pairs if heard]
+    return [expected == found for expected, found in comparison.pairs if found]
 
 
 def fit_confidence(

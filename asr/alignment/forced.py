@@ -27,16 +27,14 @@ Spellings = Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class AlignmentConfig:
-    """What need not fit, and how hard is looked for it. Costs are natural logarithms.
-
-    absent: cost of leaving out a word, for each unit of its shortest spelling. foreign: cost of a
-    frame of sound that belongs to no word, beside its likeliest unit. inf: everything must fit.
-    beam: partial alignments that are so much worse than the best are given up.
-    """
+    """What need not fit. Costs are natural logarithms; inf: everything must fit."""
 
     absent: float = 2.5
+    """Cost of leaving out a word, for each unit of its shortest spelling."""
     foreign: float = 1.5
+    """Cost of a frame of sound that belongs to no word, beside its most probable unit."""
     beam: float = 3000.0
+    """Prune partial alignments that are this much worse than the best."""
 
     def __post_init__(self) -> None:
         for name in ("absent", "foreign", "beam"):
@@ -46,7 +44,7 @@ class AlignmentConfig:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A unit and the frames, `first` to `last` inclusive, in which it was heard.
+    """A unit and the frames, `first` to `last` inclusive, in which it is said.
 
     `probability` is its greatest there.
     """

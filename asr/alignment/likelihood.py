@@ -88,10 +88,10 @@ def _forward(probabilities, labels, ends, blank, after_blank, after_label, score
         exponent = 0.0
         for t in range(frames):
             row = probabilities[t]
-            least_size = size - (frames - t - 1)  # a path needs a frame for every token
+            min_size = size - (frames - t - 1)  # a path needs a frame for every token
             high = min(size, high + 1)
             greatest = 0.0
-            for k in range(high, max(low, least_size) - 1, -1):
+            for k in range(high, max(low, min_size) - 1, -1):
                 after = (after_blank[k] + after_label[k]) * row[blank]
                 label = 0.0
                 if k > 0:
@@ -101,16 +101,16 @@ def _forward(probabilities, labels, ends, blank, after_blank, after_label, score
                     label *= row[target[k - 1]]
                 after_blank[k], after_label[k] = after, label
                 greatest = max(greatest, after + label)
-            while low < least_size:
+            while low < min_size:
                 after_blank[low], after_label[low] = 0.0, 0.0
                 low += 1
             if greatest == 0.0:
                 break
-            least = greatest * _NEGLIGIBLE
-            while after_blank[low] + after_label[low] < least:
+            negligible = greatest * _NEGLIGIBLE
+            while after_blank[low] + after_label[low] < negligible:
                 after_blank[low], after_label[low] = 0.0, 0.0
                 low += 1
-            while after_blank[high] + after_label[high] < least:
+            while after_blank[high] + after_label[high] < negligible:
                 after_blank[high], after_label[high] = 0.0, 0.0
                 high -= 1
             if greatest < _SMALL:

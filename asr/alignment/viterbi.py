@@ -1,9 +1,8 @@
 """The compiled part of forced alignment: Viterbi through a chain of words, in bounded memory.
 
-The states stand in the order of the text: for every word a junction, where nothing is heard or
-something foreign, and then, for each of its spellings, label, blank, label, …, label. What counts
-at the border between two words is the best way to have everything before it behind oneself; words
-that are left out hand it on at a cost.
+The states stand in the order of the text: for every word a junction, for silence or sound that
+belongs to no word, and then, for each of its spellings, label, blank, label, …, label. A path
+enters a word from the best path up to the junction before it; a word can be skipped at a cost.
 
 The first sweep keeps no back-pointers. Every state carries along where its path was at the start of
 a block of frames, so that the blocks can be gone through once more, from the last to the first,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def command(manifests: tuple[str, ...], model: str, tolerance: float, dry_run: bool) -> None:
     """Find language-model weight, word bonus, width of the search and confidences for a model.
 
-    The recordings of all manifests count together. Each is heard as one segment, from where
+    The recordings of all manifests count together. Each is decoded as one segment, from where
     speech begins to where it ends. What is found is written into the model's config.json.
 
     \b

@@ -16,7 +16,7 @@ import numpy as np
 from asr.decode.config import DecoderConfig
 from asr.types import Hypothesis
 
-# Seconds of speech with a perfect fit, added to each utterance: short ones fit badly by chance.
+# Seconds of speech with a perfect fit, added to each utterance: short ones fit badly at random.
 PRIOR_SECONDS = 3.0
 
 

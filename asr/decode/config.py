@@ -38,7 +38,7 @@ class DecoderConfig:
     """Seconds. Drop hypotheses that differ from the best one before this; the text up to there is
     stable. inf for N-best lists of long utterances."""
     lm_weight: float = 0.6
-    """Factor of the language model's log-probabilities. 0: the model is not heard."""
+    """Factor of the language model's log-probabilities. 0: the model is ignored."""
     word_bonus: float = 1.0
     """Added for each word. Raise it if words are missing (deletions), lower it if they are
     invented."""

@@ -157,7 +157,7 @@ def _propagate(row, beam, grammar):
     token.
 
     Returns how many tokens are worth trying (0: the frame is all blank, and done), how many of
-    them end a word, the greatest mass, and the least that a new prefix needs.
+    them end a word, the greatest mass, and the bar that a new prefix must reach.
     """
     nodes, slots, tried, rules = beam.nodes, beam.slots, beam.tried, grammar.rules[0]
     state, size = beam.state[0], beam.state[0].size

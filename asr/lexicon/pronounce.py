@@ -1,7 +1,7 @@
 """How words sound that a lexicon lacks, by the example of those that it has.
 
 Every letter of a known word is taken to stand for none, one or two of its phones, in turn. Which,
-is found by Viterbi training: the likeliest division of all words, given how often each letter stood
+is found by Viterbi training: the best division of all words, given how often each letter stood
 for what in the division before. A letter of a new word then sounds as it did between the same
 neighbours, the nearer of which count if the farther were never seen together (after van den Bosch &
 Daelemans 1993, "Data-oriented methods for grapheme-to-phoneme conversion"; what wider and narrower
@@ -22,8 +22,8 @@ from asr.errors import DecodeError
 from asr.lexicon import Lexicon, unit_labels
 from asr.text.vocabulary import Vocabulary
 
-MOST = 3  # pronunciations of a word
-_LIKELY = 0.1  # of the probability of the best; what is less likely is left out
+MAX_PRONUNCIATIONS = 3  # pronunciations of a word
+_MIN_RATIO = 0.1  # of the probability of the best; what is less probable is left out
 _ROUNDS = 6
 _UNSEEN = 0.01  # how often everything was seen besides
 # Letters before and behind the one that is pronounced, from narrow to wide.
@@ -95,7 +95,7 @@ class Pronouncer:
             self._seen.append((codes[order], chunks[order]))
 
     def __call__(self, word: str) -> list[list[int]]:
-        """The likeliest pronunciations of a word, MOST at most, as labels; the best first.
+        """The best pronunciations of a word, as labels: MAX_PRONUNCIATIONS at most, best first.
 
         Raises DecodeError for letters that no known word has, or that are all silent.
         """
@@ -108,34 +108,36 @@ class Pronouncer:
         letters = self._padded(word)
         found: dict[tuple[int, ...], float] = {(): 0.0}
         for place in np.flatnonzero(letters):
-            likely = self._chunks(letters, int(place))
+            probable = self._chunks(letters, int(place))
             longer: dict[tuple[int, ...], float] = {}
             for phones, cost in found.items():
-                for chunk, probability in likely.items():
+                for chunk, probability in probable.items():
                     key = phones + _phones_of(chunk, self._phones)
                     longer[key] = min(longer.get(key, math.inf), cost - math.log(probability))
-            found = dict(heapq.nsmallest(4 * MOST, longer.items(), key=lambda item: item[1]))
+            found = dict(
+                heapq.nsmallest(4 * MAX_PRONUNCIATIONS, longer.items(), key=lambda item: item[1])
+            )
         found.pop((), None)
         if not found:
             raise DecodeError(f"{word!r} is not pronounced at all", "write it as it sounds")
-        best = heapq.nsmallest(MOST, found.items(), key=lambda item: item[1])
-        return [list(p) for p, cost in best if cost <= best[0][1] - math.log(_LIKELY)]
+        best = heapq.nsmallest(MAX_PRONUNCIATIONS, found.items(), key=lambda item: item[1])
+        return [list(p) for p, cost in best if cost <= best[0][1] - math.log(_MIN_RATIO)]
 
     def _chunks(self, letters: Integers, place: int) -> dict[int, float]:
         """What the letter at `place` may stand for, with probabilities."""
-        likely: dict[int, float] = {}
+        probable: dict[int, float] = {}
         for window, (codes, chunks) in zip(_WINDOWS, self._seen, strict=True):
             code = self._codes(letters, np.array([place]), window)[0]
             begin, end = np.searchsorted(codes, [code, code + 1])
             if begin == end:
                 break
             kinds, counts = np.unique(chunks[begin:end], return_counts=True)
-            narrower = len(kinds) / (len(kinds) + end - begin) if likely else 0.0
-            likely = {chunk: narrower * share for chunk, share in likely.items()}
+            narrower = len(kinds) / (len(kinds) + end - begin) if probable else 0.0
+            probable = {chunk: narrower * share for chunk, share in probable.items()}
             for chunk, count in zip(kinds.tolist(), counts.tolist(), strict=True):
                 share = (1 - narrower) * count / (end - begin)
-                likely[chunk] = likely.get(chunk, 0.0) + share
-        return likely
+                probable[chunk] = probable.get(chunk, 0.0) + share
+        return probable
 
     def _padded(self, word: str) -> Integers:
         """Numbers of the letters, with enough zeros around them."""

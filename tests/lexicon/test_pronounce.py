@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from asr.bundle import Bundle
 from asr.errors import DecodeError
 from asr.lexicon import Lexicon
-from asr.lexicon.pronounce import MOST, Pronouncer, Speller
+from asr.lexicon.pronounce import MAX_PRONUNCIATIONS, Pronouncer, Speller
 from asr.text.vocabulary import Vocabulary
 
 PHONES = Vocabulary.phones(["A", "B", "I", "K", "S", "SH", "T"])
@@ -57,7 +57,7 @@ def test_a_regular_language_is_learnt() -> None:
 @settings(max_examples=30)
 def test_any_word_of_the_letters_is_pronounced(word: str) -> None:
     found = PRONOUNCE(word)
-    assert 1 <= len(found) <= MOST
+    assert 1 <= len(found) <= MAX_PRONUNCIATIONS
     assert len({tuple(phones) for phones in found}) == len(found)
 
 
