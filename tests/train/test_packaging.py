@@ -14,10 +14,10 @@ from asr.bundle import LEXICON, LM, Bundle  # noqa: E402
 from asr.cli import main  # noqa: E402
 from asr.data.manifest import read_manifest  # noqa: E402
 from asr.decode import Decoder, GreedySearch  # noqa: E402
-from asr.decode.lexicon import Lexicon  # noqa: E402
 from asr.engine import Chunks, OnnxEngine  # noqa: E402
 from asr.errors import BundleError, ConfigError, TrainingError  # noqa: E402
 from asr.features import Features  # noqa: E402
+from asr.lexicon import Lexicon  # noqa: E402
 from asr.lm.ngram import NGram  # noqa: E402
 from asr.lm.training import train  # noqa: E402
 from asr.packaging import (  # noqa: E402
