@@ -21,10 +21,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from asr import audio
 from asr.bundle import Bundle, bundled
 from asr.config import build
-from asr.data.manifest import read_manifest, write_manifest
+from asr.data.manifest import read_audio, read_manifest, write_manifest
 from asr.decode.config import DecoderConfig
 from asr.files import replacing
 from asr.metrics import ErrorCounts, compare, confidence_interval, total
@@ -141,7 +140,7 @@ def measure(row: str, runs: Path, dev: Path) -> dict[str, float]:
     )
     bundle = Bundle.load(folder)
     utterances = [u for u in read_manifest(dev) if normalize(u.text)]
-    waveforms = [audio.read(u.audio_filepath) for u in utterances]
+    waveforms = [read_audio(u) for u in utterances]
     best: list[ErrorCounts] = []
     for weight in LM_WEIGHTS:
         config = build(DecoderConfig, {**SEARCH, "lm_weight": weight})

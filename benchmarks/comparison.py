@@ -30,9 +30,8 @@ import torch
 from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode
 
-from asr import audio
 from asr.config import build, to_dict
-from asr.data.manifest import read_manifest, write_manifest
+from asr.data.manifest import read_audio, read_manifest, write_manifest
 from asr.decode import Decoder, GreedySearch
 from asr.diagnostics import load_network
 from asr.engine import OnnxEngine
@@ -219,7 +218,7 @@ def run_one(name: str, seed: int, options: argparse.Namespace) -> None:
     for source in SOURCES:
         counts: list[ErrorCounts] = []
         for utterance in read_manifest(options.runs / f"{source}.jsonl"):
-            waveform = audio.read(utterance.audio_filepath, network.features.sample_rate)
+            waveform = read_audio(utterance, network.features.sample_rate)
             began = time.process_time()
             (log_probs,) = engine.log_probs([extract(waveform)])
             text = decoder.decode(log_probs)[0].text

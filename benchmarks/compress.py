@@ -27,7 +27,7 @@ from asr import audio, plots
 from asr.bundle import ONNX, Bundle, bundled
 from asr.compression import compress_model, deflated_size
 from asr.config import build
-from asr.data.manifest import read_manifest
+from asr.data.manifest import read_audio, read_manifest
 from asr.decode.config import DecoderConfig
 from asr.engine import Heads, OnnxEngine
 from asr.metrics import compare, total
@@ -125,7 +125,7 @@ def measured(
     beam: int | None = None,
 ) -> Iterator[Point]:
     """The model itself, what the settings make of it, and the models that were trained on."""
-    waveforms = [audio.read(u.audio_filepath) for u in utterances]
+    waveforms = [read_audio(u) for u in utterances]
     yield measure(Bundle.load(model), "whole", utterances, waveforms, beam)
     for setting in settings:
         name = ", ".join(f"{key} {value:g}" for key, value in setting.items())

@@ -27,10 +27,9 @@ import torch
 from environments import HERE, KENLM, PROJECT, Peer, interpreter
 from safetensors.torch import load_file
 
-from asr import audio
 from asr.bundle import Bundle, bundled
 from asr.config import build
-from asr.data.manifest import read_manifest
+from asr.data.manifest import read_audio, read_manifest
 from asr.features import Features
 from asr.lm.arpa import read_arpa
 from asr.metrics import compare, total
@@ -131,7 +130,7 @@ def _listen(
     """Write the log-probabilities of all utterances; return the number of frames."""
     rows = []
     for utterance in utterances:
-        heard = torch.from_numpy(features(audio.read(utterance.audio_filepath)))
+        heard = torch.from_numpy(features(read_audio(utterance)))
         log_probs, _ = network(heard[None], torch.tensor([len(heard)]))
         rows.append(log_probs[0].numpy())
     np.savez(path, rows=np.concatenate(rows), ends=np.cumsum([len(r) for r in rows]))

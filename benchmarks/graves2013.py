@@ -37,8 +37,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr import audio
-from asr.data.manifest import read_manifest, write_manifest
+from asr.data.manifest import read_audio, read_manifest, write_manifest
 from asr.decode import BeamSearch, Decoder
 from asr.decode.transducer import beam_search
 from asr.diagnostics import Network, load_network
@@ -127,7 +126,7 @@ def evaluate(run: Path, manifest: Path) -> dict[str, float]:
     shift = network.features.frame_shift * network.rate
     counts: list[ErrorCounts] = []
     for utterance in read_manifest(manifest):
-        waveform = audio.read(utterance.audio_filepath, network.features.sample_rate)
+        waveform = read_audio(utterance, network.features.sample_rate)
         text = decode(network.log_probs(extract(waveform)), shift)
         reference, heard = (" ".join(fold(t.split())) for t in (utterance.text, text))
         counts.append(compare(reference, heard).words)

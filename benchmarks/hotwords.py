@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from asr import audio
 from asr.bundle import Bundle, bundled
 from asr.config import build
-from asr.data.manifest import read_manifest
+from asr.data.manifest import read_audio, read_manifest
 from asr.decode.config import DecoderConfig
 from asr.lexicon import Lexicon
 from asr.metrics import Comparison, compare, total
@@ -52,7 +52,7 @@ def main() -> None:
 
     for manifest in options.manifest:
         utterances = [u for u in read_manifest(manifest)[: options.limit] if normalize(u.text)]
-        waveforms = [audio.read(utterance.audio_filepath) for utterance in utterances]
+        waveforms = [read_audio(utterance) for utterance in utterances]
         names = [{*proper_names(utterance.text)} for utterance in utterances]
 
         def hear(

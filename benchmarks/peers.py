@@ -47,7 +47,7 @@ from environments import HERE, PROJECT, Peer, interpreter
 from asr import audio
 from asr.bundle import bundled
 from asr.cli._inputs import expand
-from asr.data.manifest import read_manifest
+from asr.data.manifest import read_audio, read_manifest
 from asr.metrics import compare, total
 from asr.text.english import normalize
 
@@ -104,7 +104,7 @@ def compare_errors(manifest: str, limit: int | None, peers: Peers, core: int) ->
     utterances = read_manifest(manifest)[:limit]
     references = [normalize(u.text) for u in utterances]
     with tempfile.TemporaryDirectory() as folder:
-        recordings = (audio.read(u.audio_filepath) for u in utterances)
+        recordings = (read_audio(u) for u in utterances)
         sounds = [_write(Path(folder, f"{i}.wav"), w) for i, w in enumerate(recordings)]
         _title(manifest, sounds)
         print("| | WER % | CER % | RTF | start s | memory MB | model MB | disk MB |")

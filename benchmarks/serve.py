@@ -38,7 +38,7 @@ from load.speaking import Measures, Recording, percentiles, speak
 from prometheus_client.parser import text_string_to_metric_families
 
 from asr import audio
-from asr.data.manifest import read_manifest
+from asr.data.manifest import read_audio, read_manifest
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples" / "manifest.jsonl"
@@ -146,13 +146,12 @@ def load(server: Server, manifest: Path, limit: int) -> list[Recording]:
     random.shuffle(entries)
     recordings = []
     for entry in entries[:limit]:
-        path = manifest.parent / entry.audio_filepath
-        waveform = audio.read(path)
+        waveform = read_audio(entry)
         silence = np.zeros(round(CUSHION * audio.SAMPLE_RATE), np.float32)
         samples = np.concatenate([waveform, silence])
         pcm = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
         answer = client.audio.transcriptions.create(model="any", file=("speech.wav", wav(pcm)))
-        recordings.append(Recording(path.name, pcm, answer.text))
+        recordings.append(Recording(Path(entry.audio_filepath).name, pcm, answer.text))
     return recordings
 
 

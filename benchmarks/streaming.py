@@ -20,7 +20,7 @@ import numpy as np
 
 from asr import audio
 from asr.audio import Waveform
-from asr.data.manifest import read_manifest
+from asr.data.manifest import read_audio, read_manifest
 from asr.engine import OnnxEngine
 from asr.metrics import Comparison, compare, confidence_interval, total
 from asr.recognizer import Recognizer, load
@@ -61,7 +61,7 @@ def main() -> None:
             recognizer.transcribe(SILENCE, audio.SAMPLE_RATE)  # what is loaded or compiled once
             for utterance in utterances:
                 if reference := normalize(utterance.text):
-                    waveform = np.concatenate([audio.read(utterance.audio_filepath), SILENCE])
+                    waveform = np.concatenate([read_audio(utterance), SILENCE])
                     heard = listen(recognizer, waveform, measured)
                     measured.comparisons.append(compare(reference, normalize(heard)))
             print(row(Path(model).name, recognizer, measured), flush=True)

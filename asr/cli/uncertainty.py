@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from asr.cli import complain
 from asr.cli._progress import Progress
 from asr.cli._training import needs_training_extra
+from asr.errors import AudioError
 
 
 @click.command(context_settings={"show_default": True})
@@ -29,7 +31,7 @@ def command(
     sigma: float | None,
     limit: int | None,
     seed: int,
-) -> None:
+) -> int:
     """How well the disagreement of sampled networks predicts wrong words.
 
     MODEL is the folder of a training run, or a bundle. Networks are drawn by the dropout that it
@@ -60,9 +62,16 @@ def command(
     by_samples: list[JudgedWord] = []
     by_probability: list[JudgedWord] = []
     utterances = read_manifest(manifest)[:limit]
+    failures = 0
     with Progress(len(utterances)) as progress:
         for utterance in utterances:
-            waveform = read_audio(utterance, network.features.sample_rate)
+            try:
+                waveform = read_audio(utterance, network.features.sample_rate)
+            except AudioError as error:  # the others go on
+                failures += 1
+                with progress.hidden():
+                    complain(error)
+                continue
             rows = features(waveform)
             (best,) = decoder.decode(network.log_probs(rows))
             words = [word for word in best.words if spelled(word.word)]
@@ -78,8 +87,9 @@ def command(
             progress.finish(utterance.audio_filepath, utterance.duration)
     wrong = np.mean([w.wrong for w in by_samples]) if by_samples else float("nan")
     click.echo(
-        f"{manifest}: {len(utterances)} utterances, {len(by_samples)} recognised words, "
+        f"{manifest}: {len(utterances) - failures} utterances, {len(by_samples)} recognised words, "
         f"{wrong:.1%} of them wrong\n"
         f"  area under the ROC curve for word errors: {auc(by_samples):.3f} by {samples} samples, "
         f"{auc(by_probability):.3f} by the network's probabilities"
     )
+    return int(failures > 0)

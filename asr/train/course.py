@@ -1,97 +1,130 @@
-"""The course of a run: when dev is evaluated, when the run is over, which weights are kept."""
+"""Where a run is, when dev is evaluated, when the run is over, and which weights are kept."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol, TypeAlias
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from asr.data.sampler import BucketSampler
 from asr.train.config import SequenceTrainerConfig, TrainerConfig
 
 
-class Progress(Protocol):
-    """What a course needs to know of `asr.train.loop.State`."""
+@dataclass
+class State:
+    """Where a run is."""
 
-    epoch: int
-    step_in_epoch: int
-    step: int
-    scores: list[tuple[float, int]]
-    evaluated: int
+    epoch: int = 0
+    step_in_epoch: int = 0  # batches of this epoch that are done
+    step: int = 0  # updates
+    bad_steps: int = 0  # updates in a row that were skipped
+    seconds: float = 0.0
+    # Of each evaluation in this phase (score, epoch or number of the evaluation); less is better.
+    scores: list[tuple[float, int]] = field(default_factory=list)
+    phase: int = 1
+    evaluated: int = 0  # the step of the last evaluation
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> State:
+        """From a checkpoint, also from one that an older version wrote for a run on text."""
+        data = dict(data)
+        if "losses" in data:
+            data["scores"] = [(loss, number) for number, loss in enumerate(data.pop("losses"))]
+            data["evaluated"] = data["step"]
+        data["scores"] = [(score, mark) for score, mark in data["scores"]]
+        return cls(**data)
 
 
-class Epochs:
-    """So many epochs, each of which is evaluated; the best ones are averaged."""
+class Course(ABC):
+    """ema: decay of the moving average of the weights; None: there is none. average: how many of
+    the best evaluations are averaged in the end; None: the best weights are the result.
+    crosses_epochs: whether the batches of an update may belong to two epochs."""
 
+    ema: float | None = None
+    average: int | None = None
     crosses_epochs = False
+    total_steps: int
+    patience: int
 
-    def __init__(self, settings: TrainerConfig, sampler: BucketSampler, accumulate: int):
-        self._settings, self._sampler, self._accumulate = settings, sampler, accumulate
-        self.ema: float | None = settings.ema
-        self.average: int | None = settings.average
+    @abstractmethod
+    def evaluation_is_due(self, state: State) -> bool: ...
 
-    @property
-    def total_steps(self) -> int:
-        return math.ceil(len(self._sampler) / self._accumulate) * self._settings.epochs
+    @abstractmethod
+    def after_evaluation(self, state: State) -> None: ...
 
-    def evaluation_is_due(self, state: Progress) -> bool:
-        return state.step_in_epoch >= len(self._sampler)
+    @abstractmethod
+    def at_end(self, state: State) -> bool: ...
 
-    def after_evaluation(self, state: Progress) -> None:
-        state.epoch, state.step_in_epoch = state.epoch + 1, 0
+    @abstractmethod
+    def mark(self, state: State) -> int:
+        """The number that an evaluation has in `State.scores`."""
 
-    def at_end(self, state: Progress) -> bool:
-        return state.epoch >= self._settings.epochs
+    @abstractmethod
+    def label(self, state: State) -> str:
+        """What a message calls an evaluation."""
 
-    def has_converged(self, state: Progress) -> bool:
-        return _waited(state) >= self._settings.patience
+    def has_converged(self, state: State) -> bool:
+        """Whether `patience` evaluations have brought nothing better."""
+        scores = state.scores
+        return bool(scores) and scores[-1][1] - min(scores)[1] >= self.patience
 
-    def is_over(self, state: Progress) -> bool:
+    def is_over(self, state: State) -> bool:
         return self.at_end(state) or self.has_converged(state)
 
-    def mark(self, state: Progress) -> int:
-        """What tells one evaluation from others."""
+
+class Epochs(Course):
+    """So many epochs, each of which is evaluated; the best ones are averaged."""
+
+    def __init__(self, settings: TrainerConfig, sampler: BucketSampler, accumulate: int):
+        self._epochs, self._sampler, self._accumulate = settings.epochs, sampler, accumulate
+        self.ema, self.average, self.patience = settings.ema, settings.average, settings.patience
+
+    @property
+    def total_steps(self) -> int:  # type: ignore[override]
+        return math.ceil(len(self._sampler) / self._accumulate) * self._epochs
+
+    def evaluation_is_due(self, state: State) -> bool:
+        return state.step_in_epoch >= len(self._sampler)
+
+    def after_evaluation(self, state: State) -> None:
+        state.epoch, state.step_in_epoch = state.epoch + 1, 0
+
+    def at_end(self, state: State) -> bool:
+        return state.epoch >= self._epochs
+
+    def mark(self, state: State) -> int:
         return state.epoch
 
-    def label(self, state: Progress) -> str:
+    def label(self, state: State) -> str:
         return f"epoch {state.epoch + 1}"
 
 
-class Steps:
+class Steps(Course):
     """So many updates, evaluated every `evaluate_steps`; the best weights are kept."""
 
     crosses_epochs = True
-    ema: float | None = None
-    average: int | None = None
 
     def __init__(self, settings: SequenceTrainerConfig):
-        self._settings = settings
-        self.total_steps = settings.steps
+        self.total_steps, self.patience = settings.steps, settings.patience
+        self._every = settings.evaluate_steps
 
-    def evaluation_is_due(self, state: Progress) -> bool:
-        settings, step = self._settings, state.step
-        due = step % settings.evaluate_steps == 0 or step == settings.steps
-        return due and step > state.evaluated
+    def evaluation_is_due(self, state: State) -> bool:
+        due = state.step % self._every == 0 or state.step == self.total_steps
+        return due and state.step > state.evaluated
 
-    def after_evaluation(self, state: Progress) -> None:
+    def after_evaluation(self, state: State) -> None:
         state.evaluated = state.step
 
-    def at_end(self, state: Progress) -> bool:
-        return state.step >= self._settings.steps and not self.evaluation_is_due(state)
+    def at_end(self, state: State) -> bool:
+        return state.step >= self.total_steps and not self.evaluation_is_due(state)
 
-    def has_converged(self, state: Progress) -> bool:
-        return _waited(state) >= self._settings.patience
-
-    def is_over(self, state: Progress) -> bool:
-        return self.at_end(state) or self.has_converged(state)
-
-    def mark(self, state: Progress) -> int:
+    def mark(self, state: State) -> int:
         return len(state.scores)
 
-    def label(self, state: Progress) -> str:
+    def label(self, state: State) -> str:
         return f"step {state.step}"
-
-
-Course: TypeAlias = Epochs | Steps
 
 
 def make_course(config: Any, sampler: BucketSampler) -> Course:
@@ -99,10 +132,3 @@ def make_course(config: Any, sampler: BucketSampler) -> Course:
     if isinstance(settings, SequenceTrainerConfig):
         return Steps(settings)
     return Epochs(settings, sampler, config.optimizer.accumulate)
-
-
-def _waited(state: Progress) -> int:
-    """Evaluations since the best one; -1 without any."""
-    if not state.scores:
-        return -1
-    return state.scores[-1][1] - min(state.scores)[1]

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from asr.config import to_dict
 from asr.errors import TrainingError
 from asr.train import checkpoint
 from asr.train.checkpoint import BEST, LAST
-from asr.train.course import make_course
+from asr.train.course import State, make_course
 from asr.train.log import Meter, RunLog
 from asr.train.optimization import learning_rate
 from asr.train.runs import check_run, claimed
@@ -32,31 +31,6 @@ from asr.train.signals import stopping
 from asr.train.task import Batch, Task
 
 _MAX_BAD_STEPS, _MAX_NAMES = 20, 8
-
-
-@dataclass
-class State:
-    """Where a run is."""
-
-    epoch: int = 0
-    step_in_epoch: int = 0  # batches of this epoch that are done
-    step: int = 0  # updates
-    bad_steps: int = 0  # updates in a row that were skipped
-    seconds: float = 0.0
-    # Of each evaluation in this phase (score, epoch or number of the evaluation); less is better.
-    scores: list[tuple[float, int]] = field(default_factory=list)
-    phase: int = 1
-    evaluated: int = 0  # the step of the last evaluation
-
-    @classmethod
-    def read(cls, data: Mapping[str, Any]) -> State:
-        """From a checkpoint, also from one that an older version wrote for a run on text."""
-        data = dict(data)
-        if "losses" in data:
-            data["scores"] = [(loss, number) for number, loss in enumerate(data.pop("losses"))]
-            data["evaluated"] = data["step"]
-        data["scores"] = [(score, mark) for score, mark in data["scores"]]
-        return cls(**data)
 
 
 class Trainer:

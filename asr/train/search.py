@@ -35,7 +35,7 @@ from optuna.trial import TrialState
 
 from asr.errors import ConfigError
 from asr.train.config import TrainingConfig
-from asr.train.loop import State
+from asr.train.course import State
 from asr.train.setup import make_trainer
 
 STUDY = "study.log"

@@ -6,8 +6,7 @@ pytest.importorskip("torch")
 
 from asr.data.sampler import BucketSampler
 from asr.train.config import SequenceTrainerConfig, TrainerConfig
-from asr.train.course import Epochs, Steps
-from asr.train.loop import State
+from asr.train.course import Epochs, State, Steps
 
 
 def test_epochs():

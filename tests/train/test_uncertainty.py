@@ -6,7 +6,7 @@ pytest.importorskip("jiwer")
 
 from click.testing import CliRunner  # noqa: E402
 
-from asr.cli import cli  # noqa: E402
+from asr.cli import cli, main  # noqa: E402
 from asr.diagnostics import Network  # noqa: E402
 from asr.errors import ConfigError  # noqa: E402
 from asr.features import FeatureConfig  # noqa: E402
@@ -89,3 +89,15 @@ def test_the_command_prints_the_area(noise, make, settings, tones):
     assert result.exit_code == 0, result.output
     assert "area under the ROC curve for word errors" in result.output
     assert "6 utterances" in result.output
+
+
+def test_a_bad_recording_is_reported_and_the_others_go_on(make, settings, tones, tmp_path, capsys):
+    make(trainer={"epochs": 1}).fit()
+    first, *others = tones.read_text().splitlines(keepends=True)
+    (tmp_path / "m.jsonl").write_text("".join([first.replace(".wav", "-lost.wav"), *others[:2]]))
+    with pytest.raises(SystemExit) as end:
+        main(["uncertainty", settings["run"], "--manifest", str(tmp_path / "m.jsonl")])
+    assert end.value.code == 1
+    captured = capsys.readouterr()
+    assert "-lost.wav: no such file" in captured.err
+    assert "2 utterances" in captured.out
