@@ -13,6 +13,7 @@ from datetime import date
 
 from asr.text import normalize as plain
 from asr.text import roman
+from asr.text.english_numbers import cardinal, digits, ordinal, year
 from asr.text.english_words import (
     ABBREVIATIONS,
     CURRENCY_CODES,
@@ -26,26 +27,6 @@ from asr.text.english_words import (
     UNITS,
 )
 
-_ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
-    fifteen sixteen seventeen eighteen nineteen""".split()
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_SCALES = {
-    10**15: "quadrillion",
-    10**12: "trillion",
-    10**9: "billion",
-    10**6: "million",
-    1000: "thousand",
-    100: "hundred",
-}
-_ORDINALS = {
-    "one": "first",
-    "two": "second",
-    "three": "third",
-    "five": "fifth",
-    "eight": "eighth",
-    "nine": "ninth",
-    "twelve": "twelfth",
-}
 _MONTHS = """january february march april may june july august september october november
     december""".split()
 
@@ -93,53 +74,6 @@ def _usual(match: re.Match[str]) -> str:
     if number is None or unicodedata.category(character) != "No" or number != int(number):
         return character
     return f" {int(number)} "
-
-
-def cardinal(number: int) -> str:
-    """
-    >>> cardinal(1_200_045), cardinal(-7)
-    ('one million two hundred thousand forty five', 'minus seven')
-    """
-    if number < 0:
-        return "minus " + cardinal(-number)
-    if number < 20:
-        return _ONES[number]
-    if number < 100:
-        tens, ones = divmod(number, 10)
-        return _TENS[tens - 2] + (" " + _ONES[ones] if ones else "")
-    scale = next(scale for scale in _SCALES if number >= scale)
-    count, rest = divmod(number, scale)
-    return f"{cardinal(count)} {_SCALES[scale]}" + (" " + cardinal(rest) if rest else "")
-
-
-def ordinal(number: int) -> str:
-    """
-    >>> ordinal(3), ordinal(20), ordinal(112)
-    ('third', 'twentieth', 'one hundred twelfth')
-    """
-    *head, last = cardinal(number).split()
-    return " ".join([*head, _ORDINALS.get(last) or re.sub("y$", "ie", last) + "th"])
-
-
-def year(number: int) -> str:
-    """
-    >>> year(1776), year(1905), year(2008)
-    ('seventeen seventy six', 'nineteen oh five', 'two thousand eight')
-    """
-    century, rest = divmod(number, 100)
-    if not (1100 <= number < 2000 or 2010 <= number < 2100):
-        return cardinal(number)
-    if rest == 0:
-        return cardinal(century) + " hundred"
-    return f"{cardinal(century)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"
-
-
-def digits(number: str) -> str:
-    """
-    >>> digits("007")
-    'zero zero seven'
-    """
-    return " ".join(_ONES[int(digit)] for digit in number if digit.isdecimal())
 
 
 def _month(abbreviated: str) -> int:
@@ -384,6 +318,8 @@ _NUMBERS = _compiled(
             rf"\b(?:the )?(?P<day>\d{{1,2}})(?:st|nd|rd|th)? (?:of )?{_MONTH}(?:,? {_YEAR}\b)?",
             _day_first_date,
         ),
+        (r"(?<=\d)\s?[-–]\s?(?=\d{1,2}(?:[:.]\d\d)?\s?[apAP]\.?[mM]\b|\d{1,2}:\d\d)", " to "),
+        (r"\b(\d{1,2})\.(\d\d)(?=\s?[apAP]\.?[mM]\b)", r"\1:\2"),
         (r"(?:(?<=\d[apAP][mM])|(?<=[apAP]\.[mM]\.))\s?[-–—]\s?(?=\d)", " to "),
         (
             r"\b(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d))?"
@@ -397,6 +333,9 @@ _NUMBERS = _compiled(
             rf"(?P<sign>{_SIGN})\s?({_NUMBER})\s?[-–—]\s?(?P=sign)?\s?(?={_NUMBER})",
             r"\2 to \g<sign>",
         ),
+        (r"(?<=\d)\s?(?:−|[-–](?=\s?\d+\s?=))\s?(?=\d)", " minus "),
+        (r"\b50[-–]50\b", "50 50"),
+        (r"(?<=\ds)\s?[-–]\s?(?=\d)", " to "),
         (rf"(?<![\w.%°)])[-−](?=(?:{_SIGN})?\.?\d)", "minus "),
         (rf"(?<![A-Za-z])(?P<sign>{_SIGN})\s?{_AMOUNT}(?<=\d){_SCALE}(?![A-Za-z\d])", _money),
         (rf"(?<![A-Za-z])(?P<sign>{_SIGN})\s?{_AMOUNT}(?<=\d)", _money),
@@ -404,11 +343,16 @@ _NUMBERS = _compiled(
         (rf"\b(?P<sign>{_either(CURRENCY_CODES)})\s?{_AMOUNT}(?<=\d){_SCALE}(?!\w)", _money),
         (rf"(?<![\w.]){_AMOUNT}(?<=\d){_SCALE}\s?(?P<sign>{_either(CURRENCY_CODES)})\b", _money),
         (rf"(?<![\w.]){_AMOUNT}(?<=\d)\s?(?P<sign>[$£€¥₩₹₽₺₪₫₿])(?![\w])", _money),
+        (r"\b\d+(?:-\d+){2,}\b|\b\d{4}(?: \d{4}){2,3}\b", lambda m: digits(m[0])),
+        (r"(?<![\w+])0\d{2,4}(?: \d{3,4}){2}\b", lambda m: digits(m[0])),
         (
             r"\+\d{1,3}(?:[ .-]?\(?\d{1,4}\)?){2,5}(?!\d)",
             lambda m: f"plus {digits(m[0])}" if sum(map(str.isdecimal, m[0])) > 7 else m[0],
         ),
-        (r"(?<![\w])(?:1[-. ])?\(?\d{3}\)?[-. ]\d{3}[-.]\d{4}\b", lambda m: digits(m[0])),
+        (
+            r"(?<!\w)(?:1[-. ])?(?:\(\d{3}\)[-. ]?|\d{3}[-. ])\d{3}[-.]\d{4}\b",
+            lambda m: digits(m[0]),
+        ),
         (r"\b\d{3}-\d{4}\b|(?<![\w.,])\d{10,11}(?![\d,.])", lambda m: digits(m[0])),
         (r"(?<=[Cc]all |[Dd]ial )[2-9]11\b", lambda m: digits(m[0])),
         (r"\bNos\. ?(?=\d)", "numbers "),
@@ -421,33 +365,44 @@ _NUMBERS = _compiled(
         ),
         (rf"\b(\d{{1,2}}){_FOOT} ?(\d{{1,2}})(?:{_INCH}|(?![\d\w'’′]))", _feet),
         (r"\b(\d{1,2}) ?(?:ft|feet|foot)\.? (\d{1,2}) ?(?:in|inches|inch)\b\.?", _feet_and_inches),
-        (rf"\b({_NUMBER})({_INCH})", _inches),
+        (rf"(?<![\d/.])({_NUMBER})({_INCH})", _inches),
         (rf"\b({_NUMBER})(?:′|{_FOOT}(?= (?:tall|wide|long|high|deep|by|x)\b))", r"\1 feet"),
         (r"(?<=[\d%°])(?:\s?[-–]\s?)(?=[$£€]?\.?\d)", " to "),
+        (r"(?<=\d)\s?bn\b", " billion"),
+        (rf"{_APART}({_NUMBER})M\b", r"\1 million"),
         (r"(?<=\d)m(?= (?:dollars?|pounds|euros|people|users|budget|views)\b)", " million"),
         (rf"{_APART}({_NUMBER})\s?({_either(LENGTHS)})([²³2](?!\w))", _area),
+        (rf"\b({_either(LENGTHS)})²", lambda m: f"square {UNITS[m[1]][1]}"),
         (r"[²³]", lambda m: " 2" if m[0] == "²" else " 3"),
         (rf"{_APART}({_NUMBER})\s?({_either(UNITS)})(?![\w°]|\.\w)", _unit),
         (rf"({_NUMBER})°(?=[NSEW]\b)", lambda m: f"{_number(m[1])} degrees "),
+        (r"(?<=\w)/(hour|day|week|month|year|night|person)\b", r" per \1"),
+        (r"(?<=\w)/hr\b", " per hour"),
+        (r"(?<=\d)\s?\*\s?(?=\d)", " times "),
         (r"(?<=\d)\s?[x×]\s?(?=\d)", " by "),
         (r"(?<=[\d\s])÷\s?(?=\d)", " divided by "),
         (r"±\s?(?=\d)", " plus or minus "),
         (r"≤\s?(?=\d)", " less than or equal to "),
         (r"≥\s?(?=\d)", " greater than or equal to "),
         (r"(?<!\S)<\s?(?=\d)", "less than "),
-        (r"(?<!\S)>\s?(?=\d)", "more than "),
+        (r"(?<!\S)>\s?(?=\d)", "greater than "),
         (r"(?<!\w)[~≈]\s?(?=\d)", "about "),
         (r"\b(\d{1,15})(?:st|nd|rd|th|ST|ND|RD|TH)\b", lambda m: ordinal(int(m[1]))),
         (r"['’]?\b((?:\d\d)?\d0)['’]?s\b", _decade),
-        (r"\b(?:(\d{1,15}) )?(\d{1,4})[/⁄](\d{1,4})\b", _fraction),
-        (r"(?<=[^\W\d_])(?=\d)", " "),
+        (r"\b(?:(\d{1,15}) )?(\d{1,4})[/⁄](\d{1,4})(?:nds|rds|ths|th)?\b", _fraction),
+        (r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])", " "),
         (r"\b\d+(?:\.\d+){2,}\b", _version),
         (r"\d+(?:,\d{3})+(?:\.\d+)?|\d+\.\d+|(?<!\w)\.\d+", lambda m: _number(m[0])),
 )  # fmt: skip
 _WORDS = _compiled(
+        (
+            rf"\b({_either(r.title() for r in REFERENCES)})\. ?(?=[IVXL]+\b)",
+            lambda m: REFERENCES[m[1].lower()].title() + " ",
+        ),
         (rf"\b((?i:{_COUNTED})) ([IVXL]{{2,}})\b", _counted),
         (rf"\b({_COUNTED}) ([IVX])\b{_ENDS}", _counted),
-        (r"\b([A-Z][a-z]+) ([IVX]{2,})\b(?!['’]?[a-rt-z])", _ruler_or_sequel),
+        (rf"\b({_either(roman.RULERS)}) I\b(?= of\b)", r"\1 the first"),
+        (r"\b([A-Z][a-z]+) (?!XL\b)([IVXL]{2,})\b(?!['’]?[a-rt-z])", _ruler_or_sequel),
         (r"\b(?=[MDCLXVI]{5})[MDCLXVI]+\b", _long_roman),
         # Abbreviations.
         (rf"\b{_MONTH}(?= [12]\d{{3}}\b)", lambda m: _MONTHS[_month(m["month"]) - 1]),
@@ -484,7 +439,8 @@ _CAPITALIZED = re.compile(
         (
             *(rf"{title}\b" for title in TITLES),
             *(rf"{word}\." for word in ("St", *filter(str.istitle, ABBREVIATIONS))),
-            *(rf"{word} I\b" for word in roman.COUNTED),
+            *(rf"{word} I\b" for word in (*roman.COUNTED, *roman.RULERS)),
+            *(rf"{word.title()}\. ?[IVXL]" for word in REFERENCES),
             *(rf"{letter}[IVXL]" for letter in "IVXL"),
             *(rf"{letter}[MDCLXVI]{{4}}" for letter in "MDC"),
             *(r"V\b", r"X\b"),

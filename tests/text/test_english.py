@@ -135,6 +135,19 @@ def test_spells_out_what_is_said(written, said):
         ("٣٤ and ①", "thirty four and one"),
         ("co\u00adoperate Nice™", "cooperate nice"),
         ("M2M, MP3, 4K", "m two m mp three four k"),
+        # ranges, codes, rates
+        ("3-4 pm, 10:00–11:30", "three to four p m ten o'clock to eleven thirty"),
+        ("5.30pm, 1990s-2000s", "five thirty p m nineteen nineties to two thousands"),
+        ("123-45-6789", "one two three four five six seven eight nine"),
+        ("4111 1111 1111 1111", "four one one one " + "one one one one " * 2 + "one one one one"),
+        ("(555)123-4567", "five five five one two three four five six seven"),
+        ("1.5M people, 3bn users", "one point five million people three billion users"),
+        ("$10/hr, 5*3, 5-2=3, 50-50", "ten dollars per hour five times three five minus two equals "
+         "three fifty fifty"),
+        ("10 km², km²", "ten square kilometers square kilometers"),
+        ("2/3rds, 1 1/2", "two thirds one and one half"),
+        ("Super Bowl LIV, size XL, Vol. III", "super bowl fifty four size xl volume three"),
+        ("Mary I of England, Malcolm X", "mary the first of england malcolm x"),
     ],
 )  # fmt: skip
 def test_normalizes_what_people_write(written, said):
@@ -172,8 +185,8 @@ def test_any_text_is_spelled_once_and_for_all(text):
 @given(
     st.lists(
         st.sampled_from(
-            "Mr Mr. Dr.Who Capt. St. St.Paul etc. e.g. Rocky IV Part I, V. X chapter IV MCMXCIV "
-            "www.a a.org x.co.uk é “Yes” it's Ltd. W. I II's".split()
+            "Mr Mr. Dr.Who Capt. St. St.Paul Vol. III Mary I of etc. e.g. Rocky IV Part I, V. X "
+            "chapter IV MCMXCIV www.a a.org x.co.uk é “Yes” it's Ltd. W. I II's".split()
         ),
         max_size=6,
     )
