@@ -41,7 +41,8 @@ HEADER = struct.Struct("<cI")
 CHANNELS = struct.Struct("<I")  # how many, before the samples of a block
 BLOCK_SECONDS = 0.5
 _MEMORY_FILE = Path("/proc/self/statm")
-_MEMORY_BYTES = 128 << 20  # beside what is there before, and the recording itself
+# Beside what is there before, and the recording itself. A stream has no index to build.
+_STREAM_BYTES, _RECORDING_BYTES = 48 << 20, 96 << 20
 _CPU_SECONDS, _CPU_SHARE = 30.0, 0.02  # and of each second of sound that is allowed
 # Bytes that ffmpeg looks at to tell a format: more would delay the first words of a live stream.
 _PROBE_BYTES = 4096
@@ -107,7 +108,7 @@ class Wire:
 
 def _decode_stream(wire: Wire, job: Job) -> Iterator[Waveform]:
     """The blocks of a container that arrives in pieces; ffmpeg pulls them."""
-    _limit_resources(0, job.limit)
+    _limit_resources(_STREAM_BYTES, job.limit)
     # Playlists and the like name other files and addresses: no sound opens those.
     options = {"protocol_whitelist": "none", "probesize": str(_PROBE_BYTES)}
     with av.open(_Pull(wire), mode="r", options=options) as container:
@@ -136,7 +137,7 @@ def _decode_recording(wire: Wire, job: Job) -> Iterator[Channels]:
     while (frame := wire.receive())[0] == DATA:
         data += frame[1]
     os.nice(5)  # live streams go first
-    _limit_resources(len(data), job.limit)
+    _limit_resources(_RECORDING_BYTES + 2 * len(data), job.limit)
     recording = io.BytesIO(data)
     recording.name = job.name
     check_tables(data, job.name)
@@ -176,7 +177,7 @@ class _Pull(io.RawIOBase):
 
 
 def _limit_resources(n_bytes: int, limit: float) -> None:
-    """Memory and computing time for `n_bytes` of container and `limit` seconds of sound."""
+    """`n_bytes` of memory from here on, and computing time for `limit` seconds of sound."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows has no such limits
@@ -190,7 +191,7 @@ def _limit_resources(n_bytes: int, limit: float) -> None:
         used = int(_MEMORY_FILE.read_text().split()[0]) * resource.getpagesize()
     except OSError:  # not Linux, where the limit would not be kept either
         return
-    memory = used + _MEMORY_BYTES + 2 * n_bytes
+    memory = used + n_bytes
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 

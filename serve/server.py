@@ -172,8 +172,13 @@ def _announce(settings: ServeSettings, sockets: list[socket.socket]) -> None:
     shown = f"[{host}]" if ":" in host else host
     details = {"wyoming_port": sockets[1].getsockname()[1]} if len(sockets) > 1 else {}
     logs.event("listening", url=f"{scheme}://{shown}:{port}/", workers=settings.workers, **details)
-    if host not in ("127.0.0.1", "::1") and not settings.keys:
+    if host in ("127.0.0.1", "::1"):
+        return
+    if not settings.keys:
         logs.event("no_keys", logging.WARNING, remedy="anybody may use it: set --api-key-file")
+    if not settings.allowed_host:
+        remedy = "clients that ask for it by a name are refused: set --allowed-host"
+        logs.event("no_names", remedy=remedy)
 
 
 def _work(worker: Worker, sockets: list[socket.socket]) -> int:

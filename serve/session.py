@@ -177,6 +177,7 @@ class Session:
         reader = asyncio.create_task(self._read(begin))
         try:
             error = await self._work(loaded)
+            reader.cancel()  # what else comes is for the end of the connection
             if error is not None:
                 self._hub.reject(error, protocol=self.name)
                 with contextlib.suppress(Gone, Refused):

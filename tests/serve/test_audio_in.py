@@ -287,7 +287,7 @@ def test_tables_larger_than_the_file_cost_nothing(name, decoders):
     assert top() < 120
     with watched() as top, contextlib.suppress(AudioError):
         heard(open_input(AudioFormat("container"), 10, decoders), [data])
-    assert top() < 250
+    assert top() < 120
 
 
 @contextlib.contextmanager
@@ -342,7 +342,7 @@ def test_what_decodes_may_not_take_more_than_its_share(decoders, monkeypatch):
 
 
 def _hog(connection, job):
-    serve.decoder._limit_resources(0, 0)
+    serve.decoder._limit_resources(100 << 20, 0)
     try:
         bytearray(500 << 20)
     except MemoryError:

@@ -6,9 +6,12 @@ import base64
 import contextlib
 import errno
 import json
+import os
 import socket
 import tempfile
+import threading
 import time
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -359,3 +362,62 @@ def test_odd_messages_are_counted_as_the_clients(server, pcm, path, caplog):
     server.wait(server.is_empty)
     assert errors(server) == before
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def noise(random: Random, depth: int = 0) -> object:
+    """Some JSON, of the keys and values that protocols have."""
+    kind = random.randrange(8 if depth < 4 else 6)
+    if kind < 2:
+        return random.choice(["audio/pcm", "finish", "session.update", "\ud800", "", "[unk]", "x"])
+    if kind < 6:
+        return random.choice([None, True, -1, 0, 16_000, 1e308, 10**30, "en"])
+    if kind == 6:
+        return [noise(random, depth + 1) for _ in range(random.randrange(4))]
+    keys = [str(random.choice(WORDS)) for _ in range(random.randrange(5))]
+    return {key: noise(random, depth + 1) for key in keys}
+
+
+WORDS = (
+    "type config sample_rate words max_alternatives phrase_list eof reset session audio input"
+    " format rate transcription language model turn_detection silence_duration_ms include"
+).split()
+
+
+@pytest.mark.slow
+def test_a_minute_of_nonsense_is_nobodys_fault(server, pcm):
+    """ASR_FUZZ_SECONDS of it, to every protocol at a time, while honest clients are served."""
+    deadline = time.monotonic() + float(os.environ.get("ASR_FUZZ_SECONDS", "15"))
+    before, codes = errors(server), set()
+
+    def talk(path: str, seed: int) -> None:
+        random = Random(seed)
+        while time.monotonic() < deadline:
+            encoding = random.choice(["", "container"])
+            query = f"?encoding={encoding or 'linear16'}&sample_rate=16000" * (path == "/v1/listen")
+            query = query.replace("encoding=container&", "") or f"?encoding={encoding or 's16le'}"
+            with contextlib.suppress(Exception), server.connect(path + query) as ws:
+                for _ in range(random.randrange(20)):
+                    ws.send(
+                        random.choice(
+                            [
+                                json.dumps(noise(random)),
+                                json.dumps({"type": noise(random), "session": noise(random)}),
+                                json.dumps({"config": noise(random)}),
+                                random.randbytes(random.randrange(5000)),
+                                random.choice(["{", "", "\0", "[]", '{"type": "flush"}']),
+                            ]
+                        )
+                    )
+                ws.close()
+                codes.add(ws.close_code)
+
+    threads = [threading.Thread(target=talk, args=(path, i)) for i, path in enumerate(LIVE)]
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < deadline:
+        assert transcribe(server, pcm) == TEXT
+    for thread in threads:
+        thread.join()
+    server.wait(server.is_empty)
+    assert 1011 not in codes
+    assert errors(server) == before

@@ -117,6 +117,7 @@ def test_transcripts_are_not_logged_by_default(start, pcm, caplog):
         server.wait(lambda: "closed" in caplog.messages)
     details = [getattr(record, "details", {}) for record in caplog.records]
     assert any(d.get("words") == len(TEXT.split()) for d in details)
+    assert not any(d.get("client_left") for d in details)  # it waited for the end
     assert not any(word in json.dumps(details, default=str) for word in ("bad cab", "fed"))
 
 
