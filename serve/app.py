@@ -1,9 +1,12 @@
 """The addresses, all on one port.
 
-GET  /                          the web page        WS /              Vosk
-POST /v1/audio/transcriptions   OpenAI              WS /v1/realtime   OpenAI
-GET  /v1/models                 OpenAI              WS /v1/listen     Deepgram
-GET  /healthz /readyz /metrics                      WS /ws            our own
+GET  /                          the web page            WS /              Vosk
+POST /v1/audio/transcriptions   OpenAI                  WS /v1/realtime   OpenAI
+GET  /v1/models                 OpenAI                  WS /v1/listen     Deepgram
+POST /v1/listen                 Deepgram                WS /ws            our own
+POST /inference, /load          whisper.cpp
+POST /asr                       whisper-asr-webservice
+GET  /healthz /readyz /metrics
 """
 
 from __future__ import annotations
@@ -24,12 +27,15 @@ from serve.guard import check_key, fault, guarded
 from serve.hub import Hub
 from serve.limits import Refused
 from serve.protocols import openai_rest
+from serve.protocols.asr_webservice import AsrProtocol, no_detection
 from serve.protocols.base import LiveProtocol, RecordingProtocol
 from serve.protocols.deepgram import DeepgramProtocol
+from serve.protocols.deepgram_rest import ListenProtocol
 from serve.protocols.native import NativeProtocol
 from serve.protocols.openai_realtime import RealtimeProtocol
 from serve.protocols.openai_rest import TranscriptionsProtocol
 from serve.protocols.vosk import VoskProtocol
+from serve.protocols.whisper_cpp import InferenceProtocol, load_model
 
 PAGE = Path(__file__).parent / "page"
 LIVE: dict[str, type[LiveProtocol]] = {
@@ -40,6 +46,9 @@ LIVE: dict[str, type[LiveProtocol]] = {
 }
 RECORDINGS: dict[str, type[RecordingProtocol]] = {
     "/v1/audio/transcriptions": TranscriptionsProtocol,
+    "/v1/listen": ListenProtocol,
+    "/inference": InferenceProtocol,
+    "/asr": AsrProtocol,
 }
 
 
@@ -56,6 +65,9 @@ def create_app(hub: Hub) -> ASGIApp:
         app.add_api_route(path, recordings.endpoint(kind), methods=["POST"])
     app.add_api_route("/v1/models", _models, methods=["GET"])
     app.add_api_route("/v1/models/{name:path}", _model, methods=["GET"])
+    app.add_api_route("/v1/audio/translations", _translations, methods=["POST"])
+    app.add_api_route("/load", _load, methods=["POST"])
+    app.add_api_route("/detect-language", _detect_language, methods=["POST"])
     app.add_api_route("/healthz", _health, methods=["GET"])
     app.add_api_route("/readyz", _readiness, methods=["GET"])
     app.add_api_route("/metrics", _metrics, methods=["GET"])
@@ -87,7 +99,25 @@ async def _models(request: Request) -> dict[str, Any]:
 
 async def _model(request: Request, name: str) -> dict[str, Any]:
     check_key(request, request.app.state.hub)
-    return openai_rest.retrieve_model(request.app.state.hub.info, name)
+    return openai_rest.retrieve_model(name)
+
+
+async def _translations(request: Request) -> Response:
+    check_key(request, request.app.state.hub)
+    raise openai_rest.no_translation()
+
+
+async def _load(request: Request) -> Response:
+    """whisper.cpp's; the form holds names only."""
+    hub: Hub = request.app.state.hub
+    check_key(request, hub)
+    fields = await recordings.read_fields(request, hub)
+    return load_model(hub.info, fields.get("model"))
+
+
+async def _detect_language(request: Request) -> Response:
+    check_key(request, request.app.state.hub)
+    raise no_detection(request.app.state.hub.info)
 
 
 async def _metrics(request: Request) -> Response:
@@ -99,13 +129,19 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     if request.url.path != "/readyz":  # asked again and again while the model loads
         request.app.state.hub.reject(error, path=request.url.path)
-    return error.response()
+    return _answer(request, error)
 
 
 async def _unusable(request: Request, error: Exception) -> Response:
     refused = Refused("unusable_audio", str(error))
     request.app.state.hub.reject(refused, path=request.url.path)
-    return refused.response()
+    return _answer(request, refused)
+
+
+def _answer(request: Request, refused: Refused) -> Response:
+    """In the words of the protocol that is spoken there."""
+    kind = RECORDINGS.get(request.url.path)
+    return refused.response() if kind is None else kind.render_error(refused)
 
 
 async def _http(request: Request, error: Exception) -> Response:

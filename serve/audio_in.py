@@ -1,12 +1,14 @@
 """Sound as clients send it, in pieces: raw samples, telephone codecs, or a container.
 
-Each input turns bytes into mono blocks `(samples,)`, short ones, so that nobody's giant message
-keeps others waiting. How long the sound is counts while it is decoded: a small file can hold days.
-Containers are decoded in processes of their own.
+Each input turns bytes into mono blocks `(samples,)`, or `(samples, channels)`, short ones, so that
+nobody's giant message keeps others waiting. How long the sound is counts while it is decoded: a
+small file can hold days. Containers are decoded in processes of their own.
 """
 
 from __future__ import annotations
 
+import io
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +25,7 @@ from serve.limits import bad_request, too_long
 BLOCK_SECONDS = 0.5
 MAX_CHANNELS = 8
 _TYPES = {"s16le": "<i2", "f32le": "<f4", "mulaw": "u1", "alaw": "u1"}
+_WAV_TAGS = {"s16le": 1, "f32le": 3, "alaw": 6, "mulaw": 7}
 ENCODINGS = (*_TYPES, "container")
 
 
@@ -54,6 +57,7 @@ class AudioFormat:
     encoding: str = "s16le"
     sample_rate: int = 16_000  # Hz
     channels: int = 1
+    split: bool = False  # each channel is a stream of its own; else they are averaged
 
     def __post_init__(self) -> None:
         if self.encoding not in ENCODINGS:
@@ -71,11 +75,33 @@ def open_input(format: AudioFormat, limit: float, decoders: Decoders) -> AudioIn
     """An input for this format; no more than `limit` seconds come out of it."""
     if format.encoding == "container":
         return ContainerInput(decoders, limit)
-    return RawInput(format.encoding, format.sample_rate, format.channels, limit)
+    return RawInput(format.encoding, format.sample_rate, format.channels, limit, split=format.split)
+
+
+def with_header(recording: io.BytesIO, format: AudioFormat) -> io.BytesIO:
+    """Samples as a WAV file; what is one already, or in a container, stays as it is."""
+    data = recording.getbuffer()
+    if format.encoding == "container" or data[:4] in (b"RIFF", b"RF64"):
+        return recording
+    width = np.dtype(_TYPES[format.encoding]).itemsize
+    frame = width * format.channels
+    size = len(data) - len(data) % frame
+    body = struct.pack(
+        "<4sIHHIIHH",
+        *(b"fmt ", 16, _WAV_TAGS[format.encoding], format.channels, format.sample_rate),
+        *(format.sample_rate * frame, frame, 8 * width),
+    )
+    body += struct.pack("<4sI", b"data", size)
+    file = io.BytesIO(struct.pack("<4sI4s", b"RIFF", 4 + len(body) + size, b"WAVE") + body)
+    file.seek(0, io.SEEK_END)
+    file.write(data[:size])
+    file.name = getattr(recording, "name", "the recording")
+    return file
 
 
 class RawInput:
-    """Samples without a header, of interleaved channels, which are averaged.
+    """Samples without a header, of interleaved channels, which are averaged or (`split`)
+    given as blocks `(samples, channels)`.
 
     >>> import asyncio
     >>> raw = RawInput("s16le", 16_000, 1, limit=60)
@@ -85,9 +111,12 @@ class RawInput:
     ([], [[0.5]])
     """
 
-    def __init__(self, encoding: str, sample_rate: int, channels: int, limit: float):
+    def __init__(
+        self, encoding: str, sample_rate: int, channels: int, limit: float, split: bool = False
+    ):
         self.sample_rate = sample_rate
         self._encoding, self._channels, self._limit = encoding, channels, limit
+        self._split = split
         self._frame = np.dtype(_TYPES[encoding]).itemsize * channels  # bytes
         self._rest = b""
         self._n_samples = 0
@@ -123,8 +152,10 @@ class RawInput:
             samples = np.clip(values, -1, 1)
         else:
             raise AudioError("the sound holds values that are not finite numbers")
-        mono = samples.reshape(-1, self._channels).mean(axis=1, dtype=np.float32)
-        return np.ascontiguousarray(mono, np.float32)
+        by_channel = samples.reshape(-1, self._channels)
+        if self._split:
+            return np.asarray(by_channel, np.float32)
+        return np.ascontiguousarray(by_channel.mean(axis=1, dtype=np.float32), np.float32)
 
 
 @lru_cache

@@ -63,7 +63,9 @@ class Hub:
         self.loaded: Loaded | None = None
         self.failure: Exception | None = None  # why there will be no model
         self._bundle = Bundle.load(settings.model or bundled())
-        self.info = ModelInfo(self._bundle.config.name, self._bundle.config.language)
+        self.info = ModelInfo(
+            self._bundle.config.name, self._bundle.config.language, settings.punctuate
+        )
         self._sessions: set[Session] = set()
         self._tasks: list[asyncio.Task[None]] = []
 

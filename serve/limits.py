@@ -20,25 +20,28 @@ class Refused(Exception):
     """The client is told `message` and leaves.
 
     `reason` is a short label for metrics and logs, `code` the WebSocket's close code, `status` that
-    of HTTP.
+    of HTTP; `param` is the setting of the request that is wrong, where it is one.
     """
 
     reason: str
     message: str
     code: int = POLICY
     status: int = 400
+    param: str | None = None
 
     def __str__(self) -> str:
         return self.message
 
-    def response(self) -> JSONResponse:
-        """As an answer of HTTP, in the words of OpenAI's API."""
-        kind = "server_error" if self.status >= 500 else "invalid_request_error"
-        body = {"message": self.message, "type": kind, "param": None, "code": self.reason}
+    def response(self, content: object = None) -> JSONResponse:
+        """As an answer of HTTP: `content`, or an error in the words of OpenAI's API."""
+        if content is None:
+            kind = "server_error" if self.status >= 500 else "invalid_request_error"
+            body = {"message": self.message, "type": kind, "param": self.param, "code": self.reason}
+            content = {"error": body}
         headers = {"retry-after": str(RETRY_AFTER)} if self.status == 503 else {}
         if self.status == 401:
             headers["www-authenticate"] = "Bearer"
-        return JSONResponse({"error": body}, self.status, headers)
+        return JSONResponse(content, self.status, headers)
 
 
 def full() -> Refused:
@@ -102,8 +105,8 @@ def slow_reader() -> Refused:
     return Refused("slow_reader", "results are not being read", POLICY, 408)
 
 
-def bad_request(message: str) -> Refused:
-    return Refused("bad_request", message, POLICY, 400)
+def bad_request(message: str, param: str | None = None) -> Refused:
+    return Refused("bad_request", message, POLICY, 400, param)
 
 
 class Places:

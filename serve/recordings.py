@@ -11,6 +11,7 @@ import errno
 import io
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from starlette.datastructures import ImmutableMultiDict, UploadFile
 from starlette.requests import ClientDisconnect, Request
@@ -19,6 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from asr.types import Loss, Segment, Transcript
 from serve import limits
+from serve.audio_in import with_header
 from serve.guard import check_key
 from serve.hub import Hub
 from serve.limits import bad_request
@@ -30,6 +32,7 @@ UPLOAD_GRACE_SECONDS = 10.0
 MAX_FIELDS, MAX_FIELD_BYTES = 64, 64 << 10
 LOSSES_HEADER = "X-Audio-Losses"  # of damaged recordings: what is missing, in seconds
 MAX_NAMED_LOSSES = 20
+_NO_RECORDINGS = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 _FORM_OVERHEAD = 128 << 10  # bytes of a request that are not the recording
 
 
@@ -47,21 +50,27 @@ def endpoint(kind: type[RecordingProtocol]) -> Callable[[Request], Awaitable[Res
         except ClientDisconnect:
             return Response(status_code=499)  # given up
         protocol = kind(hub.info, request.query_params, fields)
+        if protocol.format is not None:
+            recording = with_header(recording, protocol.format)
         with contextlib.ExitStack() as held:
             held.enter_context(uploads.places.taken())
             prepared = await loaded.hotwords.prepare(protocol.hotwords)
-            results = uploads.segments(recording, prepared.recognizer, protocol.channels)
+            results = _with_notices(
+                uploads.segments(recording, prepared.recognizer, protocol.channels),
+                tuple(f"{skipped.hotword!r}: {skipped.reason}" for skipped in prepared.skipped),
+            )
             if protocol.is_streamed:
                 first = await anext(results)  # what is wrong with it shows before the answer begins
                 hub.metrics.uploads.inc()
                 events = _server_sent(hub, protocol, first, results)
                 return _HeldResponse(events, held.pop_all())
-            transcript = await _collect(request, hub, protocol, results)
-        if transcript is None:
+            collected = await _collect(request, hub, protocol, results)
+        if collected is None:
             return Response(status_code=499)  # who asked has left
+        transcript, end = collected
         hub.metrics.uploads.inc()
         hub.metrics.audio.labels(protocol.name).inc(transcript.duration)
-        response = protocol.render(transcript)
+        response = protocol.render(transcript, end)
         if transcript.losses:
             response.headers[LOSSES_HEADER] = _in_header(transcript.losses)
         return response
@@ -91,6 +100,17 @@ def _transcript(
     )
 
 
+async def _with_notices(
+    results: AsyncGenerator[Segment | Finished], notices: tuple[str, ...]
+) -> AsyncGenerator[Segment | Finished]:
+    """The results, with what is to be told beside what the recording gives reason to."""
+    async with contextlib.aclosing(results):
+        async for result in results:
+            if isinstance(result, Finished):
+                result = replace(result, notices=(*notices, *result.notices))
+            yield result
+
+
 class _HeldResponse(StreamingResponse):
     """Server-sent events; what is `held` is let go of at the end, however it comes."""
 
@@ -111,15 +131,15 @@ async def _collect(
     hub: Hub,
     protocol: RecordingProtocol,
     results: AsyncGenerator[Segment | Finished],
-) -> Transcript | None:
+) -> tuple[Transcript, Finished] | None:
     """The whole transcript; None, and no more work, if the client leaves before."""
 
-    async def collect() -> Transcript:
+    async def collect() -> tuple[Transcript, Finished]:
         segments: list[Segment] = []
         async with contextlib.aclosing(results):
             async for result in results:
                 if isinstance(result, Finished):
-                    return _transcript(segments, result, hub, protocol)
+                    return _transcript(segments, result, hub, protocol), result
                 segments.append(result)
         raise AssertionError("a recording ends with Finished")
 
@@ -164,6 +184,9 @@ async def _read(
         raise limits.too_big("the recording", limit)
     bounded = Request(request.scope, _bounded(request, limit, hub.settings))
     if file_field is None:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind in _NO_RECORDINGS:
+            raise bad_request(f"send the recording itself, not {kind}: no address is fetched")
         return io.BytesIO(await bounded.body()), ImmutableMultiDict()
     try:
         return await _read_form(bounded, file_field, limit)
@@ -171,6 +194,19 @@ async def _read(
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise limits.disk_full() from None
         raise
+    except (ValueError, LookupError, AttributeError) as error:
+        raise bad_request(f"the form cannot be read: {error}") from None
+
+
+async def read_fields(request: Request, hub: Hub) -> ImmutableMultiDict[str, str]:
+    """The fields of a form without a recording. Raises Refused for what is no such form."""
+    bounded = Request(request.scope, _bounded(request, _FORM_OVERHEAD, hub.settings))
+    try:
+        async with bounded.form(
+            max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
+        ) as form:
+            fields = [(key, value) for key, value in form.multi_items() if isinstance(value, str)]
+            return ImmutableMultiDict(fields)
     except (ValueError, LookupError, AttributeError) as error:
         raise bad_request(f"the form cannot be read: {error}") from None
 

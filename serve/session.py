@@ -14,9 +14,11 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
+
+import numpy as np
 
 from asr.audio import Waveform
 from asr.errors import ASRError
@@ -152,7 +154,7 @@ class Session:
         self._settings = _Settings()
         self._prepared: Prepared | None = None  # where there are hot words
         self._input: AudioInput | None = None
-        self._stream: Stream | None = None
+        self._streams: list[Stream] = []  # one, or one for each channel
         self._stream_start = 0.0  # seconds of the session
         self._busy = 0.0  # seconds of computing
         self._inbox = _Inbox()
@@ -286,11 +288,9 @@ class Session:
         return await self._recognize(loaded, self._input, self._input.feed(data))
 
     async def _end_utterance(self, loaded: Loaded) -> list[StreamEvent]:
-        if self._stream is None:
-            return []
         async with _overload():
-            events, busy = await loaded.batcher.flush(self._stream)
-        return self._account(events, busy)
+            results = await asyncio.gather(*map(loaded.batcher.flush, self._streams))
+        return self._account(results)
 
     async def _end_audio(self, loaded: Loaded) -> list[StreamEvent]:
         """Whatever is still held back anywhere comes out."""
@@ -300,16 +300,16 @@ class Session:
         return events + await self._end_utterance(loaded)
 
     def _reset(self) -> None:
-        if self._stream is not None:
-            self._stream.reset()
+        for stream in self._streams:
+            stream.reset()
             self._stream_start = self.duration
 
     def _close_stream(self) -> None:
         if self._input is not None:
             self._input.close()
-        if self._stream is not None:
-            self._stream.close()
-        self._input = self._stream = None
+        for stream in self._streams:
+            stream.close()
+        self._input, self._streams = None, []
 
     async def _recognize(
         self, loaded: Loaded, source: AudioInput, blocks: AsyncIterator[Waveform]
@@ -317,25 +317,36 @@ class Session:
         events: list[StreamEvent] = []
         limit = self._hub.settings.max_session_seconds
         async for block in blocks:
-            if self._stream is None:
+            channels = block.T if block.ndim > 1 else block[None]
+            if not self._streams:
                 recognizer = self._prepared.recognizer if self._prepared else loaded.recognizer
-                self._stream = recognizer.stream(
-                    sample_rate=source.sample_rate, endpoint=self._settings.endpoint
-                )
+                self._streams = [
+                    recognizer.stream(
+                        sample_rate=source.sample_rate, endpoint=self._settings.endpoint
+                    )
+                    for _ in channels
+                ]
                 self._stream_start = self.duration
             async with _overload():
-                new, busy = await loaded.batcher.feed(self._stream, block)
+                results = await asyncio.gather(
+                    *map(loaded.batcher.feed, self._streams, map(np.ascontiguousarray, channels))
+                )
             seconds = len(block) / source.sample_rate
             self.duration += seconds
             if self.duration > limit:  # of several inputs, one after the other
                 raise limits.too_long(limit)
             self._hub.metrics.audio.labels(self.name).inc(seconds)
-            events += self._account(new, busy)
+            events += self._account(results)
         return events
 
-    def _account(self, events: list[StreamEvent], busy: float) -> list[StreamEvent]:
-        """Count results; give them the session's times."""
-        self._busy += busy
+    def _account(self, results: Sequence[tuple[list[StreamEvent], float]]) -> list[StreamEvent]:
+        """Count the results of all channels; give them the session's times."""
+        self._busy += sum(busy for _, busy in results)
+        events = [
+            _of_channel(event, channel) if len(results) > 1 else event
+            for channel, (found, _) in enumerate(results)
+            for event in found
+        ]
         latency = time.monotonic() - self._arrived
         for event in events:
             if event.is_final and event.text:
@@ -397,6 +408,10 @@ class Session:
             if left <= 0:
                 why = limits.too_long(settings.max_session_seconds)
         await self._inbox.put_end(_End(why))
+
+
+def _of_channel(event: StreamEvent, channel: int) -> StreamEvent:
+    return replace(event, segment=replace(event.segment, channel=channel))
 
 
 def _shifted(event: StreamEvent, seconds: float) -> StreamEvent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,11 +25,15 @@ class Finished:
 
     losses: what damage or a cut has taken away from it.
     notices: what else a reader of the transcript should know.
+    channels: how many there are in it.
+    sha256: of the file, in hexadecimal digits.
     """
 
     duration: float
     losses: tuple[Loss, ...] = ()
     notices: tuple[str, ...] = ()
+    channels: int = 1
+    sha256: str = ""
 
 
 class _Abandoned(Exception):
@@ -93,17 +98,18 @@ class Uploads:
         abandoned: threading.Event,
         tell: Callable[[Segment | Finished | Exception], object],
     ) -> None:
-        duration = 0.0
+        duration, n_channels = 0.0, 1
         losses: list[Loss] = []
         notices: list[str] = []
 
         def blocks() -> Iterator[Channels]:
-            nonlocal duration
+            nonlocal duration, n_channels
             name = str(getattr(recording, "name", "the recording"))
             for block in self._decoders.recording(
                 recording.getbuffer(), name, self._limit, losses.append
             ):
                 duration += len(block) / SAMPLE_RATE
+                n_channels = max(n_channels, block.shape[1])
                 if abandoned.is_set():
                     raise _Abandoned
                 yield block
@@ -111,7 +117,8 @@ class Uploads:
         try:
             for segment in recognizer.block_segments(blocks(), channels, on_notice=notices.append):
                 tell(segment)
-            tell(Finished(duration, tuple(losses), tuple(notices)))
+            digest = hashlib.sha256(recording.getbuffer()).hexdigest()
+            tell(Finished(duration, tuple(losses), tuple(notices), n_channels, digest))
         except _Abandoned:
             return
         except Exception as error:  # whatever it is, who waits is told

@@ -27,17 +27,21 @@ from asr.stream import EndpointConfig
 from asr.types import Segment, StreamEvent, Transcript
 from serve.audio_in import AudioFormat
 from serve.hotwords import Skipped
-from serve.limits import Refused
+from serve.limits import Refused, unauthorized
+from serve.uploads import Finished
 
 Message: TypeAlias = Any  # text or bytes of a WebSocket, JSON to be written, or a Wyoming event
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What protocols tell about the model: its name, and its language such as `en`."""
+    """What protocols tell about the model: its name, its language such as `en`, and whether it
+    writes capitals and punctuation.
+    """
 
     name: str
     language: str
+    punctuates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,10 @@ class LiveProtocol(ABC):
     def __init__(self, model: ModelInfo, query: QueryParams):
         self.model = model
 
+    def restore(self, settings: Mapping[str, Any]) -> None:
+        """Begin with settings that a client's secret was made with. Raises Refused."""
+        raise unauthorized()  # such secrets open streams of one protocol only
+
     @property
     def headers(self) -> Mapping[str, str]:
         """Headers of the handshake's answer."""
@@ -154,6 +162,7 @@ class RecordingProtocol(ABC):
 
     name: ClassVar[str]
     file_field: ClassVar[str | None] = "file"  # of the form; None: the body is the recording
+    format: AudioFormat | None = None  # of samples without a header; None: a file
     hotwords: tuple[str, ...] = ()  # phrases to listen for, as people write them
     channels: ChannelChoice = "auto"
     is_streamed: bool = False  # answer with `render_segment` as segments come, not with `render`
@@ -162,8 +171,13 @@ class RecordingProtocol(ABC):
         self.model = model
 
     @abstractmethod
-    def render(self, transcript: Transcript) -> Response:
-        """The answer."""
+    def render(self, transcript: Transcript, recording: Finished) -> Response:
+        """The answer; the transcript has all `losses` and `notices` of the recording."""
+
+    @classmethod
+    def render_error(cls, refused: Refused) -> Response:
+        """The answer to a request that is refused, whoever refuses it."""
+        return refused.response()
 
     def render_segment(self, segment: Segment, is_first: bool) -> str:
         """A server-sent event."""

@@ -1,26 +1,29 @@
 """Deepgram's live protocol: WS /v1/listen?encoding=linear16&sample_rate=16000&interim_results=true.
 
-    C binary; {"type": "KeepAlive"}, {"type": "Finalize"}, {"type": "CloseStream"}
+    C binary; {"type": "KeepAlive"}, {"type": "Finalize"}, {"type": "CloseStream"}, {"type":
+      "Configure", "keyterms": [...]}; others are ignored
     S Results, SpeechStarted, UtteranceEnd, Metadata, Error
 
-Without `encoding`, the audio is in a container, as with Deepgram. Options that change the looks of
-a text (`punctuate`, `smart_format`, …) change nothing here.
+Without `encoding`, the audio is in a container, as with Deepgram. `multichannel` recognises each
+channel of raw audio by itself. `endpointing` is by its value, but at least the silence that divides
+segments of files (0.5 s): that keeps the words those of a file. Options that cannot be met are
+named in `warnings` of Metadata, the last message.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
+import math
 import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from starlette.datastructures import QueryParams
 
 from asr.stream import EndpointConfig
 from asr.types import Segment, StreamEvent
-from serve.audio_in import MAX_CHANNELS, AudioFormat
 from serve.limits import Refused, bad_request
 from serve.protocols.base import (
     Action,
@@ -33,28 +36,36 @@ from serve.protocols.base import (
     ModelInfo,
     Outcome,
 )
+from serve.protocols.deepgram_options import (
+    model_info,
+    read_format,
+    read_options,
+    result_words,
+    warning,
+)
 from serve.protocols.values import (
-    check_language,
+    MIN_SILENCE,
     confidence,
     flag,
     hotwords,
     number,
     parse_object,
-    silence,
-    timed_words,
 )
 
-NEVER = float("inf")
-# Their names of encodings; the last three come in a container.
-_ENCODINGS = {
-    "linear16": "s16le",
-    "linear32": "f32le",
-    "mulaw": "mulaw",
-    "alaw": "alaw",
-    "opus": "container",
-    "ogg-opus": "container",
-    "flac": "container",
-}
+NEVER = math.inf
+DEFAULT_ENDPOINTING = 0.01  # seconds
+_WORD_LATENCY = 0.5  # seconds until a word that was said shows: only then it is known to be missing
+
+
+@dataclass
+class _Channel:
+    """How far one channel is. Times are seconds of the stream."""
+
+    speaking: bool = False
+    finalized: float = 0.0  # there are finals until then
+    last_word_end: float = 0.0
+    utterance_end_due: float = NEVER
+    speech_final_due: float = NEVER
 
 
 class DeepgramProtocol(LiveProtocol):
@@ -66,26 +77,35 @@ class DeepgramProtocol(LiveProtocol):
 
     def __init__(self, model: ModelInfo, query: QueryParams):
         super().__init__(model, query)
-        format = _format(query)
-        if flag(query.get("multichannel")):
-            raise bad_request("channels are mixed here: leave multichannel out")
-        if query.get("language") != "multi":
-            check_language(query.get("language"), model.language)
-        # `keywords` are WORD or WORD:INTENSIFIER
-        words = [word.partition(":")[0] for word in query.getlist("keywords")]
+        split = flag(query.get("multichannel"))
+        format = read_format(query, split and query.get("channels", "1") != "1")
+        if split and format.encoding == "container":
+            raise bad_request("multichannel needs raw audio: give its encoding", "multichannel")
+        self._options = read_options(query, model)
+        self._endpointing = _endpointing(query.get("endpointing"))
+        self._utterance_end = NEVER
+        if query.get("utterance_end_ms"):
+            limits = ("utterance_end_ms", 0, 60_000)
+            self._utterance_end = number(query["utterance_end_ms"], *limits) / 1000
+        # What is silent for either time has to be final by then.
+        silence = max(MIN_SILENCE, min(self._endpointing, self._utterance_end))
         self._settings = Configure(
             format=format,
-            hotwords=hotwords(query.getlist("keyterm") + words),
-            endpoint=_endpoint(query.get("endpointing")),
+            hotwords=self._options.hotwords,
+            endpoint=replace(EndpointConfig(), rule2_min_trailing_silence=silence),
         )
-        self._channels = format.channels
+        self._silence = silence
+        self._n_channels = format.channels
+        self._channels = [_Channel() for _ in range(format.channels if format.split else 1)]
         self._interim = flag(query.get("interim_results"))
         self._vad_events = flag(query.get("vad_events"))
-        self._utterance_end = "utterance_end_ms" in query
         self._request_id = str(uuid.uuid4())
         self._digest = hashlib.sha256()
-        self._speaking = False
-        self._finalized = 0.0  # seconds for which there are finals
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """See LiveProtocol."""
+        return {"dg-request-id": self._request_id}
 
     def on_open(self) -> Iterable[Action]:
         """See LiveProtocol."""
@@ -98,26 +118,40 @@ class DeepgramProtocol(LiveProtocol):
                 return [Finish()]
             self._digest.update(message)
             return [Audio(message)]
-        match parse_object(message).get("type"):
-            case "KeepAlive":
-                return []
+        request = parse_object(message)
+        match request.get("type"):
             case "Finalize":
                 return [Flush()]
             case "CloseStream":
                 return [Finish()]
-            case other:
-                raise bad_request(f"unknown type {other!r:.50}")
+            case "Configure" if request.get("keyterms") is not None:
+                return [Configure(hotwords=hotwords(request["keyterms"]))]
+        return []
 
     def render(self, outcome: Outcome) -> Iterator[Message]:
         """See LiveProtocol."""
         finalize = isinstance(outcome.action, Flush)
+        finals = set()
         for event in outcome.events:
+            number = event.segment.channel or 0
+            if event.is_final:
+                finals.add(number)
             if event.text:
-                yield from self._render_event(event, finalize)
-        if finalize and not any(event.is_final for event in outcome.events):
-            yield self._nothing(outcome.duration)
-        if isinstance(outcome.action, Finish):
-            yield self._metadata(outcome)
+                yield from self._due(number, event.start)
+                yield from self._render_event(number, event, finalize)
+        for number in range(len(self._channels)):
+            yield from self._due(number, outcome.duration - _WORD_LATENCY)
+            if finalize and number not in finals:
+                yield self._nothing(number, outcome.duration, from_finalize=True)
+        match outcome.action:
+            case Configure(format=None, hotwords=tuple(terms)):
+                yield {
+                    "type": "ConfigureSuccess",
+                    "request_id": self._request_id,
+                    "keyterms": [*terms],
+                }
+            case Finish():
+                yield self._metadata(outcome)
 
     def on_error(self, refused: Refused) -> Iterable[Message]:
         """See LiveProtocol."""
@@ -130,54 +164,90 @@ class DeepgramProtocol(LiveProtocol):
             }
         ]
 
-    def _render_event(self, event: StreamEvent, finalize: bool) -> Iterator[Message]:
-        if not self._speaking and self._vad_events:
-            yield {"type": "SpeechStarted", "channel": [0], "timestamp": round(event.start, 3)}
-        self._speaking = not event.is_final
-        if event.is_final or self._interim:
-            yield self._results(event, finalize)
-        if event.is_final and self._utterance_end:
-            last = event.words[-1].end if event.words else event.end
-            yield {"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": round(last, 3)}
+    def _index(self, number: int) -> list[int]:
+        return [number, len(self._channels)]
 
-    def _results(self, event: StreamEvent, finalize: bool) -> dict[str, Any]:
-        start = min(self._finalized, event.start)
+    def _render_event(self, number: int, event: StreamEvent, finalize: bool) -> Iterator[Message]:
+        channel = self._channels[number]
+        if not channel.speaking and self._vad_events:
+            yield {
+                "type": "SpeechStarted",
+                "channel": self._index(number),
+                "timestamp": round(event.start, 3),
+            }
+        channel.speaking = not event.is_final
+        channel.utterance_end_due = channel.speech_final_due = NEVER
+        if not event.is_final:
+            if self._interim:
+                yield self._results(number, event)
+            return
+        channel.last_word_end = event.words[-1].end if event.words else event.end
+        channel.utterance_end_due = channel.last_word_end + self._utterance_end
+        speech_final = event.rule > 0 and self._endpointing <= self._silence
+        if event.rule > 0 and not speech_final:
+            channel.speech_final_due = channel.last_word_end + self._endpointing
+        yield self._results(number, event, speech_final, finalize)
+
+    def _due(self, number: int, now: float) -> Iterator[Message]:
+        """What is told after some time without words."""
+        channel = self._channels[number]
+        if channel.utterance_end_due <= now:
+            channel.utterance_end_due = NEVER
+            yield {
+                "type": "UtteranceEnd",
+                "channel": self._index(number),
+                "last_word_end": round(channel.last_word_end, 3),
+            }
+        if channel.speech_final_due <= now:
+            channel.speech_final_due = NEVER
+            yield self._nothing(number, now, speech_final=True)
+
+    def _results(
+        self,
+        number: int,
+        event: StreamEvent,
+        speech_final: bool = False,
+        from_finalize: bool = False,
+    ) -> dict[str, Any]:
+        channel = self._channels[number]
+        start = min(channel.finalized, event.start)
         if event.is_final:
-            self._finalized = event.end
+            channel.finalized = event.end
         return {
             "type": "Results",
-            "channel_index": [0, 1],
+            "channel_index": self._index(number),
             "duration": round(event.end - start, 3),
             "start": round(start, 3),
             "is_final": event.is_final,
-            "speech_final": event.is_final and event.rule > 0,
-            "from_finalize": finalize,
+            "speech_final": speech_final,
+            "from_finalize": from_finalize,
             "channel": {
                 "alternatives": [
                     {
                         "transcript": event.text,
                         "confidence": round(confidence(event.words), 4),
-                        "words": timed_words(event.words),
+                        "words": result_words(event.words, self.model.punctuates),
                     }
                 ]
             },
             "metadata": {
                 "request_id": self._request_id,
-                "model_info": {"name": self.model.name, "version": "1", "arch": "blstm-ctc"},
+                "model_info": model_info(self.model),
                 "model_uuid": self.model.name,
             },
         }
 
-    def _nothing(self, end: float) -> dict[str, Any]:
-        """The result of a Finalize when nothing was said since the last final."""
-        silence = StreamEvent("final", Segment(self._finalized, end, ""), "")
-        return self._results(silence, finalize=True)
+    def _nothing(self, number: int, end: float, **kind: bool) -> dict[str, Any]:
+        """A result without words since the last final."""
+        begin = self._channels[number].finalized
+        return self._results(number, StreamEvent("final", Segment(begin, end, ""), ""), **kind)
 
     def _metadata(self, outcome: Outcome) -> dict[str, Any]:
-        warnings = [
-            {"parameter": "keyterm", "type": "skipped", "message": f"{s.hotword!r}: {s.reason}"}
-            for s in outcome.skipped_hotwords
-        ]
+        fields = self._options.metadata(outcome.skipped_hotwords)
+        if 0 < self._endpointing < MIN_SILENCE and self._endpointing != DEFAULT_ENDPOINTING:
+            told = f"pauses of less than {MIN_SILENCE * 1000:g} ms end no utterance"
+            more = warning("endpointing", "unsupported_value", told)
+            fields["warnings"] = [*fields.get("warnings", ()), more]
         return {
             "type": "Metadata",
             "transaction_key": "deprecated",
@@ -185,28 +255,13 @@ class DeepgramProtocol(LiveProtocol):
             "sha256": self._digest.hexdigest(),
             "created": datetime.datetime.now(datetime.UTC).isoformat(),
             "duration": round(outcome.duration, 4),
-            "channels": self._channels,
-            **({"warnings": warnings} if warnings else {}),
+            "channels": self._n_channels,
+            **fields,
         }
 
 
-def _format(query: QueryParams) -> AudioFormat:
-    encoding = query.get("encoding")
-    if encoding is not None and encoding not in _ENCODINGS:
-        raise bad_request(f"encoding {encoding!r:.20}: one of {', '.join(_ENCODINGS)}")
-    kind = "container" if encoding is None else _ENCODINGS[encoding]
-    if kind != "container" and "sample_rate" not in query:
-        raise bad_request("raw audio needs its sample_rate")
-    return AudioFormat(
-        kind,
-        round(number(query.get("sample_rate", 16_000), "sample_rate", 1, 1e6)),
-        round(number(query.get("channels", 1), "channels", 1, MAX_CHANNELS)),
-    )
-
-
-def _endpoint(value: str | None) -> EndpointConfig:
-    """Their `endpointing`: milliseconds of silence, or false for none."""
+def _endpointing(value: str | None) -> float:
+    """Their `endpointing`: milliseconds of silence, or false for none. Seconds."""
     if value is None or value.lower() == "true":
-        return EndpointConfig()
-    seconds = NEVER if value.lower() == "false" else silence(value, "endpointing")
-    return replace(EndpointConfig(), rule2_min_trailing_silence=seconds)
+        return DEFAULT_ENDPOINTING
+    return NEVER if value.lower() == "false" else number(value, "endpointing", 0, 60_000) / 1000

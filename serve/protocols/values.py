@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,6 +17,8 @@ from serve.limits import bad_request
 
 # A shorter silence than the one between segments of files would split words otherwise than there.
 MIN_SILENCE = VadConfig().min_silence
+_STANDING, _WORDS_BEHIND = 3, 2  # partial results and words that make a word of them settled
+_MAX_PHRASE_WORDS = 4  # of a prompt: longer ones are sentences
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
@@ -39,9 +43,9 @@ def number(value: object, name: str, low: float, high: float) -> float:
             raise ValueError
         result = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
-        raise bad_request(f"{name} is {value!r:.50}, not a number") from None
+        raise bad_request(f"{name} is {value!r:.50}, not a number", name) from None
     if not low <= result <= high:
-        raise bad_request(f"{name} is {result:g}: {low:g} to {high:g} are possible")
+        raise bad_request(f"{name} is {result:g}: {low:g} to {high:g} are possible", name)
     return result
 
 
@@ -55,7 +59,26 @@ def channel_choice(value: str | None) -> ChannelChoice:
     try:
         return parse_choice(value or "auto")
     except ConfigError as error:
-        raise bad_request(f"channels is {value!r:.30}: {error.remedy}") from None
+        raise bad_request(f"channels is {value!r:.30}: {error.remedy}", "channels") from None
+
+
+def prompt_hotwords(prompt: str) -> list[str]:
+    """What a free text in the manner of Whisper's prompts asks to listen for: its short phrases
+    between commas and line ends, and of sentences the names and abbreviations.
+
+    >>> prompt_hotwords("ZyntriQix, Digique Plus, OCTAVE")
+    ['ZyntriQix', 'Digique Plus', 'OCTAVE']
+    >>> prompt_hotwords("We talk about the latest results of Kubernetes and GPT-4 here.")
+    ['Kubernetes', 'GPT-4']
+    """
+    found: list[str] = []
+    for phrase in re.split(r"[,;:!?\n]+|\.(?=\s|$)", prompt):
+        words = phrase.split()
+        if len(words) <= _MAX_PHRASE_WORDS:
+            found += [" ".join(words)] if words else []
+        else:  # a sentence begins with a capital whatever its first word is
+            found += [word for word in words[1:] if word != word.lower() and word != "I"]
+    return list(dict.fromkeys(found))
 
 
 def hotwords(phrases: object) -> tuple[str, ...]:
@@ -70,13 +93,39 @@ def silence(milliseconds: object, name: str) -> float:
     return max(MIN_SILENCE, number(milliseconds, name, 0, 60_000) / 1000)
 
 
-def check_language(wanted: object, spoken: str) -> None:
-    """Raises Refused where a client wants another language than the model's.
+class SettledWords:
+    """The words of partial results that will hardly change: those that have stood in the last
+    results, with others behind them.
 
-    >>> check_language("en-US", "en")
+    >>> from asr.types import Segment
+    >>> settled = SettledWords()
+    >>> for text in ("the", "the cat", "the cat sat", "the cat sat on", "the cat sat on a"):
+    ...     words = settled.add(StreamEvent("partial", Segment(0, 1, text), ""))
+    >>> words
+    ['the', 'cat', 'sat']
     """
-    if wanted and str(wanted).lower().replace("_", "-").split("-")[0] != spoken:
-        raise bad_request(f"the language {wanted!r:.20} is not spoken here: {spoken!r} is")
+
+    def __init__(self) -> None:
+        self._last: deque[list[str]] = deque(maxlen=_STANDING)
+        self._settled: list[str] = []
+
+    def add(self, event: StreamEvent) -> list[str]:
+        """Take in the next partial result; returns all words that are settled."""
+        words = event.text.split()
+        self._last.append(words)
+        if len(self._last) == _STANDING:
+            n_same = 0
+            for column in zip(*self._last, strict=False):
+                if len(set(column)) > 1:
+                    break
+                n_same += 1
+            self._grow(words[: min(n_same, len(words) - _WORDS_BEHIND)])
+        self._grow(event.stable.split())
+        return self._settled
+
+    def _grow(self, words: list[str]) -> None:
+        if len(words) > len(self._settled):
+            self._settled = [*self._settled, *words[len(self._settled) :]]
 
 
 def joined(events: Iterable[StreamEvent]) -> str:

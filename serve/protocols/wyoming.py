@@ -35,7 +35,8 @@ from serve.protocols.base import (
     Outcome,
     Reply,
 )
-from serve.protocols.values import check_language, number
+from serve.protocols.languages import check_language
+from serve.protocols.values import number
 
 _ENCODINGS = {2: "s16le", 4: "f32le"}  # by bytes a sample
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 
+import numpy as np
 import pytest
 from sounds import TALK, TEXT, pieces, s16
 
@@ -136,9 +137,129 @@ def test_mistakes_are_told_and_the_stream_goes_on(server, pcm):
         ws.send(json.dumps({"type": "input_audio_buffer.clear"}))
         while json.loads(ws.recv(timeout=20))["type"] != "input_audio_buffer.cleared":
             pass
-        assert ask({"type": "input_audio_buffer.commit"})["error"]["code"] == "bad_request"
+        empty = ask({"type": "input_audio_buffer.commit"})["error"]
+        assert empty["code"] == "input_audio_buffer_commit_empty"
         ws.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
         ws.send(json.dumps({"type": "input_audio_buffer.commit"}))
         while "transcript" not in (event := json.loads(ws.recv(timeout=20))):
             pass
         assert event["transcript"] == TEXT
+
+
+def received(ws, until):
+    """Events until one of this type."""
+    events = []
+    while not events or not events[-1]["type"].endswith(until):
+        events.append(json.loads(ws.recv(timeout=20)))
+    return events
+
+
+def append(ws, data, size=4800):
+    for part in pieces(data, size):
+        audio = base64.b64encode(part).decode()
+        ws.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
+
+
+@pytest.mark.parametrize("kind", ["transcription_session.update", "session.update"])
+@pytest.mark.parametrize(
+    ("format", "data"),
+    [
+        ("g711_ulaw", lambda: telephone("pcm_mulaw")),
+        ("g711_alaw", lambda: telephone("pcm_alaw")),
+        ("pcm16", lambda: s16(TALK, 24_000)),
+    ],
+)
+def test_sessions_as_the_beta_describes_them(server, kind, format, data):
+    flat = {
+        "input_audio_format": format,
+        "input_audio_transcription": {"model": "whisper-1", "language": "english"},
+        "turn_detection": None,
+        "input_audio_noise_reduction": {"type": "near_field"},
+    }
+    with server.connect("/v1/realtime?intent=transcription") as ws:
+        ws.send(json.dumps({"type": kind, "session": flat}))
+        updated = received(ws, "updated")[-1]
+        assert updated["type"] == f"{kind}d"
+        told = updated["session"]
+        assert (told["input_audio_format"], told["turn_detection"]) == (format, None)
+        assert told["input_audio_noise_reduction"] is None  # it is not done
+        assert "audio" not in told
+        append(ws, data())
+        ws.send('{"type": "input_audio_buffer.commit"}')
+        events = received(ws, "completed")
+    assert events[-1]["transcript"] == TEXT
+    [created] = [e for e in events if e["type"] == "conversation.item.created"]
+    assert created["item"]["id"] == events[-1]["item_id"]
+
+
+def test_items_and_deltas_come_while_the_utterance_goes_on(server):
+    pcm = s16(np.concatenate([TALK[: round(2.2 * 16_000)]] * 3 + [np.zeros(16_000, "f4")]), 24_000)
+    config = session(
+        {"type": "audio/pcm", "rate": 24_000},
+        turn_detection={"type": "server_vad", "silence_duration_ms": 900},
+    )
+    with server.connect("/v1/realtime?intent=transcription") as ws:
+        ws.send(json.dumps({"type": "session.update", "session": config}))
+        append(ws, pcm)
+        events = received(ws, "completed")
+    types = [e["type"].rpartition("input_audio_")[2] for e in events]
+    assert types.index("transcription.delta") < types.index("buffer.speech_stopped")
+    deltas = [e["delta"] for e in events if e["type"].endswith("delta")]
+    assert len(deltas) > 1
+    assert "".join(deltas) == events[-1]["transcript"]
+    order = ["committed", "added", "done", "completed"]
+    assert [e["type"].rpartition(".")[2] for e in events if e["type"].endswith((*order,))] == order
+    added = next(e for e in events if e["type"] == "conversation.item.added")
+    assert added["item"]["id"] == events[-1]["item_id"]
+
+
+def test_settings_change_between_utterances(server, pcm):
+    """An update in the middle of an utterance does not end it."""
+    config = session({"type": "audio/pcm", "rate": 16_000}, turn_detection=None)
+    with server.connect("/v1/realtime?intent=transcription") as ws:
+        ws.send(json.dumps({"type": "session.update", "session": config}))
+        append(ws, pcm[: len(pcm) // 2])
+        config["audio"]["input"]["transcription"] = {"language": "en-US", "prompt": "cab"}
+        ws.send(json.dumps({"type": "session.update", "session": config}))
+        append(ws, pcm[len(pcm) // 2 :])
+        ws.send('{"type": "input_audio_buffer.commit"}')
+        events = received(ws, "completed")
+        assert events[-1]["transcript"] == TEXT
+        append(ws, pcm)
+        ws.send('{"type": "input_audio_buffer.commit"}')
+        assert received(ws, "completed")[-1]["transcript"] == TEXT
+    assert [e["type"] for e in events].count("input_audio_buffer.committed") == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "param"),
+    [
+        ("garbage", "invalid_json", None),
+        ({}, "missing_required_parameter", "type"),
+        ({"type": "response.create"}, "invalid_value", "type"),
+        ({"type": "session.update"}, "missing_required_parameter", "session"),
+        ({"type": "session.update", "session": {"type": "realtime"}}, "invalid_value", None),
+        ({"type": "input_audio_buffer.append"}, "missing_required_parameter", "audio"),
+        ({"type": "input_audio_buffer.append", "audio": "*"}, "invalid_value", "audio"),
+        (
+            {"type": "session.update", "session": {"input_audio_format": "mp3"}},
+            "invalid_value",
+            "session.input_audio_format",
+        ),
+        (
+            {
+                "type": "session.update",
+                "session": {"input_audio_transcription": {"language": "ko"}},
+            },
+            "invalid_value",
+            "language",
+        ),
+    ],
+)
+def test_error_codes(server, message, code, param):
+    with server.connect("/v1/realtime?intent=transcription") as ws:
+        ws.recv(timeout=20)
+        ws.send(message if isinstance(message, str) else json.dumps(message))
+        error = json.loads(ws.recv(timeout=20))["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", code)
+    assert param is None or error["param"] == param

@@ -86,7 +86,7 @@ def test_verbose_json(client, recording, transcript):
         prompt="names",
         temperature=0,
     )
-    assert (answer.text, answer.language, answer.task) == (TEXT, "en", "transcribe")
+    assert (answer.text, answer.language, answer.task) == (TEXT, "english", "transcribe")
     assert answer.duration == pytest.approx(transcript.duration, abs=0.001)
     assert [(w.word, w.start, w.end) for w in answer.words] == [
         (w.word, round(w.start, 3), round(w.end, 3)) for w in transcript.words
@@ -110,9 +110,36 @@ def test_streamed(client, recording, transcript):
 
 def test_models(client, server):
     assert [model.id for model in client.models.list()] == [server.hub.info.name]
-    assert client.models.retrieve(server.hub.info.name).owned_by
-    with pytest.raises(openai.NotFoundError):
-        client.models.retrieve("whisper-1")
+    for name in (server.hub.info.name, "whisper-1", "openai/whisper-large-v3"):
+        assert client.models.retrieve(name).id == name  # every name is accepted
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.models.retrieve("x" * 300)
+    assert caught.value.param == "model"
+
+
+@pytest.mark.parametrize("language", ["en", "EN", "en-US", "en_gb", "english", "English", "eng"])
+def test_languages_by_code_and_by_name(client, recording, language):
+    answer = ask(client, recording, language=language, response_format="verbose_json")
+    assert (answer.text, answer.language) == (TEXT, "english")
+
+
+def test_streamed_with_verbose_json(client, recording, transcript):
+    events = list(ask(client, recording, stream=True, response_format="verbose_json"))
+    assert "".join(e.delta for e in events[:-1]) == TEXT
+    assert events[-1].language == "english"
+    assert len(events[-1].segments) == len(transcript.segments)
+
+
+def test_prompts_and_keywords_are_hot_words(client, recording):
+    answer = ask(client, recording, prompt="cab, Café Bad", keywords=["dad", "bed"])
+    # This server's search knows none, and says so.
+    told = [notice.partition(":")[0] for notice in answer.notices]
+    assert told == ["'dad'", "'bed'", "'cab'", "'Café Bad'"]
+
+
+def test_translations_are_refused_with_the_reason(client, recording):
+    with recording.open("rb") as file, pytest.raises(openai.BadRequestError, match="not translate"):
+        client.audio.translations.create(model="whisper-1", file=file)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +157,11 @@ def test_containers_of_browsers_and_phones(client, format, codec, rate):
     [
         ({"response_format": "diarized_json"}, "one of json"),
         ({"language": "ko"}, "'ko' is not spoken here"),
+        ({"language": "korean"}, "'korean' is not spoken here"),
+        ({"languages": ["ko", "fr"]}, "'ko' is not spoken here"),
+        ({"temperature": 2}, "temperature is 2"),
+        ({"temperature": "hot"}, "temperature is 'hot'"),
+        ({"include": ["speakers"]}, "include"),
         ({"timestamp_granularities": ["word"]}, "verbose_json"),
         ({"stream": True, "response_format": "srt"}, "streamed"),
     ],
@@ -138,6 +170,8 @@ def test_what_cannot_be_done_is_told(client, recording, options, told):
     with pytest.raises(openai.BadRequestError, match=told) as caught:
         ask(client, recording, **options)
     assert caught.value.type == "invalid_request_error"
+    name = next(iter(options)).replace("languages", "language")
+    assert caught.value.param == ("response_format" if name == "stream" else name)
 
 
 def test_no_recordings(client, server):
