@@ -22,6 +22,7 @@ _OTHERS = (b"fLaC", b"OggS", b"RIFF", b"FORM")  # formats that may have an ID3 t
 _MAX_PAGE = 65_307  # bytes of a page of Ogg
 _MPEG_TAGS = (b"ID3", b"TAG", b"APETAGEX")
 _MAX_CHUNKS = 1000  # of a WAV; a damaged one may seem to have any number of empty ones
+_MAX_BOXES = 100_000  # of an MP4; a fragmented one has two a fragment
 _LONGEST_TAG = 1 << 28  # bytes; an ID3v2 tag cannot be longer
 
 
@@ -30,7 +31,9 @@ def open_view(file: BinaryIO) -> View:
     begin = file.tell()
     view = View(file, [(begin, file.seek(0, 2))])
     start = view.read(16)
-    if start[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64", b".snd"):
+    if len(chained_links(view)) > 1:
+        pass  # each of its parts is repaired by itself
+    elif start[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64", b".snd"):
         if start[:4] == b".snd":
             view = View(file, [(begin, begin + view.size)], list(_au_patches(start)))
         else:
@@ -56,6 +59,81 @@ def magic(view: View) -> bytes:
     while (head := _at(view, position, 10))[:3] == b"ID3" and (length := _id3_length(head)):
         position += length
     return head[:4]
+
+
+def chained_links(view: View) -> tuple[tuple[int, int], ...]:
+    """Where each of the FLAC, WAV or MP4 files lies that follow each other, as (begin, end)."""
+    head = magic(view)
+    if head == b"fLaC":
+        return flac_links(view)
+    if head == b"RIFF":
+        return _riff_links(view)
+    if _at(view, 4, 4) == b"ftyp":
+        return _mp4_links(view)
+    return ((0, view.size),)
+
+
+def _riff_links(view: View) -> tuple[tuple[int, int], ...]:
+    begins, position = [0], 0
+    for _ in range(_MAX_CHUNKS):
+        size = int.from_bytes(_at(view, position + 4, 4), "little")
+        end = position + 8 + size
+        if size and end >= view.size - 1 and size < _UNKNOWN_SIZE:
+            break
+        following = -1
+        if size and size < _UNKNOWN_SIZE:
+            following = next((e for e in (end, end + 1) if _is_wav(_at(view, e, 12))), -1)
+        else:
+            following = _find_wav(view, position + 12)
+        if following < 0:
+            break
+        begins.append(following)
+        position = following
+    return tuple(pairwise([*begins, view.size]))
+
+
+def _is_wav(head: bytes) -> bool:
+    return head[:4] == b"RIFF" and head[8:12] == b"WAVE"
+
+
+def _find_wav(view: View, start: int) -> int:
+    """Where the next WAV begins behind one that does not know its size; -1 if none does."""
+    for position in range(start, view.size, _CHUNK):
+        match = re.search(rb"RIFF.{4}WAVE[a-zA-Z ]{4}", _at(view, position, _CHUNK + 16), re.S)
+        if match:
+            return position + match.start()
+    return -1
+
+
+def _mp4_links(view: View) -> tuple[tuple[int, int], ...]:
+    begins, position = [0], 0
+    for _ in range(_MAX_BOXES):
+        head = _at(view, position, 16)
+        size = int.from_bytes(head[:4], "big")
+        if size == 1:
+            size = int.from_bytes(head[8:16], "big")
+        if size < 8 or len(head) < 16:
+            break
+        if head[4:8] == b"ftyp" and position:
+            begins.append(position)
+        position += size
+    return tuple(pairwise([*begins, view.size]))
+
+
+def missing_wav_share(view: View) -> float:
+    """How much of its samples a WAV lacks, by its header: 0 for none, below 1."""
+    position = 12
+    if _at(view, 0, 4) != b"RIFF":
+        return 0.0
+    for _ in range(_MAX_CHUNKS):
+        head = _at(view, position, 8)
+        if len(head) < 8:
+            break
+        size = int.from_bytes(head[4:], "little")
+        if head[:4] == b"data":
+            return max(0.0, 1 - (view.size - position - 8) / max(1, size))
+        position += 8 + size + size % 2
+    return 0.0
 
 
 def flac_links(view: View) -> tuple[tuple[int, int], ...]:

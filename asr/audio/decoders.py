@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import soundfile
 
-from asr.audio.containers import promised_mpeg_seconds
+from asr.audio.containers import missing_wav_share, promised_mpeg_seconds
 from asr.audio.resampling import Channels
 from asr.audio.views import View
 from asr.errors import AudioError
@@ -23,6 +23,9 @@ from asr.types import Loss
 MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.1, 3600.0  # of time stamps: filled with silence, or ignored
 MAX_LATE_SECONDS = 60.0
 MAX_FILLED_SECONDS = 6 * 3600.0  # of all gaps: damaged time stamps must not keep anyone busy
+_CHECKED = ("flac", "tta", "wavpack")  # have checksums, which ffmpeg passes over unless told
+_EXACT = ("flac", "tta", "wv")  # containers that count samples: no gap is due to rounding
+_EXACT_GAP_SECONDS = 0.001
 MAX_STALLS = 50  # errors of a container in a row, until it counts as over
 _STATELESS = re.compile("PCM_|FLOAT|DOUBLE|ULAW|ALAW")  # codecs in which samples stand alone
 _MAX_SILENCE = 1 << 16  # samples that are made at a time to fill a gap
@@ -117,7 +120,8 @@ class SoundFileDecoder:
             count = re.search(rb"sample_count -i (\d+)", self._view.read(1024))
             promised = int(count[1]) / self.sample_rate if count else 0.0
             return promised if promised > end + _MIN_LOSS_SECONDS else 0.0
-        sizes = re.findall(r"(\w+) *: (\d+) \(should be (\d+)\)", self._file.extra_info)
+        log = self._file.extra_info
+        sizes = re.findall(r"^[ \w]*?(\w+) *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
         ratio = 0.0
         for chunk, claimed, there in sizes:
             # What was written to a pipe claims the largest size there is: that is no damage.
@@ -139,9 +143,8 @@ class AvDecoder:
         import av  # 18 MB, and only now: libsndfile reads most recordings
 
         self._view = view
-        promised = promised_mpeg_seconds(
-            view
-        )  # before ffmpeg, which relies on its place in the file
+        # Before ffmpeg, which relies on its place in the file.
+        promised, missing_share = promised_mpeg_seconds(view), missing_wav_share(view)
         view.seek(0)
         # Playlists and the like name other files and addresses: no recording opens those.
         self._container = av.open(view, mode="r", options={"protocol_whitelist": "none"})
@@ -149,12 +152,14 @@ class AvDecoder:
         context = self._stream.codec_context
         if context is None:
             raise ValueError("its codec is unknown")
-        if context.name == "flac":  # has checksums, which ffmpeg passes over unless told
+        if context.name in _CHECKED:
             context.options = {"err_detect": "crccheck+explode"}
         self.sample_rate, self.channels = context.sample_rate, context.channels
         self._format = self._container.format.name
         self.codec = f"{self._format} {context.name}"
         # A stream without a clock has no time of its own: ffmpeg counts what it has read.
+        self._min_gap = _EXACT_GAP_SECONDS if self._format in _EXACT else MIN_GAP_SECONDS
+        self._missing_share = missing_share if self._format == "wav" else 0.0
         self._clockless = self._format in ("mp3", "aac", "ac3", "eac3", "dts", "amr", "loas")
         self._own = promised if self._format == "mp3" else self._own_duration()
         self.duration = self._own
@@ -171,6 +176,8 @@ class AvDecoder:
     def _own_duration(self) -> float | None:
         """What the header says of this track; neither an estimate nor that of the picture."""
         kinds = set(self._format.split(","))
+        if "asf" in kinds and len(self._container.streams) == 1 and self._container.duration:
+            return self._container.duration / 1e6  # from microseconds
         if kinds & {"mov", "flac", "wv", "tta", "ape", "tak", "caf"} and self._stream.duration:
             return float(self._stream.duration * self._stream.time_base)
         if "matroska" in kinds:
@@ -199,7 +206,7 @@ class AvDecoder:
                     lose(Loss(position, position, f"its time stamps jump by {gap:.0f} s"))
                 origin += gap  # another part, with a clock of its own
                 gap = 0.0
-            if gap > MIN_GAP_SECONDS and self._jumped and not self._damage:
+            if gap > self._min_gap and self._jumped and not self._damage:
                 self._damage = "damaged: packets are missing"
             missing = self._missing(gap, position)
             if self._damage and missing > 0:
@@ -219,7 +226,7 @@ class AvDecoder:
     def _missing(self, gap: float, position: float) -> float:
         """Seconds that are missing in front of a frame that comes `gap` seconds late."""
         if not self._damage:
-            return gap if gap > MIN_GAP_SECONDS else 0.0
+            return gap if gap > self._min_gap else 0.0
         if not self._clockless:
             return max(0.0, gap)
         estimate = self._bad_seconds(position)
@@ -236,10 +243,14 @@ class AvDecoder:
         slack = _MIN_LOSS_SECONDS if self._damage else _END_SECONDS
         if self._own is not None and position < self._own - slack:
             lose(Loss(position, self._own, "truncated: its header promises more"))
+        elif self._missing_share * position > slack:
+            whole = position / (1 - self._missing_share)
+            lose(Loss(position, whole, "truncated: its header promises more"))
         elif self._damage:
             missing = self._bad_seconds(position)
             if not self._clockless or missing >= _EDGE_SECONDS:
-                lose(Loss(position, position + missing if missing else None, self._damage))
+                end = position + missing if missing > _MIN_LOSS_SECONDS else None
+                lose(Loss(position, end, self._damage))
 
     def _frames(self) -> Iterator[Any]:
         """Decoded frames; what cannot be decoded is noted."""
@@ -312,5 +323,7 @@ def reason_of(error: Exception) -> str:
     """The message of a decoder without its own wording of the file name."""
     if type(error).__name__ == "InvalidDataError":
         return "it cannot be decoded"  # where ffmpeg says no more than that the data are invalid
+    if "Error number" in str(error):  # a code of one decoder, for which ffmpeg has no words
+        return "it cannot be decoded"
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     return str(text).strip().rstrip(".") or type(error).__name__

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import soundfile
 
-from asr.audio.containers import flac_links, is_mpeg, magic, ogg_layout, open_view
+from asr.audio.containers import chained_links, is_mpeg, magic, ogg_layout, open_view
 from asr.audio.decoders import AvDecoder, Decoder, Lose, Piece, SoundFileDecoder, reason_of
 from asr.audio.resampling import PLAUSIBLE_RATES, Channels
 from asr.audio.sources import AudioSource, open_source
@@ -125,7 +125,7 @@ def open_recording(source: AudioSource, track: int | None = None) -> Iterator[Re
 
 
 class _Chain:
-    """Streams of Ogg or FLAC, one behind the other, each read as a recording of its own."""
+    """Streams of Ogg, FLAC, WAV or MP4 behind each other, each read as a recording of its own."""
 
     def __init__(self, view: View, links: Sequence[tuple[int, int]], track: int | None):
         self._view, self._links, self._track = view, links, track
@@ -156,9 +156,8 @@ class _Chain:
             begin = end
 
     def _open(self, number: int) -> Recording:
-        return _open_view(
-            View(self._view, [self._links[number]]), f"part {number + 1}", self._track
-        )
+        part = open_view(View(self._view, [self._links[number]]))
+        return _open_view(part, f"part {number + 1}", self._track)
 
     def close(self) -> None:
         """Each part is closed when it has been read."""
@@ -200,7 +199,7 @@ def _openers(view: View, track: int | None) -> tuple[list[Opener], str]:
     openers: list[Opener] = [av_opener]
     if track is None and not is_mpeg(view):
         openers = [SoundFileDecoder, av_opener]
-    if magic(view) == b"fLaC" and len(links := flac_links(view)) > 1:
+    if len(links := chained_links(view)) > 1:
         return [partial(_Chain, links=links, track=track)], ""
     if magic(view) == b"OggS":
         layout = ogg_layout(view)

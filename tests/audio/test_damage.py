@@ -103,6 +103,27 @@ def test_samples_cut_off_are_counted(format: str, subtype: str) -> None:
     assert "truncated" in loss.reason
 
 
+@pytest.mark.parametrize("codec", ["adpcm_ms", "adpcm_ima_wav", "adpcm_g722", "mp3"])
+def test_what_only_ffmpeg_reads_of_wav_is_cut_where_its_header_says(codec: str, tmp_path) -> None:
+    data = by_ffmpeg([WAVE], "wav", codec, path=tmp_path / "a.wav")
+    waveform, losses = read(data)
+    assert not losses
+    waveform, [loss] = read(data[: len(data) * 2 // 3])
+    assert loss.start == pytest.approx(len(waveform) / RATE, abs=0.01)
+    assert loss.start == pytest.approx(8.0, abs=0.3)
+    assert loss.end == pytest.approx(SECONDS, abs=0.3)
+
+
+@pytest.mark.parametrize(("format", "codec"), [("flac", "flac"), ("tta", "tta"), ("wv", "wavpack")])
+@pytest.mark.parametrize("place", [0.3, 0.5])
+def test_a_single_bad_frame_is_told(format: str, codec: str, place: float, tmp_path) -> None:
+    data = by_ffmpeg([WAVE], format, codec, path=tmp_path / "a")
+    assert not read(data)[1]
+    waveform, losses = read(overwritten(data, place, 20))
+    assert losses
+    assert likeness(waveform[-RATE:], WAVE[-RATE:]) > 0.99
+
+
 def test_an_mp4_cut_before_its_index_names_the_remedy(whole: dict[str, bytes]) -> None:
     with pytest.raises(AudioError, match="an MP4 whose index is missing"):
         read(whole["m4a"][:-4_000])

@@ -86,6 +86,25 @@ def test_joined_flac_of_other_rates() -> None:
     assert (len(waveform), losses) == (4 * RATE, [])
 
 
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_joined_wavs(is_finished: bool) -> None:
+    wave = chirp(2.0)
+    first = by_soundfile(wave, "WAV", "PCM_16")
+    if not is_finished:  # as what speaks text writes it into a pipe
+        first = first[:4] + b"\xff" * 4 + first[8:40] + b"\xff" * 4 + first[44:]
+    waveform, losses = read(first + by_soundfile(wave, "WAV", "ULAW", rate=8_000) + first)
+    assert not losses
+    assert len(waveform) == pytest.approx(4 * len(wave), abs=RATE // 10)
+    assert likeness(waveform[-len(wave) :], wave) > 0.99
+
+
+def test_joined_mp4s() -> None:
+    data = by_ffmpeg([chirp(2.0)], "mp4", "aac")
+    waveform, losses = read(data * 2)
+    assert not losses
+    assert len(waveform) == pytest.approx(4 * RATE, abs=RATE // 5)
+
+
 def test_joined_aac() -> None:
     data = by_ffmpeg([chirp(2.0)], "adts", "aac")
     alone, _ = read(data)
