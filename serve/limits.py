@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,13 @@ RETRY_AFTER = 5  # seconds, told to who comes when all places are taken
 # Close codes of WebSockets (RFC 6455, section 7.4, and IANA's register).
 NORMAL, GOING_AWAY, PROTOCOL, INVALID_TEXT, POLICY = 1000, 1001, 1002, 1007, 1008
 TOO_BIG, FAULT, TRY_LATER = 1009, 1011, 1013
+
+
+class _AsciiResponse(JSONResponse):
+    """JSON that can be encoded whatever characters a client has sent."""
+
+    def render(self, content: object) -> bytes:
+        return json.dumps(content).encode()
 
 
 @dataclass
@@ -41,7 +49,7 @@ class Refused(Exception):
         headers = {"retry-after": str(RETRY_AFTER)} if self.status == 503 else {}
         if self.status == 401:
             headers["www-authenticate"] = "Bearer"
-        return JSONResponse(content, self.status, headers)
+        return _AsciiResponse(content, self.status, headers)
 
 
 def full() -> Refused:

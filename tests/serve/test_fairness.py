@@ -27,6 +27,7 @@ from serve.app import LIVE, RECORDINGS
 from serve.limits import Refused
 from serve.protocols.base import Audio, Configure, Finish, Flush, ModelInfo, Outcome, Reset
 from serve.protocols.wyoming import WyomingProtocol
+from serve.uploads import Finished
 
 FORM = (
     b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\n"
@@ -305,7 +306,9 @@ def test_no_event_of_wyoming_is_our_fault(events):
         st.tuples(
             st.sampled_from(
                 "model language prompt response_format temperature stream include[] file"
-                " timestamp_granularities[] chunking_strategy".split()
+                " timestamp_granularities[] chunking_strategy keywords languages translate offset_t"
+                " output task encode encoding sample_rate channels multichannel utt_split tag extra"
+                " keyterm utterances paragraphs diarize callback".split()
             ),
             st.sampled_from(["json", "verbose_json", "srt", "vtt", "text", "true", "en", "word"])
             | st.sampled_from(["segment", "logprobs", "", "-1", "nan"])
@@ -316,7 +319,8 @@ def test_no_event_of_wyoming_is_our_fault(events):
 )
 def test_no_form_is_our_fault(path, fields):
     try:
-        protocol = RECORDINGS[path](MODEL, QueryParams(), ImmutableMultiDict(fields))
+        query = QueryParams([(key, value) for key, value in fields if value.isprintable()])
+        protocol = RECORDINGS[path](MODEL, query, ImmutableMultiDict(fields))
     except Refused:
         return
     word = Word("ab", 0.0, 1.0, 0.5)
@@ -326,7 +330,8 @@ def test_no_form_is_our_fault(path, fields):
         assert protocol.render_segment(segment, is_first=True)
         assert protocol.render_end(transcript)
     else:
-        assert protocol.render(transcript).status_code == 200
+        assert protocol.render(transcript, Finished(1.0)).status_code == 200
+    assert protocol.render_error(Refused("bad_request", "\ud800")).status_code == 400
 
 
 ODD = [
