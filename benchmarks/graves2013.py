@@ -16,9 +16,9 @@ two speakers of which are for development and two for the test (their figures ar
     python benchmarks/graves2013.py --sample optimizer=adam optimizer.learning_rate=0.002 \\
         data.batch_utterances=4 trainer.epochs=60 trainer.patience=15
 
-and one network learns the whole sample by heart, to a phone error rate below 5 %:
+and one network overfits the whole sample, to a phone error rate below 5 %:
 
-    python benchmarks/graves2013.py --by-heart
+    python benchmarks/graves2013.py --overfit
 """
 
 from __future__ import annotations
@@ -177,9 +177,9 @@ def table(rows: Sequence[str], runs: Path, seeds: Sequence[int], manifest: Path,
     return "\n".join(lines) + "\n"
 
 
-def by_heart(runs: Path, row: str, overrides: Sequence[str]) -> None:
+def overfit(runs: Path, row: str, overrides: Sequence[str]) -> None:
     manifest = split_sample(runs)["all"]
-    run = runs / f"{row}-by-heart"
+    run = runs / f"{row}-overfit"
     settings = [
         f"data.train=[{manifest}]",
         f"data.dev=[{manifest}]",
@@ -207,14 +207,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/graves2013"))
     parser.add_argument("--test", type=Path, default=Path("corpora/timit/test-phones.jsonl"))
     parser.add_argument("--sample", action="store_true", help="TIMIT's open sample in its place")
-    parser.add_argument("--by-heart", action="store_true", help="learn the sample, and stop")
+    parser.add_argument("--overfit", action="store_true", help="overfit the sample and stop")
     options, overrides = parser.parse_known_args()
     if unknown := [o for o in overrides if o.startswith("-")]:
         parser.error(f"no such option: {' '.join(unknown)}")
     runs, test, what = options.runs, options.test, "TIMIT's core test set"
-    if options.by_heart:
+    if options.overfit:
         row = options.rows[0] if len(options.rows) == 1 else "ctc_1l_250h"
-        by_heart(runs / "sample", row, overrides)
+        overfit(runs / "sample", row, overrides)
         return
     if options.sample:
         runs, what = runs / "sample", "two speakers of TIMIT's open sample"

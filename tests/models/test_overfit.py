@@ -1,4 +1,4 @@
-"""Every cell and encoder learns a small batch by heart, and as a bundle says it without torch."""
+"""Every cell and encoder overfits a small batch, and its bundle transcribes it without torch."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def spoken(text: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("config", ENCODERS.values(), ids=ENCODERS)
-def test_a_small_batch_is_learnt_by_heart_and_transcribed(config, tmp_path):
+def test_a_small_batch_is_overfitted_and_transcribed(config, tmp_path):
     """Three recordings of tones, to less than 0.1 nats each within 200 updates."""
     stack = 1 if isinstance(config, EncoderConfig) and config.convolutions else 3
     statistics = {"mean": (-8.0,) * 20, "std": (5.0,) * 20}

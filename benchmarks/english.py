@@ -1,0 +1,97 @@
+"""Prepare the files that the recipe of the bundled English model needs.
+
+    export ASR_SHARED=…                                    # the shared recordings and texts
+    python benchmarks/english.py noises                    # runs/noises.jsonl, runs/rooms.jsonl
+    python benchmarks/english.py texts                     # transcripts.txt, novels.txt, …
+    python benchmarks/english.py average runs/a/best.safetensors runs/b/best.safetensors \\
+        --output runs/mean.safetensors
+
+`noises` writes manifests of background noise and room responses without the recordings that are
+licensed for non-commercial use only. `texts` writes the training transcripts and splits the novels
+and the dialogues into training and held-out text. `average` writes the mean of the weights of
+several networks; a file named twice counts twice. The recipe itself is in
+docs/experiments/acoustic-training.md and language-models.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from asr.data.manifest import read_manifest
+from asr.files import replacing
+from asr.train import checkpoint
+
+CORPORA = ("commonvoice-en", "commonvoice-en-pseudo", "speechocean762", "ljspeech", "asterisk-en")
+DIALOGUES = ("sgd-dialogues", "taskmaster-3-4", "voice-commands-en", "switchboard-sample")
+
+
+def write_noises(shared: Path, folder: Path) -> None:
+    """Write manifests of background noise and rooms whose licence allows commercial use."""
+    for source, name in (("background", "noises"), ("rooms", "rooms")):
+        recordings = shared / "noise" / source
+        lines = []
+        for line in (recordings / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
+            clip = json.loads(line)
+            if "NC" not in clip["licence"]:
+                path = str((recordings / clip["audio"]).resolve())
+                row = {"audio_filepath": path, "duration": clip["duration"], "text": ""}
+                lines.append(json.dumps(row, ensure_ascii=False))
+        write(folder / f"{name}.jsonl", lines)
+
+
+def write_texts(shared: Path, folder: Path) -> None:
+    """Write the training transcripts, and novels and dialogues with a held-out part each."""
+    speech = shared / "speech"
+    train = [u.text for name in CORPORA for u in read_manifest(speech / name / "train.jsonl")]
+    write(folder / "transcripts.txt", train)
+    dev = read_manifest(speech / "commonvoice-en" / "dev.jsonl")
+    write(folder / "cv-dev.txt", [utterance.text for utterance in dev])
+    for name, sources, every in (("novels", ["novels-en"], 2500), ("dialogues", DIALOGUES, 5000)):
+        lines: list[str] = []
+        held_out: list[str] = []
+        for source in sources:
+            with lzma.open(shared / "text" / f"{source}.txt.xz", "rt", encoding="utf-8") as file:
+                for number, line in enumerate(file):
+                    (held_out if number % every == 7 else lines).append(line.rstrip("\n"))
+        write(folder / f"{name}.txt", lines)
+        write(folder / f"{name}-dev.txt", held_out)
+
+
+def write_average(paths: Sequence[Path], output: Path) -> None:
+    """Write the mean of the weights in `paths`, with the metadata of the last file."""
+    checkpoint.save(output, checkpoint.average(paths), checkpoint.load_metadata(paths[-1]))
+
+
+def write(path: Path, lines: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    noises = commands.add_parser("noises", help="manifests of noise and rooms")
+    noises.add_argument("--to", type=Path, default=Path("runs"), help="[default: runs]")
+    texts = commands.add_parser("texts", help="text for the language models")
+    texts.add_argument("--to", type=Path, default=Path(), help="[default: the current folder]")
+    mean = commands.add_parser("average", help="mean of the weights of several networks")
+    mean.add_argument("weights", type=Path, nargs="+")
+    mean.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args()
+    if options.command == "average":
+        write_average(options.weights, options.output)
+        return
+    if "ASR_SHARED" not in os.environ:
+        parser.error("ASR_SHARED is not set: export the folder of the shared recordings")
+    shared = Path(os.environ["ASR_SHARED"])
+    (write_noises if options.command == "noises" else write_texts)(shared, options.to)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The files that the recipe of the English model needs."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from benchmark_scripts import load
+
+from asr.train import checkpoint
+
+english = load("english")
+
+
+def shared_texts(folder: Path) -> None:
+    for name in {*english.CORPORA, "commonvoice-en"}:
+        (folder / "speech" / name).mkdir(parents=True, exist_ok=True)
+        for split in ("train", "dev"):
+            line = {"audio_filepath": "a.wav", "duration": 1.0, "text": f"{name} {split}"}
+            path = folder / "speech" / name / f"{split}.jsonl"
+            path.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    (folder / "text").mkdir()
+    for name in ("novels-en", *english.DIALOGUES):
+        with lzma.open(folder / "text" / f"{name}.txt.xz", "wt", encoding="utf-8") as file:
+            file.writelines(f"{name} {i}\n" for i in range(10))
+
+
+def test_texts_are_split_into_training_and_held_out_lines(tmp_path: Path) -> None:
+    shared_texts(tmp_path)
+    english.write_texts(tmp_path, tmp_path / "out")
+    assert (tmp_path / "out/novels-dev.txt").read_text().splitlines() == ["novels-en 7"]
+    assert "novels-en 7" not in (tmp_path / "out/novels.txt").read_text().splitlines()
+    assert len((tmp_path / "out/dialogues.txt").read_text().splitlines()) == 36
+    assert len((tmp_path / "out/transcripts.txt").read_text().splitlines()) == 5
+    assert (tmp_path / "out/cv-dev.txt").read_text() == "commonvoice-en dev\n"
+
+
+def test_non_commercial_recordings_are_not_in_the_manifests(tmp_path: Path) -> None:
+    for name in ("background", "rooms"):
+        folder = tmp_path / "noise" / name
+        folder.mkdir(parents=True)
+        clips = [
+            {"audio": "a.wav", "duration": 2.0, "licence": "CC0 1.0"},
+            {"audio": "b.wav", "duration": 2.0, "licence": "CC BY-NC 4.0"},
+        ]
+        (folder / "manifest.jsonl").write_text("".join(json.dumps(c) + "\n" for c in clips))
+    english.write_noises(tmp_path, tmp_path / "runs")
+    for name, source in (("noises", "background"), ("rooms", "rooms")):
+        (line,) = (tmp_path / "runs" / f"{name}.jsonl").read_text().splitlines()
+        row = json.loads(line)
+        path = (tmp_path / "noise" / source / "a.wav").resolve()
+        assert row == {"audio_filepath": str(path), "duration": 2.0, "text": ""}
+
+
+def test_a_network_named_twice_counts_twice(tmp_path: Path, monkeypatch) -> None:
+    for name, value in (("a", 0.0), ("b", 3.0)):
+        weights = {"w": torch.full((2,), value)}
+        checkpoint.save(tmp_path / f"{name}.safetensors", weights, {"name": name})
+    a, b, mean = (str(tmp_path / f"{name}.safetensors") for name in ("a", "b", "mean"))
+    monkeypatch.setattr(sys, "argv", ["english.py", "average", a, a, b, "--output", mean])
+    english.main()
+    tensors, metadata = checkpoint.load(Path(mean))
+    assert tensors["w"].tolist() == [1.0, 1.0]
+    assert metadata == {"name": "b"}
+
+
+def test_without_the_shared_recordings_it_says_what_to_set(monkeypatch, capsys) -> None:
+    monkeypatch.delenv("ASR_SHARED", raising=False)
+    monkeypatch.setattr(sys, "argv", ["english.py", "texts"])
+    with pytest.raises(SystemExit):
+        english.main()
+    assert "ASR_SHARED is not set" in capsys.readouterr().err
