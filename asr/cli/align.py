@@ -149,7 +149,7 @@ def _pairs(inputs: Sequence[str]) -> list[Utterance]:
     recording, text = inputs
     check_is_file_name(recording)
     try:
-        return [Utterance(recording, 0.0, read_text(text, "utf-8-sig"))]
+        return [Utterance(recording, 0.0, read_text(text).replace("\ufeff", ""))]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{text}: cannot be read: {reason}", "give a UTF-8 text file") from error

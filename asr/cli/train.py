@@ -29,14 +29,14 @@ Examples:
 @click.option("--show", is_flag=True, help="Print the settings and stop.")
 @needs_training_extra
 def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> None:
-    """Train an acoustic or a language model, or go on with a run that was interrupted.
+    """Train an acoustic or a language model, or resume a run that was interrupted.
 
     `task=language_model` trains a recurrent language model, with the settings of
     conf/language_model.yaml; `asr lm export` makes a file of it. `task=punctuation` trains what
     restores case and punctuation, with those of conf/punctuation.yaml. OVERRIDES are Hydra's:
     `group=choice` takes a file of conf/ or a default of asr/train/choices.py,
     `group.setting=value` changes one setting. Everything a
-    run writes is in its folder (`run=FOLDER`); the same command again goes on from the last
+    run writes is in its folder (`run=FOLDER`); the same command again resumes from the last
     checkpoint there. `asr export FOLDER MODEL` makes a model of it.
     """
     import os
@@ -46,7 +46,7 @@ def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> N
 
     from asr import plots
     from asr.config import to_dict
-    from asr.train.config import LanguageTrainingConfig, PunctuationTrainingConfig
+    from asr.train.config import LanguageTrainingConfig, PunctuationTrainingConfig, TrainingConfig
     from asr.train.language import make_language_trainer
     from asr.train.punctuation import make_punctuation_trainer
     from asr.train.setup import make_trainer
@@ -57,12 +57,11 @@ def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> N
         return
     if isinstance(config, LanguageTrainingConfig):
         make_language_trainer(config).fit()
-        return
-    if isinstance(config, PunctuationTrainingConfig):
+    elif isinstance(config, PunctuationTrainingConfig):
         make_punctuation_trainer(config).fit()
-        return
-    make_trainer(config).fit()
-    if int(os.environ.get("RANK", "0")) == 0:
+    else:
+        make_trainer(config).fit()
+    if isinstance(config, TrainingConfig) and int(os.environ.get("RANK", "0")) == 0:
         folder = Path(config.run)
         plots.save(plots.learning_curves(folder), folder / "curves.png")
 

@@ -142,7 +142,8 @@ def _group(utterance: Utterance, by: HoldOut) -> str:
 
 def _parse(lines: Iterable[str], path: Path) -> Iterator[Utterance]:
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        line = line.strip().strip("\ufeff")  # a mark may stand inside joined files
+        if not line:
             continue
         try:
             data = json.loads(line)

@@ -12,7 +12,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from asr.config import to_dict
 from asr.errors import TrainingError
 from asr.train import checkpoint
+from asr.train.average import MovingAverage
 from asr.train.checkpoint import BEST, LAST
 from asr.train.course import State, make_course
 from asr.train.log import Meter, RunLog
@@ -49,9 +50,7 @@ class Trainer:
         fp16 = config.trainer.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.processes.device.type, enabled=fp16)
         self.state = State()
-        self._average: dict[str, Tensor] = {}  # the moving average of the weights, if there is one
-        if self.course.ema is not None:
-            self._average = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.average = MovingAverage(self.model, self.course.ema)
         self._asked_to_stop = self._agreed_to_stop = False
         check_run(self.folder, config, task.symbols, task.inputs)
 
@@ -136,13 +135,13 @@ class Trainer:
                 group["lr"] = rate
             with task.stepping():
                 self.scaler.step(self.optimizer)
-            self._update_average()
+            self.average.update(state.step)
             state.bad_steps = 0
         else:
             self._skip_step(batches, f"gradient norm {norm}" if examples else "no recording")
         self.scaler.update()
         state.step += 1
-        task.after_update(state.step, total_steps, self._average)
+        task.after_update(state.step, total_steps, self.average.weights)
         state.seconds += time.monotonic() - started
         means = {k: sum(x.values[k] for x in losses) / max(len(losses), 1) for k in task.logged}
         figures = {"loss": loss / max(symbols, 1.0), "gradient_norm": norm, "rate": rate}
@@ -156,7 +155,7 @@ class Trainer:
         if name == LAST:
             tensors = {
                 **checkpoint.prefixed("model.", tensors),
-                **checkpoint.prefixed("ema.", self._average),
+                **checkpoint.prefixed("ema.", self.average.weights),
                 **self.task.state_dict(),
                 **checkpoint.pack_optimizer(self.optimizer),
             }
@@ -166,8 +165,7 @@ class Trainer:
         """Read the state of the run from its last checkpoint."""
         tensors, metadata = checkpoint.load(self.folder / LAST)
         self.model.load_state_dict(checkpoint.select(tensors, "model."))
-        device = self.processes.device
-        self._average = {k: v.to(device) for k, v in checkpoint.select(tensors, "ema.").items()}
+        self.average.load(checkpoint.select(tensors, "ema."), self.processes.device)
         self.task.load_state_dict(tensors)
         checkpoint.unpack_optimizer(self.optimizer, tensors)
         self.scaler.load_state_dict(metadata.get("scaler", {}))
@@ -226,7 +224,7 @@ class Trainer:
     def _evaluate(self) -> None:
         """Evaluate on the dev set, keep what is good enough, and save."""
         state = self.state
-        with self._averaged_weights():
+        with self.average.applied():
             self.model.eval()
             with self.task.autocast():
                 metrics = self.task.evaluate()
@@ -268,7 +266,7 @@ class Trainer:
         self.processes.wait()  # for the file of the last epoch
         weights, _ = checkpoint.load(self._epoch_file(epoch))
         self.model.load_state_dict(weights)
-        self._average = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.average.restart()
         self.optimizer = self.task.make_optimizer()
         state.phase, state.scores = state.phase + 1, []
         self.log.info(f"phase {state.phase}: from epoch {epoch + 1}, dev score {score:.3f}")
@@ -293,28 +291,6 @@ class Trainer:
         self.log.write("result", state.step, chosen=chosen, **results[chosen])
         metadata = {**self._metadata(), "chosen": chosen, **results[chosen]}
         checkpoint.save(self.folder / BEST, candidates[chosen], metadata)
-
-    def _update_average(self) -> None:
-        if not self._average or self.course.ema is None:
-            return
-        # A short memory at first, so that the random start is forgotten.
-        decay = min(self.course.ema, (1 + self.state.step) / (10 + self.state.step))
-        current = self.model.state_dict()
-        names = list(current)
-        averages = [self._average[name] for name in names]
-        torch._foreach_lerp_(averages, [current[name] for name in names], 1 - decay)
-
-    @contextmanager
-    def _averaged_weights(self) -> Iterator[None]:
-        if not self.course.ema:
-            yield
-            return
-        current = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self.model.load_state_dict(self._average)
-        try:
-            yield
-        finally:
-            self.model.load_state_dict(current)
 
     def _skip_step(self, batches: Sequence[Batch], problem: str) -> None:
         self.state.bad_steps += 1

@@ -16,7 +16,7 @@ from typing import Any
 from asr.config import build, differences, to_dict
 from asr.data.shards import index_files, is_index
 from asr.errors import ConfigError, ManifestError, TrainingError
-from asr.files import locked
+from asr.files import locked, open_binary
 from asr.train import checkpoint
 from asr.train.checkpoint import LAST
 
@@ -79,7 +79,7 @@ def _digest(path: str) -> str:
     if is_index(path):
         return hashlib.sha256("".join(index_files(path)).encode()).hexdigest()
     try:
-        with Path(path).open("rb") as file:
+        with open_binary(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from error

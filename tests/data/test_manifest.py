@@ -80,7 +80,8 @@ def test_bad_lines_are_named(bad, tmp_path):
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_marks_and_line_ends_of_windows(tmp_path, mark, end):
     path = tmp_path / "m.jsonl"
-    path.write_bytes(f"{mark}{line()}{end}{end}{line(text='b', offset=2)}{end}".encode())
+    second = f"{mark}{line(text='b', offset=2)}"  # of a file that was joined with the first
+    path.write_bytes(f"{mark}{line()}{end}{end}{second}{end}".encode())
     first, second = read_manifest(path)
     assert (first.text, first.offset, first.extra) == ("a", None, {})
     assert (second.text, second.offset, second.extra) == ("b", 2.0, {})
