@@ -13,6 +13,7 @@ from asr.text.pieces import train_pieces
 from asr.text.targets import Pronunciation, Spelling
 from asr.text.vocabulary import Vocabulary
 from asr.train.config import HeadSettings, TrainerConfig, TrainingConfig
+from asr.train.truncated import check_heads
 
 
 def make_targets(head: HeadSettings, texts: Sequence[str] = ()) -> Spelling | Pronunciation:
@@ -51,8 +52,9 @@ def make_model(config: TrainingConfig, classes: Mapping[str, int]) -> AcousticMo
 
 
 def check_context(model: AcousticModel, trainer: TrainerConfig) -> None:
-    """Raise ConfigError if the encoder cannot be trained with its right contexts or windows."""
+    """Raise ConfigError if a model cannot be trained with these right contexts or windows."""
     if trainer.truncate is not None:
+        check_heads(model)
         model.causal_encoder()
     for right_context in trainer.right_contexts:
         with model.chunked_encoder().looking_ahead(right_context):

@@ -43,10 +43,7 @@ def truncated_backward(
     Raises ConfigError for an encoder that is not causal, and for heads other than CTC: they have
     weights of their own beside what they see of the encoder.
     """
-    if not all(model.head(name).per_frame for name in model.head_configs):
-        raise ConfigError(
-            "truncated back-propagation is for CTC heads only", "set trainer.truncate=null"
-        )
+    check_heads(model)
     device = batch.features.device
     devices = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices):  # the same dropout masks both times
@@ -66,6 +63,14 @@ def truncated_backward(
             done[name] += n
         torch.autograd.backward(parts, part_gradients)
     return loss.detach(), blanks
+
+
+def check_heads(model: AcousticModel) -> None:
+    """Raise ConfigError for a model with heads other than CTC."""
+    if not all(model.head(name).per_frame for name in model.head_configs):
+        raise ConfigError(
+            "truncated back-propagation is for CTC heads only", "set trainer.truncate=null"
+        )
 
 
 def _windows(model: AcousticModel, batch: Batch, window: int) -> Iterator[Outputs]:

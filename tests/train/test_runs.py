@@ -211,3 +211,23 @@ def test_a_device_that_is_not_there_is_told(make, tmp_path, device):
     ):
         make(trainer={"device": device})
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"heads": {"characters": {"kind": "attention"}}, "trainer": {"truncate": 10}},
+            "CTC heads",
+        ),
+        ({"model": {"bidirectional": True}, "trainer": {"truncate": 10}}, "whole utterances"),
+        ({"trainer": {"right_contexts": [1]}}, "right context"),
+        ({"data": {"batch_frames": 5}}, "does not fit into a batch"),
+        ({"data": {"noises": "/none.jsonl"}}, "cannot be read"),
+        ({"trainer": {"init": "/none"}}, "no weights"),
+    ],
+)
+def test_a_new_run_that_is_refused_makes_no_folder(make, tmp_path, changes, message):
+    with pytest.raises(ASRError, match=message):
+        make(**changes).fit()
+    assert not (tmp_path / "run").exists()
