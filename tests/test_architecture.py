@@ -21,9 +21,7 @@ MAX_FUNCTION_LINES, MAX_CLASS_LINES = 60, 200
 # Still longer, and not to grow: to be taken apart by whoever works there next.
 TOO_LONG = {
     "asr/stream.py: Stream": 250,
-    "asr/train/loop.py: Trainer": 360,
-    "asr/train/sequences.py: SequenceTrainer": 210,
-    "asr/train/setup.py: make_trainer": 75,
+    "asr/train/loop.py: Trainer": 245,
     "serve/session.py: Session": 225,
 }
 HOUSE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
