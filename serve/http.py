@@ -181,6 +181,8 @@ class HttpProtocol(HttpToolsProtocol):
         target, _, query = self.url.partition(b"?")
         path = unquote(target.decode("latin-1"))
         try:
+            if self._in_work:
+                raise limits.bad_request("a handshake waits for the answer before")
             self._hub.sites.check(Headers(raw=self.headers))
             if self.scope["method"] != "GET":
                 raise limits.bad_request("a handshake is a GET request")
@@ -194,6 +196,10 @@ class HttpProtocol(HttpToolsProtocol):
             task = Handshake(self._hub, kind, request, query).open(self.transport, rest)
         except Refused as refused:
             self._refuse(refused)
+            return
+        except Exception as error:
+            self._hub.fault(path[:100], error)
+            self._refuse(Refused("fault", "the server failed", limits.FAULT, 500))
             return
         self.connections.discard(self)
         self.tasks.add(task)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from starlette.responses import JSONResponse
+
+from serve import logs
 
 RETRY_AFTER = 5  # seconds, told to who comes when all places are taken
 
@@ -115,6 +118,20 @@ def slow_reader() -> Refused:
 
 def bad_request(message: str, param: str | None = None) -> Refused:
     return Refused("bad_request", message, POLICY, 400, param)
+
+
+@contextlib.contextmanager
+def nonsense_refused(protocol: str) -> Iterator[None]:
+    """For code that does nothing but look at what a client sent: what it trips over is the client's
+    mistake. Raises Refused instead.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        logs.event("nonsense", logging.WARNING, protocol=protocol, error=repr(error)[:200])
+        raise bad_request("the message makes no sense") from None
+    except RecursionError:
+        raise bad_request("the message is nested too deeply") from None
 
 
 class Places:

@@ -23,7 +23,7 @@ from serve import limits
 from serve.audio_in import with_header
 from serve.guard import check_key
 from serve.hub import Hub
-from serve.limits import bad_request
+from serve.limits import bad_request, nonsense_refused
 from serve.protocols.base import RecordingProtocol
 from serve.settings import ServeSettings
 from serve.uploads import Finished
@@ -49,7 +49,8 @@ def endpoint(kind: type[RecordingProtocol]) -> Callable[[Request], Awaitable[Res
             recording, fields = await _read(request, hub, kind.file_field)
         except ClientDisconnect:
             return Response(status_code=499)  # given up
-        protocol = kind(hub.info, request.query_params, fields)
+        with nonsense_refused(kind.name):
+            protocol = kind(hub.info, request.query_params, fields)
         if protocol.format is not None:
             recording = with_header(recording, protocol.format)
         with contextlib.ExitStack() as held:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -44,7 +43,6 @@ from serve.protocols.base import (
 INBOX_BYTES = 1 << 20  # that wait to be recognised; a single message may be larger
 _MIN_MESSAGE_BYTES = 256  # that an empty one counts
 _JOINED_BYTES = 1 << 15
-_NONSENSE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 STOP_SECONDS = 0.5  # for what is on its way when the server ends
 OVERLOAD_SECONDS = 30.0  # half a second of sound should be computed long before
 
@@ -224,11 +222,8 @@ class Session:
 
     def _parse(self, message: Any) -> list[Action]:
         """What a message asks for. Raises Refused for one that makes no sense."""
-        try:
+        with limits.nonsense_refused(self.name):
             return list(self.protocol.parse(message))
-        except _NONSENSE as error:  # of a client: a protocol does nothing but look at its message
-            logs.event("nonsense", logging.WARNING, protocol=self.name, error=repr(error)[:200])
-            raise limits.bad_request("the message makes no sense") from None
 
     async def _perform_all(self, loaded: Loaded, actions: Iterable[Action]) -> bool:
         """Perform actions one after the other; True: the client wants the end."""

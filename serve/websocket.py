@@ -26,7 +26,7 @@ from websockets.server import ServerProtocol
 from serve import limits
 from serve.auth import answered_subprotocol, presented_key
 from serve.hub import Hub, Loaded
-from serve.limits import Refused
+from serve.limits import Refused, nonsense_refused
 from serve.protocols.base import LiveProtocol
 from serve.session import STOP_SECONDS, Gone, Session
 
@@ -235,7 +235,8 @@ class Handshake:
         self._kind = kind
         headers = {"authorization": request.headers.get("authorization", "")}
         if hub.keys.accept(presented_key(headers, self._subprotocols)):
-            self._protocol = kind(hub.info, QueryParams(query))
+            with nonsense_refused(kind.name):
+                self._protocol = kind(hub.info, QueryParams(query))
 
     def open(self, transport: asyncio.Transport, rest: bytes) -> asyncio.Task[None]:
         """Answer, take the connection over, and run the session; `rest` has already been read."""

@@ -302,6 +302,7 @@ def test_no_event_of_wyoming_is_our_fault(events):
 @pytest.mark.parametrize("path", RECORDINGS)
 @FUZZ
 @given(
+    query=QUERIES,
     fields=st.lists(
         st.tuples(
             st.sampled_from(
@@ -315,12 +316,11 @@ def test_no_event_of_wyoming_is_our_fault(events):
             | st.text(max_size=20),
         ),
         max_size=6,
-    )
+    ),
 )
-def test_no_form_is_our_fault(path, fields):
+def test_no_form_is_our_fault(path, query, fields):
     try:
-        query = QueryParams([(key, value) for key, value in fields if value.isprintable()])
-        protocol = RECORDINGS[path](MODEL, query, ImmutableMultiDict(fields))
+        protocol = RECORDINGS[path](MODEL, QueryParams(query), ImmutableMultiDict(fields))
     except Refused:
         return
     word = Word("ab", 0.0, 1.0, 0.5)
