@@ -191,6 +191,12 @@ def _unit(match: re.Match[str]) -> str:
     return f"{_number(match[1])} {one if match[1] == '1' else many}"
 
 
+def _grouped(match: re.Match[str]) -> str:
+    """Numbers of cards, accounts and books digit by digit; `5-10-15` as three numbers."""
+    groups = re.findall(r"\d+", match[0])
+    return digits(match[0]) if sum(map(len, groups)) > 6 else " ".join(map(_number, groups))
+
+
 def _ratio(match: re.Match[str]) -> str:
     """`odds of 3:1`, but not `John 3:1`."""
     before, space, number = match.groups()
@@ -343,7 +349,7 @@ _NUMBERS = _compiled(
         (rf"\b(?P<sign>{_either(CURRENCY_CODES)})\s?{_AMOUNT}(?<=\d){_SCALE}(?!\w)", _money),
         (rf"(?<![\w.]){_AMOUNT}(?<=\d){_SCALE}\s?(?P<sign>{_either(CURRENCY_CODES)})\b", _money),
         (rf"(?<![\w.]){_AMOUNT}(?<=\d)\s?(?P<sign>[$£€¥₩₹₽₺₪₫₿])(?![\w])", _money),
-        (r"\b\d+(?:-\d+){2,}\b|\b\d{4}(?: \d{4}){2,3}\b", lambda m: digits(m[0])),
+        (r"\b\d+(?:-\d+){2,}\b|\b\d{4}(?: \d{4}){2,3}\b", _grouped),
         (r"(?<![\w+])0\d{2,4}(?: \d{3,4}){2}\b", lambda m: digits(m[0])),
         (
             r"\+\d{1,3}(?:[ .-]?\(?\d{1,4}\)?){2,5}(?!\d)",
@@ -369,8 +375,8 @@ _NUMBERS = _compiled(
         (rf"\b({_NUMBER})(?:′|{_FOOT}(?= (?:tall|wide|long|high|deep|by|x)\b))", r"\1 feet"),
         (r"(?<=[\d%°])(?:\s?[-–]\s?)(?=[$£€]?\.?\d)", " to "),
         (r"(?<=\d)\s?bn\b", " billion"),
-        (rf"{_APART}({_NUMBER})M\b", r"\1 million"),
-        (r"(?<=\d)m(?= (?:dollars?|pounds|euros|people|users|budget|views)\b)", " million"),
+        (rf"{_APART}(\d+\.\d+)M\b", r"\1 million"),  # 3M is a company
+        (r"(?<=\d)[mM](?= (?:dollars?|pounds|euros|people|users|budget|views)\b)", " million"),
         (rf"{_APART}({_NUMBER})\s?({_either(LENGTHS)})([²³2](?!\w))", _area),
         (rf"\b({_either(LENGTHS)})²", lambda m: f"square {UNITS[m[1]][1]}"),
         (r"[²³]", lambda m: " 2" if m[0] == "²" else " 3"),

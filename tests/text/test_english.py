@@ -138,10 +138,12 @@ def test_spells_out_what_is_said(written, said):
         # ranges, codes, rates
         ("3-4 pm, 10:00–11:30", "three to four p m ten o'clock to eleven thirty"),
         ("5.30pm, 1990s-2000s", "five thirty p m nineteen nineties to two thousands"),
+        ("5-10-15", "five ten fifteen"),
         ("123-45-6789", "one two three four five six seven eight nine"),
         ("4111 1111 1111 1111", "four one one one " + "one one one one " * 2 + "one one one one"),
         ("(555)123-4567", "five five five one two three four five six seven"),
-        ("1.5M people, 3bn users", "one point five million people three billion users"),
+        ("1.5M, 2M people, 3bn users, 3M", "one point five million two million people three "
+         "billion users three m"),
         ("$10/hr, 5*3, 5-2=3, 50-50", "ten dollars per hour five times three five minus two equals "
          "three fifty fifty"),
         ("10 km², km²", "ten square kilometers square kilometers"),
