@@ -171,9 +171,10 @@ def report(results: dict[str, dict[str, float]], epochs: int) -> str:
         "",
         "The network of the bundled English model with one thing changed at a time, trained by CTC "
         f"from random weights on {hours:.1f} hours ({', '.join(SOURCES)}) for {epochs} epochs, "
-        "with one seed: far less than the bundled model was. Word errors on `commonvoice-en/dev` "
+        "with one seed: far less training than the bundled model had. "
+        "Word errors on `commonvoice-en/dev` "
         f"with the bundled language model at the best of the weights {LM_WEIGHTS}, beam "
-        f"{SEARCH['beam']}, in 8 bits; a difference within the interval may be chance. Cost: "
+        f"{SEARCH['beam']}, in 8 bits; a difference within the interval may be noise. Cost: "
         "minutes of one core.",
         "",
         "```bash",

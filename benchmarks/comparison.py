@@ -314,17 +314,18 @@ def report(names: Sequence[str], options: argparse.Namespace) -> None:
     lines = [
         "# Encoders compared",
         "",
-        f"Each encoder has about {options.parameters:,} parameters and hears the same {len(train)} "
+        f"Each encoder has about {options.parameters:,} parameters and is trained on the same "
+        f"{len(train)} "
         f"recordings ({hours:.2f} h: digits, spoken prompts, read speech) for {options.epochs} "
-        "epochs, with the same optimiser and learning rate; nothing was tuned for any of them. "
-        "Errors are of characters, greedily decoded, on recordings that were held out of each "
+        "epochs, with the same optimiser and learning rate; nothing is tuned for any of them. "
+        "Errors are character errors with greedy decoding, on recordings held out from each "
         f"source ({', '.join(f'{s} {n}' for s, n in counts.items())}): the mean of "
-        f"{len(options.seeds)} seeds, and the lowest and the highest. The speakers are those of "
+        f"{len(options.seeds)} seeds, with the lowest and the highest. The speakers are those of "
         "training, and the task is small: this compares encoders, not recognisers.",
         "",
-        "Multiply-adds are of the network, for one second within an utterance of ten. Speeds are "
-        "in processor time of one thread: training is seconds of audio, forward and back, in "
-        "batches of 20 s; inference is features, ONNX Runtime in float32 and decoding. "
+        "Multiply-adds are those of the network for one second of a ten-second utterance. "
+        "Speeds are in CPU time of one thread: training covers forward and backward passes in "
+        "batches of 20 s; inference covers features, ONNX Runtime in float32 and decoding. "
         "Memory is the peak of the training process, Python and libraries included.",
         "",
         "```bash",
@@ -348,7 +349,7 @@ def report(names: Sequence[str], options: argparse.Namespace) -> None:
             f"{statistics.median(r['real_time_factor'] for r in runs):.4f} | "
             f"{max(r['peak_mb'] for r in runs):.0f} |"
         )
-    lines += ["", "![Errors of all encoders](comparison.png)", "", "## What the numbers say", ""]
+    lines += ["", "![Errors of all encoders](comparison.png)", "", "## Conclusions", ""]
     lines += [f"- {sentence}" for sentence in conclusions(results, ranked)]
     with replacing(options.output) as path:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
