@@ -60,8 +60,8 @@ def build_grammar(
         nodes, words = like.lexicon, like.words
     rules = _rules(vocabulary, lexicon, lm, bool(hotwords), config, pronounced)
     rules["boundary"], rules["few_units"] = boundary, len(labels) <= 64
-    most_units = max(map(len, spellings)) + pronounced
-    rules["max_hotword"] = float(automaton["weight"].max()) ** most_units
+    max_units = max(map(len, spellings)) + pronounced
+    rules["max_hotword"] = float(automaton["weight"].max()) ** max_units
     root, first = first_prefix(rules[0], automaton, len(vocabulary), lm.start if lm else 0)
     grammar = Grammar(rules, tokens, units, nodes, words, automaton, root, first)
     for array in grammar:
