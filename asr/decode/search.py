@@ -398,26 +398,28 @@ def _say_word(candidate, words, word, lm, lm_cache, rules, bar):
 
 @inner
 def _take_in(beam, rules, mass, found, best, bar):
-    """Count one more candidate, in its place already; the number, the best and the bar now.
-
-    When there is no more room, all but the best are dropped.
-    """
-    candidates, ranked = beam.candidates, beam.ranked
+    """Count one more candidate, in its place already; the number, the best and the bar now."""
     found += 1
     if mass > best:
         best = mass
         bar = max(bar, best * rules.beam_ratio)
-    if found < len(candidates):
-        return found, best, bar
+    if found == len(beam.candidates):
+        found, bar = _keep_best(beam.candidates, beam.ranked, found, rules.beam, bar)
+    return found, best, bar
+
+
+@inner
+def _keep_best(candidates, ranked, found, count, bar):
+    """Drop all but the best `count` candidates; returns their number and the least of them."""
     for j in range(found):
         ranked[j] = candidates[j].mass
-    bar = max(bar, _nth_largest(ranked, found, rules.beam))
+    bar = max(bar, _nth_largest(ranked, found, count))
     kept = 0
     for j in range(found):
-        if candidates[j].mass >= bar and kept < rules.beam:
+        if candidates[j].mass >= bar and kept < count:
             candidates[kept] = candidates[j]
             kept += 1
-    return kept, best, bar
+    return kept, bar
 
 
 @inner
