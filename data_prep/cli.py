@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from asr.data.manifest import HoldOut
 from asr.errors import ASRError, ManifestError
 from asr.program import run
 from data_prep.catalogue import CATALOGUE, FORMATS, find
@@ -18,6 +17,7 @@ from data_prep.corpus import Clip, Corpus, did_you_mean
 from data_prep.texts import PACKAGES
 
 if TYPE_CHECKING:
+    from asr.data.manifest import HoldOut
     from data_prep.clips import Skipped
     from data_prep.prepare import Split
     from data_prep.texts import Written

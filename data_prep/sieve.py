@@ -10,7 +10,6 @@ from hashlib import blake2b
 from mmap import mmap
 from pathlib import Path
 
-from asr.data.manifest import read_manifest
 from asr.text.normalize import normalize
 
 # The shortest text that is left out: shorter ones, such as `thank you`, belong to nobody.
@@ -104,6 +103,8 @@ class Sieve:
     def __init__(self, without: Iterable[Path] = ()) -> None:
         """`without`: manifests whose texts are not wanted. Raises ManifestError."""
         self._seen = Seen()
+        from asr.data.manifest import read_manifest  # which brings NumPy
+
         self._excluded = Excluded(u.text for path in without for u in read_manifest(path))
 
     def judge(self, line: str) -> Verdict:

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from datetime import date
+from functools import cache
 
 from asr.text import normalize as plain
 from asr.text import roman
@@ -52,11 +53,20 @@ def spell_out(text: str) -> str:
         return text
     if not text.isascii():
         text = _UNUSUAL.sub(_usual, text)
-    for needs_digits, rules in _RULES:
+    for needs_digits, rules in _rules():
         if not needs_digits or _DIGIT.search(text):
             for pattern, reading in rules:
                 text = pattern.sub(reading, text)
     return text
+
+
+@cache
+def _rules() -> tuple[tuple[bool, tuple[tuple[re.Pattern[str], Reading], ...]], ...]:
+    """Whether they need digits, and the rules: compiled when they are first needed."""
+    return tuple(
+        (needs_digits, tuple((re.compile(pattern), reading) for pattern, reading in rules))
+        for needs_digits, rules in ((False, _ADDRESSES), (True, _NUMBERS), (False, _WORDS))
+    )
 
 
 def _usual(match: re.Match[str]) -> str:
@@ -300,21 +310,15 @@ _COUNTED = _either(roman.COUNTED)
 _ENDS = r"(?=\s*(?:[,.;:!?)\-–—]|$|(?:of|and|to|or|in|is|was)\b))"
 
 Reading = str | Callable[[re.Match[str]], str]
-Rules = tuple[tuple[re.Pattern[str], Reading], ...]
-
-
-def _compiled(*rules: tuple[str, Reading]) -> Rules:
-    return tuple((re.compile(pattern), reading) for pattern, reading in rules)
-
-
-_ADDRESSES = _compiled(
+Rules = tuple[tuple[str, Reading], ...]
+_ADDRESSES: Rules = (
         (r"[\w.+-]*\w@\w[\w-]*(?:\.\w[\w-]*)+", _address),
         (rf"\b(?:[a-zA-Z]+://|www\.)\S+|\b[\w-]+(?:\.[\w-]+)*\.(?:{_TOP_DOMAINS})\b(?:/\S*)?",
          _address),
         (r"[™®©℠]", " "),
 )  # fmt: skip
 # In this order: dates and times are made of numbers that later rules would read alone.
-_NUMBERS = _compiled(
+_NUMBERS: Rules = (
         (r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}\b)", ""),
         (r"\b(\d{4})[-/](\d\d)[-/](\d\d)\b", _iso_date),
         (r"\b(\d{1,2})/(\d{1,2})/(\d{4}|\d\d)\b", _slashed_date),
@@ -400,7 +404,7 @@ _NUMBERS = _compiled(
         (r"\b\d+(?:\.\d+){2,}\b", _version),
         (r"\d+(?:,\d{3})+(?:\.\d+)?|\d+\.\d+|(?<!\w)\.\d+", lambda m: _number(m[0])),
 )  # fmt: skip
-_WORDS = _compiled(
+_WORDS: Rules = (
         (
             rf"\b({_either(r.title() for r in REFERENCES)})\. ?(?=[IVXL]+\b)",
             lambda m: REFERENCES[m[1].lower()].title() + " ",
@@ -434,7 +438,6 @@ _WORDS = _compiled(
         (r"(?<=\w)\s?@\s?(?=\w)", " at "),
         (r"(?<!\w)@(?=\w)", "at "),
 )  # fmt: skip
-_RULES = ((False, _ADDRESSES), (True, _NUMBERS), (False, _WORDS))
 _DIGIT = re.compile(r"[\d²³]")
 _UNUSUAL = re.compile(r"[^\x00-\x7f²³]")  # the two may belong to a unit
 # Text without any of these is what it was after all rules. They are three for speed: a pattern of

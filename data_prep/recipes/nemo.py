@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from asr.data.manifest import read_manifest
 from data_prep.corpus import Clip, Corpus, CorpusError, Splits
 
 
@@ -26,6 +25,8 @@ def _split(path: Path) -> str:
 
 
 def _clips(path: Path) -> Iterator[Clip]:
+    from asr.data.manifest import read_manifest
+
     for utterance in read_manifest(path):
         extra = dict(utterance.extra)
         name = str(extra.pop("id", ""))
