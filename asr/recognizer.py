@@ -249,6 +249,7 @@ class Recognizer:
         *,
         hotwords: Hotwords = (),
         endpoint: EndpointConfig | None = None,
+        nbest: int = 1,
     ) -> Stream:
         """A stream of sound that comes block by block; any number of them may be open.
 
@@ -258,11 +259,12 @@ class Recognizer:
                 them; `with_hotwords` tells which of them cannot be said, and serves any number of
                 streams.
             endpoint: where utterances end.
+            nbest: above 1, finals have so many `alternatives` at most.
 
         Raises AudioError for an impossible rate, ConfigError for hot words without a search.
         """
         if hotwords:
-            return self.with_hotwords(hotwords).stream(sample_rate, endpoint=endpoint)
+            return self.with_hotwords(hotwords).stream(sample_rate, endpoint=endpoint, nbest=nbest)
         return Stream(
             acoustics=self._acoustics,
             decoder=self._decoder,
@@ -270,6 +272,7 @@ class Recognizer:
             sample_rate=sample_rate,
             endpoint=endpoint or EndpointConfig(),
             punctuator=self._punctuator,
+            nbest=nbest,
         )
 
     def with_hotwords(self, hotwords: Hotwords) -> Recognizer:
@@ -286,6 +289,21 @@ class Recognizer:
         if prepared.boosts:
             changed._decoder = self._decoder.variant(hotwords=prepared)
             _ = changed._decoder.drafts  # what streams need is made here
+        return changed
+
+    def with_grammar(self, phrases: Hotwords) -> Recognizer:
+        """This recogniser, understanding the words of `phrases` alone, in sequences like theirs;
+        all else is shared.
+
+        What of them cannot be said is in its `skipped_hotwords`. Raises DecodeError if that is
+        everything, ConfigError where the decoder has no search.
+        """
+        check_takes_hotwords(self.bundle, self._decoder_kind)
+        prepared = self.prepare_hotwords(phrases)
+        changed = copy(self)
+        changed.skipped_hotwords = prepared.skipped
+        changed._decoder = self._decoder.restricted(prepared)
+        _ = changed._decoder.drafts
         return changed
 
     def prepare_hotwords(self, hotwords: Hotwords) -> PreparedHotwords:

@@ -42,7 +42,7 @@ from asr.engine import Heads, Job
 from asr.errors import AudioError, ConfigError
 from asr.hearing import Heard, InChunks, InStretches
 from asr.punctuator import Punctuator
-from asr.types import Segment, StreamEvent
+from asr.types import Hypothesis, Segment, StreamEvent
 from asr.vad import Array, Detector, Segmenter, Speech, VadConfig
 
 _PIECE_SECONDS = 1.0  # a larger block is taken in piece by piece
@@ -96,6 +96,14 @@ class _Moment:
     speaking: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """One text of the segments of an utterance; `score`: the sum of theirs."""
+
+    score: float
+    segments: tuple[Segment, ...]
+
+
 _Step: TypeAlias = Heard | _Closed | _Moment
 
 
@@ -113,6 +121,7 @@ class Stream:
     _n_heard: int  # of so many frames of which it has heard,
     _found: Partial  # and in which it found this
     _said: list[Segment]  # complete segments of the utterance, those with words
+    _ranked: list[_Ranked]  # the best texts of all of them together
     _said_from: int  # the first sample of them
     _silent_since: int | None  # the silence of rule 1; None: it has been told
     _shown: tuple[str, str]  # text and stable part of the last partial
@@ -126,6 +135,7 @@ class Stream:
         sample_rate: int,
         endpoint: EndpointConfig,
         punctuator: Punctuator | None = None,
+        nbest: int = 1,
     ):
         if sample_rate not in audio.PLAUSIBLE_RATES:
             raise AudioError(
@@ -137,7 +147,7 @@ class Stream:
         if self._engine.chunks is None:
             self._draft_decoder = decoder.drafts
         self._frame_shift, self._punctuator = acoustics.frame_shift, punctuator
-        self._rate, self._endpoint = sample_rate, endpoint
+        self._rate, self._endpoint, self._nbest = sample_rate, endpoint, nbest
         self._vad = dataclasses.replace(
             vad,
             min_silence=min(vad.min_silence, endpoint.rule2_min_trailing_silence),
@@ -276,7 +286,7 @@ class Stream:
         self._steps = []
         self._ending = False
         self._search, self._n_heard, self._found = None, 0, Partial("", "")
-        self._said, self._said_from = [], 0
+        self._said, self._said_from, self._ranked = [], 0, []
         self._silent_since = 0
         self._shown = ("", "")
 
@@ -361,12 +371,14 @@ class Stream:
             yield
             search.feed(tuple(head[first : first + _SEARCH_FRAMES] for head in heads))
         yield
-        hypothesis = search.finish()[0]
-        if hypothesis.words:
+        hypotheses = search.finish(self._nbest)
+        if hypotheses[0].words:
             if not self._said:
                 self._said_from = step.speech.start
             start, end = self._time(step.speech.start), self._time(step.speech.end)
-            self._said.append(hypothesis.at(start, end))
+            self._said.append(hypotheses[0].at(start, end))
+            if self._nbest > 1:
+                self._ranked = _extended(self._ranked, hypotheses, start, end)[: self._nbest]
 
     def _check_rules(self, at: _Moment) -> Iterator[StreamEvent]:
         rules, rate = self._endpoint, audio.SAMPLE_RATE
@@ -390,9 +402,11 @@ class Stream:
         segment = _join(self._said)
         if self._punctuator is not None:
             segment = self._punctuator.segment(segment)
-        self._said = []
+        others = tuple(_join(ranked.segments) for ranked in self._ranked[1:])
+        self._said, self._ranked = [], []
         self._shown = ("", "")
-        return StreamEvent("final", segment, segment.text, rule)
+        alternatives = (segment, *others) if self._nbest > 1 else ()
+        return StreamEvent("final", segment, segment.text, rule, alternatives)
 
     def _partial(self) -> StreamEvent | None:
         """The utterance that goes on, if there is something new in it."""
@@ -437,6 +451,18 @@ def _check_samples(block: np.ndarray, time: float, rate: int) -> None:
             f"the stream: the sample at {time + first / rate:.3f} s is {block[first]}",
             "give floats in [-1, 1]; 16-bit integers divided by 32768",
         )
+
+
+def _extended(
+    ranked: Sequence[_Ranked], hypotheses: Sequence[Hypothesis], start: float, end: float
+) -> list[_Ranked]:
+    """Each text with each of the next segment, `start` to `end` (s), the best first."""
+    longer = [
+        _Ranked(before.score + one.score, (*before.segments, one.at(start, end)))
+        for before in ranked or [_Ranked(0.0, ())]
+        for one in hypotheses
+    ]
+    return sorted(longer, key=lambda text: -text.score)
 
 
 def _join(segments: Sequence[Segment]) -> Segment:

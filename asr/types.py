@@ -117,13 +117,15 @@ class StreamEvent:
     beginning of `text` that will not change any more, and `words` are those that are certain.
     `final`: a whole utterance. `rule` is the endpoint rule (1, 2, 3) that ended it, 0 if it was the
     end of the stream or a flush; rule 1 ends utterances in which nothing was said: their text is
-    empty. Times are seconds from the start of the stream.
+    empty. Times are seconds from the start of the stream. `alternatives` are the best texts of a
+    final, the best first, where more than one was asked for.
     """
 
     kind: Literal["partial", "final"]
     segment: Segment
     stable: str
     rule: int = 0
+    alternatives: tuple[Segment, ...] = ()
 
     @property
     def is_final(self) -> bool:

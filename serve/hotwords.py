@@ -11,11 +11,17 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from asr.errors import ASRError
 from asr.recognizer import Recognizer
+from asr.types import Segment, StreamEvent, Word
 
+UNKNOWN = "[unk]"  # in a grammar: whatever else is said
+_UNKNOWN = (UNKNOWN, "<unk>")  # as people write it
+_TWICE = (UNKNOWN, UNKNOWN)
+_Wanted: TypeAlias = "tuple[tuple[str, ...], bool]"  # phrases, and whether they are a grammar
 MAX_PHRASES = 1000
 MAX_CHARACTERS = 20_000  # of all phrases together
 MAX_PHRASE_CHARACTERS = 100
@@ -33,10 +39,14 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A recogniser that listens for the hot words that were not skipped."""
+    """A recogniser that listens for the hot words that were not skipped.
+
+    words: of a grammar that tells all others as UNKNOWN; none: there is no such grammar.
+    """
 
     recognizer: Recognizer
     skipped: tuple[Skipped, ...] = ()
+    words: frozenset[str] = frozenset()
 
 
 class Hotwords:
@@ -47,36 +57,41 @@ class Hotwords:
 
     def __init__(self, recognizer: Recognizer, on_fault: Callable[[str, Exception], object]):
         self._recognizer, self._on_fault = recognizer, on_fault
-        self._cache: OrderedDict[tuple[str, ...], asyncio.Future[Prepared]] = OrderedDict()
+        self._cache: OrderedDict[_Wanted, asyncio.Future[Prepared]] = OrderedDict()
         self._waiting = 0
         self._pool = ThreadPoolExecutor(1, "hotwords")
 
-    async def prepare(self, phrases: Iterable[str]) -> Prepared:
-        """A recogniser for these phrases as people write them; lists are prepared one by one."""
+    async def prepare(self, phrases: Iterable[str], restricts: bool = False) -> Prepared:
+        """A recogniser for these phrases as people write them; lists are prepared one by one.
+
+        `restricts`: they are all that may be said; UNKNOWN among them stands for all else.
+        """
         taken, skipped = _bounded(phrases)
         if not taken:
             return Prepared(self._recognizer, skipped)
-        found = self._cache.get(taken)
+        wanted = taken, restricts
+        found = self._cache.get(wanted)
         if found is None:
             if self._waiting >= _MAX_WAITING:
                 busy = self._none(taken, "the server is busy with other hot words")
                 return Prepared(self._recognizer, (*skipped, *busy.skipped))
             self._waiting += 1
-            found = self._cache[taken] = asyncio.ensure_future(self._submit(taken))
+            found = self._cache[wanted] = asyncio.ensure_future(self._submit(*wanted))
             if len(self._cache) > _MAX_CACHED:
                 self._cache.popitem(last=False)
-        self._cache.move_to_end(taken)
+        self._cache.move_to_end(wanted)
         prepared = await asyncio.shield(found)
-        return Prepared(prepared.recognizer, (*skipped, *prepared.skipped))
+        return replace(prepared, skipped=(*skipped, *prepared.skipped))
 
     def close(self) -> None:
         """Wait for what is in work."""
         self._pool.shutdown(cancel_futures=True)
 
-    async def _submit(self, phrases: tuple[str, ...]) -> Prepared:
+    async def _submit(self, phrases: tuple[str, ...], restricts: bool) -> Prepared:
+        prepare = self._prepare_grammar if restricts else self._prepare
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, self._prepare, phrases)
+            return await loop.run_in_executor(self._pool, prepare, phrases)
         except ASRError as error:  # the decoder knows none
             return self._none(phrases, error.cause)
         except Exception as error:
@@ -90,8 +105,63 @@ class Hotwords:
 
     def _prepare(self, phrases: tuple[str, ...]) -> Prepared:
         recognizer = self._recognizer.with_hotwords(phrases)
-        skipped = [Skipped(s.hotword.phrase, s.reason) for s in recognizer.skipped_hotwords]
-        return Prepared(recognizer, tuple(skipped))
+        return Prepared(recognizer, _skipped(recognizer))
+
+    def _prepare_grammar(self, phrases: tuple[str, ...]) -> Prepared:
+        named = tuple(phrase for phrase in phrases if phrase.lower() not in _UNKNOWN)
+        if len(named) == len(phrases):
+            recognizer = self._recognizer.with_grammar(phrases)
+            return Prepared(recognizer, _skipped(recognizer))
+        # Whatever is said is understood, so that it can be told from the phrases.
+        recognizer = self._recognizer.with_hotwords(named)
+        known = self._recognizer.prepare_hotwords(named).boosts
+        words = frozenset(word for phrase in known for word in phrase.split())
+        return Prepared(recognizer, _skipped(recognizer), words)
+
+
+def mark_unknown(event: StreamEvent, words: frozenset[str]) -> StreamEvent:
+    """A result in which other words than these are UNKNOWN, as many as there are in a row."""
+    segment = _marked(event.segment, words)
+    text, stable = segment.text, _marked_text(event.stable, words)
+    if not event.is_final:  # the last word may not be all of what it will be
+        text = text.removesuffix(UNKNOWN).rstrip()
+        segment = replace(segment, text=text)
+    alternatives = tuple(
+        dict.fromkeys(_marked(alternative, words) for alternative in event.alternatives)
+    )
+    return replace(event, segment=segment, stable=stable, alternatives=alternatives)
+
+
+def _marked(segment: Segment, words: frozenset[str]) -> Segment:
+    marked: list[Word] = []
+    for word in segment.words:
+        if _is_in(word.word, words):
+            marked.append(word)
+        elif marked and marked[-1].word == UNKNOWN:
+            marked[-1] = replace(marked[-1], end=word.end)
+        else:
+            marked.append(replace(word, word=UNKNOWN, units=()))
+    return replace(segment, text=_marked_text(segment.text, words), words=tuple(marked))
+
+
+def _marked_text(text: str, words: frozenset[str]) -> str:
+    """
+    >>> _marked_text("please turn the light off", frozenset(["light", "off"]))
+    '[unk] light off'
+    """
+    marked = [word if _is_in(word, words) else UNKNOWN for word in text.split()]
+    return " ".join(
+        word for i, word in enumerate(marked) if i == 0 or (word, marked[i - 1]) != _TWICE
+    )
+
+
+def _is_in(word: str, words: frozenset[str]) -> bool:
+    """However it is written."""
+    return word in words or word.strip(".,;:!?").lower() in words
+
+
+def _skipped(recognizer: Recognizer) -> tuple[Skipped, ...]:
+    return tuple(Skipped(s.hotword.phrase, s.reason) for s in recognizer.skipped_hotwords)
 
 
 def _bounded(phrases: Iterable[str]) -> tuple[tuple[str, ...], tuple[Skipped, ...]]:

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +26,7 @@ from asr.stream import EndpointConfig, Stream
 from asr.types import StreamEvent
 from serve import limits, logs
 from serve.audio_in import AudioFormat, AudioInput, open_input
-from serve.hotwords import Prepared
+from serve.hotwords import Prepared, mark_unknown
 from serve.hub import Hub, Loaded
 from serve.limits import Refused
 from serve.protocols.base import (
@@ -140,6 +141,12 @@ class _Settings:
 
     format: AudioFormat = field(default_factory=AudioFormat)
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
+    nbest: int = 1
+
+    @property
+    def of_stream(self) -> dict[str, Any]:
+        """Those of a recogniser's stream."""
+        return {"endpoint": self.endpoint, "nbest": self.nbest}
 
 
 class Session:
@@ -269,7 +276,7 @@ class Session:
         events = await self._end_audio(loaded)
         self._close_stream()
         if changes.hotwords is not None:
-            self._prepared = await loaded.hotwords.prepare(changes.hotwords)
+            self._prepared = await loaded.hotwords.prepare(changes.hotwords, changes.restricts)
         new = {f.name: getattr(changes, f.name) for f in fields(_Settings)}
         known = {name: value for name, value in new.items() if value is not None}
         self._settings = replace(self._settings, **known)
@@ -315,12 +322,8 @@ class Session:
             channels = block.T if block.ndim > 1 else block[None]
             if not self._streams:
                 recognizer = self._prepared.recognizer if self._prepared else loaded.recognizer
-                self._streams = [
-                    recognizer.stream(
-                        sample_rate=source.sample_rate, endpoint=self._settings.endpoint
-                    )
-                    for _ in channels
-                ]
+                open_stream = partial(recognizer.stream, **self._settings.of_stream)
+                self._streams = [open_stream(source.sample_rate) for _ in channels]
                 self._stream_start = self.duration
             async with _overload():
                 results = await asyncio.gather(
@@ -337,11 +340,7 @@ class Session:
     def _account(self, results: Sequence[tuple[list[StreamEvent], float]]) -> list[StreamEvent]:
         """Count the results of all channels; give them the session's times."""
         self._busy += sum(busy for _, busy in results)
-        events = [
-            _of_channel(event, channel) if len(results) > 1 else event
-            for channel, (found, _) in enumerate(results)
-            for event in found
-        ]
+        events = _together([found for found, _ in results], self._prepared)
         latency = time.monotonic() - self._arrived
         for event in events:
             if event.is_final and event.text:
@@ -405,8 +404,21 @@ class Session:
         await self._inbox.put_end(_End(why))
 
 
-def _of_channel(event: StreamEvent, channel: int) -> StreamEvent:
-    return replace(event, segment=replace(event.segment, channel=channel))
+def _together(
+    by_channel: Sequence[list[StreamEvent]], prepared: Prepared | None
+) -> list[StreamEvent]:
+    """The events of all channels, as a grammar tells them."""
+    if len(by_channel) == 1:
+        events = by_channel[0]
+    else:
+        events = [
+            replace(event, segment=replace(event.segment, channel=channel))
+            for channel, found in enumerate(by_channel)
+            for event in found
+        ]
+    if prepared and prepared.words:
+        return [mark_unknown(event, prepared.words) for event in events]
+    return events
 
 
 def _shifted(event: StreamEvent, seconds: float) -> StreamEvent:

@@ -17,6 +17,7 @@ from asr.decode import lattice, prefix_tree, search
 from asr.decode.confidence import Confidence
 from asr.decode.config import DecoderConfig
 from asr.decode.grammar import build_grammar, unknown_word_cost
+from asr.decode.phrases import phrase_model, restricted_lexicon
 from asr.decode.records import NOTHING, PATH, Beam, Grammar, grown, new_beam, start
 from asr.decode.words import Partial, Span, group, to_words
 from asr.errors import DecodeError
@@ -101,6 +102,19 @@ class BeamSearch:
         changed._names, changed._idle = {}, []
         changed.__dict__.pop("unknown_word_cost", None)
         return changed
+
+    def restricted(self, phrases: PreparedHotwords) -> BeamSearch:
+        """A search that knows the words of some phrases alone, in sequences like theirs.
+
+        Raises DecodeError for a word that cannot be spelled.
+        """
+        lm = phrase_model(phrases.boosts)
+        if self.pronounces and self.lexicon is not None:
+            lexicon = restricted_lexicon(self.lexicon, lm.words, phrases, self.vocabulary)
+        else:
+            lexicon = Lexicon.from_words(lm.words, self.vocabulary)
+        config = replace(self.config, closed=True)
+        return BeamSearch(self.vocabulary, lm=lm, lexicon=lexicon, config=config)
 
     def _build_grammar(self, like: BeamSearch | None = None) -> Grammar:
         weights = ("lm_weight", "word_bonus", "unknown_penalty")

@@ -24,7 +24,7 @@ from asr.decode.acceptance import AcceptanceTest
 from asr.decode.config import DecoderConfig
 from asr.decode.rescorers import Rescorer
 from asr.decode.words import Partial
-from asr.errors import DecodeError
+from asr.errors import ConfigError, DecodeError
 from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords
 from asr.types import Hypothesis
 
@@ -120,6 +120,19 @@ class Decoder:
     def stream(self) -> DecoderStream:
         """A decoder of one utterance that comes in pieces."""
         return DecoderStream(self)
+
+    def restricted(self, phrases: PreparedHotwords) -> Decoder:
+        """A decoder that knows the words of some phrases alone, in sequences like theirs.
+
+        Rescorers that read the text stay out: they know how people write, not what may be said.
+        Raises ConfigError where the search cannot be restricted, DecodeError for a word that cannot
+        be spelled.
+        """
+        restrict = getattr(self.search, "restricted", None)
+        if restrict is None:
+            raise ConfigError("this search knows no grammars", "choose the decoder 'beam'")
+        kept = tuple(rescorer for rescorer in self.rescorers if rescorer.uses_second_head)
+        return Decoder(restrict(phrases), self.frame_shift, kept)
 
     def variant(
         self, config: DecoderConfig | None = None, hotwords: PreparedHotwords = NO_HOTWORDS

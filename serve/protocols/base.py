@@ -50,12 +50,17 @@ class Configure:
 
     format: how audio is encoded from now on.
     hotwords: phrases to listen for, as people write them.
+    restricts: the hot words are a grammar: nothing else is understood; if `[unk]` is one of them,
+        what else is said is told as `[unk]`.
     endpoint: where utterances end.
+    nbest: finals have so many alternatives at most.
     """
 
     format: AudioFormat | None = None
     hotwords: tuple[str, ...] | None = None
+    restricts: bool = False
     endpoint: EndpointConfig | None = None
+    nbest: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,14 @@ C {"config": {"sample_rate": 16000, "words": true, "max_alternatives": 0, "phras
 C binary, 16-bit samples          S {"partial": ...} or {"result": [...], "text": ...}
 C {"reset": 1}                    S the final result; the stream stays open
 C {"eof": 1}                      S the final result; the end
+
+A `phrase_list` is a grammar: only its words are understood; with `[unk]` in it, all else is told as
+`[unk]`. Another `model` is not loaded.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -29,6 +33,7 @@ from serve.protocols.base import (
 )
 from serve.protocols.values import confidence, hotwords, joined, number, parse_object
 
+MAX_ALTERNATIVES = 20
 DEFAULT_RATE = 8000  # Hz, as the reference server's
 
 
@@ -40,7 +45,7 @@ class VoskProtocol(LiveProtocol):
     def __init__(self, model: ModelInfo, query: QueryParams):
         super().__init__(model, query)
         self._words = True
-        self._alternatives = 0
+        self._alternatives = 0  # 0: results have one text, and no list
         self._partial = ""
         self._eof = False  # the client asked for the last result itself
         self._pending: list[StreamEvent] = []  # finals of an utterance that a new config ended
@@ -84,17 +89,21 @@ class VoskProtocol(LiveProtocol):
         if not isinstance(config, dict):
             raise bad_request("config is not an object")
         self._words = bool(config.get("words", self._words))
+        format = phrases = nbest = None
         if "max_alternatives" in config:
-            wanted = number(config["max_alternatives"], "max_alternatives", 0, 1000)
-            self._alternatives = round(wanted)
-        format = phrases = None
+            wanted = round(number(config["max_alternatives"], "max_alternatives", 0, 1000))
+            nbest = max(1, min(wanted, MAX_ALTERNATIVES))
+            if nbest == max(1, self._alternatives):
+                nbest = None
+            self._alternatives = min(wanted, MAX_ALTERNATIVES)
         if "sample_rate" in config:
             rate = round(number(config["sample_rate"], "sample_rate", 1, 1e6))
             format = AudioFormat("s16le", rate)
         if "phrase_list" in config:
-            phrases = hotwords(config["phrase_list"])
-        if format or phrases is not None:
-            yield Configure(format=format, hotwords=phrases)
+            phrases = _phrases(config["phrase_list"])
+        if format or phrases is not None or nbest:
+            grammar = phrases is not None
+            yield Configure(format=format, hotwords=phrases, restricts=grammar, nbest=nbest)
 
     def _result(self, finals: Sequence[StreamEvent]) -> dict[str, Any]:
         self._partial = ""
@@ -102,12 +111,24 @@ class VoskProtocol(LiveProtocol):
         result = {"result": [_word(word) for word in words]} if self._words and words else {}
         if not self._alternatives:
             return {**result, "text": joined(finals)}
-        # The search hands out its best hypothesis only: at most one alternative.
-        return {
-            "alternatives": [
-                {"text": joined(finals), "confidence": round(confidence(words), 4), **result}
-            ]
-        }
+        if len(finals) != 1 or not finals[0].alternatives:
+            return {"alternatives": [self._alternative(joined(finals), words)]}
+        ranked = finals[0].alternatives[: self._alternatives]
+        return {"alternatives": [self._alternative(one.text, one.words) for one in ranked]}
+
+    def _alternative(self, text: str, words: Sequence[Word]) -> dict[str, Any]:
+        result = {"result": [_word(word) for word in words]} if self._words and words else {}
+        return {"text": text, "confidence": round(confidence(words), 4), **result}
+
+
+def _phrases(value: object) -> tuple[str, ...]:
+    """A list of phrases, or one as a JSON string, as Vosk's recogniser itself takes it."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise bad_request(f"phrase_list is no list of phrases: {error}") from None
+    return hotwords(value)
 
 
 def _word(word: Word) -> dict[str, Any]:

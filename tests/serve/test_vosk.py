@@ -7,7 +7,7 @@ import asyncio
 import json
 
 import pytest
-from sounds import TALK, TEXT, pieces, s16
+from sounds import TALK, TEXT, pieces, s16, sound
 
 
 def test_vosks_own_transcriber(server, recording, pcm, transcript):
@@ -108,3 +108,69 @@ def test_nonsense_closes_with_a_reason(server, message):
             ws.recv(timeout=20)
     assert caught.value.rcvd.code == 1008
     assert caught.value.rcvd.reason
+
+
+@pytest.fixture(scope="module")
+def searching(start):
+    """A server with a search: others know no grammar and one text only."""
+    return start(decoder="beam")
+
+
+def said_with(server, config, data, size=8000):
+    with server.connect("/") as ws:
+        replies = talk(ws, config, data, size)
+        ws.send('{"eof": 1}')
+        replies.append(json.loads(ws.recv(timeout=20)))
+    return replies
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_phrase_list_is_a_grammar(searching, pcm, as_text):
+    phrases = ["bad cab", "a bed", "Zyxcorp"]
+    config = {"sample_rate": 16_000, "phrase_list": json.dumps(phrases) if as_text else phrases}
+    replies = said_with(searching, config, pcm)
+    words = " ".join(r["text"] for r in replies if r.get("text")).split()
+    assert set(words) <= set("bad cab a bed zyxcorp".split())
+    assert words[:2] == ["bad", "cab"]
+    # Without it, all is understood again.
+    again = said_with(searching, {**config, "phrase_list": []}, pcm)
+    assert " ".join(r["text"] for r in again if r.get("text")) == TEXT
+
+
+def test_unk_stands_for_what_the_grammar_lacks(searching, pcm):
+    config = {"sample_rate": 16_000, "phrase_list": ["bad cab", "a fed", "[unk]"]}
+    replies = said_with(searching, config, pcm)
+    assert " ".join(r["text"] for r in replies if r.get("text")) == "bad cab [unk] a [unk] fed"
+    words = [word for reply in replies for word in reply.get("result", ())]
+    assert [word["word"] for word in words] == "bad cab [unk] a [unk] fed".split()
+    assert all(word["end"] > word["start"] for word in words)
+
+
+def test_many_phrases(searching, pcm):
+    many = [f"{a}{b}{c}{d}" for a in "abcd" for b in "abcde" for c in "abcde" for d in "abcd"]
+    assert len(many) > 200
+    config = {"sample_rate": 16_000, "phrase_list": [*many, *TEXT.split()]}
+    replies = said_with(searching, config, pcm)
+    assert " ".join(r["text"] for r in replies if r.get("text")) == TEXT
+
+
+def test_several_alternatives(searching):
+    unclear = 0.6 * sound("bad cab") + 0.4 * sound("bed cab")
+    for wanted in (3, 1):
+        config = {"sample_rate": 16_000, "max_alternatives": wanted}
+        replies = said_with(searching, config, s16(unclear))
+        [found] = [reply["alternatives"] for reply in replies if "alternatives" in reply]
+        texts = [alternative["text"] for alternative in found]
+        assert len(set(texts)) == len(texts) <= wanted
+        assert texts[0] == "bed cab"
+        assert wanted == 1 or len(texts) > 1
+        assert all(alternative["result"] for alternative in found)
+
+
+def test_a_change_of_rate(server, pcm):
+    with server.connect("/") as ws:
+        replies = talk(ws, {"sample_rate": 16_000}, pcm)
+        replies += talk(ws, {"sample_rate": 8_000}, s16(TALK, 8_000))
+        ws.send('{"eof": 1}')
+        replies.append(json.loads(ws.recv(timeout=20)))
+    assert " ".join(r["text"] for r in replies if r.get("text")) == f"{TEXT} {TEXT}"
