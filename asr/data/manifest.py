@@ -42,7 +42,7 @@ def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Utte
         reason = error.strerror or error
         raise ManifestError(f"{path}: cannot be read: {reason}") from error
     except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: not UTF-8 text: {error}") from error
+        raise ManifestError(f"{path}: not UTF-8 text: {error}", "save it as UTF-8") from error
     base = Path(root) if root is not None else _base(path, utterances)
     return [replace(u, audio_filepath=_absolute(base, u.audio_filepath)) for u in utterances]
 
@@ -145,19 +145,29 @@ def _parse(lines: Iterable[str], path: Path) -> Iterator[Utterance]:
         line = line.strip().strip("\ufeff")  # a mark may stand inside joined files
         if not line:
             continue
-        try:
-            data = json.loads(line)
-            audio_filepath, duration, text = (data.pop(key) for key in _REQUIRED)
-            speaker, offset = data.pop("speaker", None), data.pop("offset", None)
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ManifestError(
-                f"{path}:{number}: not a JSON object with {', '.join(_REQUIRED)} ({error!r})"
-            ) from error
         where = f"{path}:{number}"
+        data = _object(where, line)
+        audio_filepath, duration, text = (data.pop(key) for key in _REQUIRED)
+        speaker, offset = data.pop("speaker", None), data.pop("offset", None)
         _check(where, audio_filepath, text, speaker)
         seconds = _seconds(where, "duration", duration)
         start = None if offset is None else _seconds(where, "offset", offset)
         yield Utterance(audio_filepath, seconds, text, speaker, data, start)
+
+
+def _object(where: str, line: str) -> dict[str, Any]:
+    """A line as an object with the required keys; raises ManifestError for anything else."""
+    example = '{"audio_filepath": "a.wav", "duration": 2.5, "text": "what is said"}'
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ManifestError(f"{where}: not JSON", f"write one object a line: {example}") from None
+    if not isinstance(data, dict):
+        raise ManifestError(f"{where}: not a JSON object", f"write one a line: {example}")
+    if missing := [key for key in _REQUIRED if key not in data]:
+        what = "in seconds" if missing == ["duration"] else f"as in {example}"
+        raise ManifestError(f"{where}: there is no {' and no '.join(missing)}", f"add it, {what}")
+    return data
 
 
 def _seconds(where: str, key: str, value: object) -> float:
