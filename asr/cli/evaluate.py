@@ -172,7 +172,7 @@ def _summary(title: str, result: Result, seconds: float, took: float) -> str:
             f"  CER {characters.rate:7.2%}  {speed}",
         ]
     else:
-        lines.append(f"  no error rate: no recording with a text could be read  {speed}")
+        lines.append(f"  no error rate: no recording that could be read has a text  {speed}")
     if result.silent:
         lines.append(f"  {_silence(result)}")
     return "\n".join(lines)

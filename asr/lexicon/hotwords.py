@@ -84,6 +84,8 @@ def prepare_hotwords(
     skipped: list[SkippedHotword] = []
     for item in hotwords:
         hotword = Hotword(item) if isinstance(item, str) else item
+        if not isinstance(hotword, Hotword) or not isinstance(hotword.phrase, str):
+            raise DecodeError(f"the hot word {item!r} is not text", "give phrases, such as 'Kyiv'")
         own = boost if hotword.boost is None else hotword.boost
         _check_boost(hotword, own)
         if _MARK.fullmatch(hotword.phrase):
@@ -136,10 +138,11 @@ def read_hotwords(path: str | Path) -> list[Hotword]:
 
 
 def _check_boost(hotword: Hotword, boost: float) -> None:
-    if not 0 <= boost < float("inf"):
+    if not isinstance(boost, int | float) or not 0 <= boost < float("inf"):
         where = f"{hotword.source}: " if hotword.source else ""
         raise DecodeError(
-            f"{where}hot word {hotword.phrase!r} has the boost {boost}", "give 0 or more"
+            f"{where}hot word {hotword.phrase!r} has the boost {boost!r}",
+            "give a number, 0 or more",
         )
 
 

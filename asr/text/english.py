@@ -214,6 +214,11 @@ def _ratio(match: re.Match[str]) -> str:
     return f"{before}{space}{cardinal(int(number))}{sign}one"
 
 
+def _unit_of_fraction(match: re.Match[str]) -> str:
+    """`1/2 mile` is one mile at most, `3 1/2 miles` are several."""
+    return f"{match[1]} {UNITS[match[2]][' ' in match[1]]}"
+
+
 def _area(match: re.Match[str]) -> str:
     power = "square" if match[3] in "²2" else "cubic"
     one, many = UNITS[match[2]]
@@ -241,6 +246,8 @@ def _inches(match: re.Match[str]) -> str:
     }
     if opened.get(match[2]):
         return match[0]
+    if "/" in match[1] or "⁄" in match[1]:
+        return f"{match[1]} {'inches' if ' ' in match[1] else 'inch'}"
     return f"{_number(match[1])} {'inch' if match[1] == '1' else 'inches'}"
 
 
@@ -310,6 +317,7 @@ _COUNTED = _either(roman.COUNTED)
 _ENDS = r"(?=\s*(?:[,.;:!?)\-–—]|$|(?:of|and|to|or|in|is|was)\b))"
 
 Reading = str | Callable[[re.Match[str]], str]
+_WITH_FRACTION = r"(?:\d{1,3} )?\d{1,2}[/⁄]\d{1,2}"
 Rules = tuple[tuple[str, Reading], ...]
 _ADDRESSES: Rules = (
         (r"[\w.+-]*\w@\w[\w-]*(?:\.\w[\w-]*)+", _address),
@@ -323,6 +331,11 @@ _NUMBERS: Rules = (
         (r"\b(\d{4})[-/](\d\d)[-/](\d\d)\b", _iso_date),
         (r"\b(\d{1,2})/(\d{1,2})/(\d{4}|\d\d)\b", _slashed_date),
         (r"\b(\d{1,2})\.(\d{1,2})\.(\d{4})\b", _dotted_date),
+        (
+            rf"\b({_MONTH_ABBREVIATIONS})(?= \d{{1,2}}(?:st|nd|rd|th)?,? [12]\d{{3}}\b)"
+            rf"|(?:(?<=\d )|(?<=\d[a-z]{{2}} ))({_MONTH_ABBREVIATIONS})(?= [12]\d{{3}}\b)",
+            lambda m: _MONTHS[_month(m[0]) - 1].title(),
+        ),
         (rf"\b{_MONTH} (?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:,? {_YEAR})?\b(?!:)", _named_date),
         (
             rf"\b(?:the )?(?P<day>\d{{1,2}})(?:st|nd|rd|th)? (?:of )?{_MONTH}(?:,? {_YEAR}\b)?",
@@ -373,9 +386,12 @@ _NUMBERS: Rules = (
             rf"\b({_either(r.title() for r in REFERENCES)})\. ?(?=\d)",
             lambda m: REFERENCES[m[1].lower()] + " ",
         ),
+        (rf"\b(\d{{1,2}}){_FOOT} ?(\d{{1,2}}) (\d[/⁄]\d){_INCH}", r"\1 foot \2 and \3"),
         (rf"\b(\d{{1,2}}){_FOOT} ?(\d{{1,2}})(?:{_INCH}|(?![\d\w'’′]))", _feet),
+        (rf"(?<![\w/⁄])({_WITH_FRACTION})\s?({_either(UNITS)})(?![\w°]|\.\w)", _unit_of_fraction),
+        (rf"(?<![\w/⁄])({_WITH_FRACTION})({_INCH})", _inches),
         (r"\b(\d{1,2}) ?(?:ft|feet|foot)\.? (\d{1,2}) ?(?:in|inches|inch)\b\.?", _feet_and_inches),
-        (rf"(?<![\d/.])({_NUMBER})({_INCH})", _inches),
+        (rf"(?<![\d/⁄.])({_NUMBER})({_INCH})", _inches),
         (rf"\b({_NUMBER})(?:′|{_FOOT}(?= (?:tall|wide|long|high|deep|by|x)\b))", r"\1 feet"),
         (r"(?<=[\d%°])(?:\s?[-–]\s?)(?=[$£€]?\.?\d)", " to "),
         (r"(?<=\d)\s?bn\b", " billion"),

@@ -76,6 +76,22 @@ def test_bad_lines_are_named(bad, tmp_path):
         read_manifest(path)
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("{", "not JSON"),
+        ("[1, 2]", "not a JSON object"),
+        ('{"audio_filepath": "a.wav", "text": "a"}', "there is no duration"),
+        ('{"audio": "a.wav", "duration": 1}', "there is no audio_filepath and no text"),
+    ],
+)
+def test_what_a_line_lacks_is_named_in_plain_words(line: str, told: str, tmp_path) -> None:
+    (tmp_path / "m.jsonl").write_text(line)
+    with pytest.raises(ManifestError, match=told) as raised:
+        read_manifest(tmp_path / "m.jsonl")
+    assert "Error" not in str(raised.value)
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_marks_and_line_ends_of_windows(tmp_path, mark, end):

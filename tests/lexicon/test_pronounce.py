@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from asr.bundle import Bundle
 from asr.errors import DecodeError
 from asr.lexicon import Lexicon
+from asr.lexicon.hotwords import prepare_hotwords
 from asr.lexicon.pronounce import MAX_PRONUNCIATIONS, Pronouncer, Speller
 from asr.text.vocabulary import Vocabulary
 
@@ -102,3 +103,9 @@ def test_names_by_the_example_of_english(bundled_model: Bundle) -> None:
     found = {w: [[known.labels[i] for i in s] for s in pronounce(w)] for w in held_out}
     assert sum(found[w][0] in given[w] for w in held_out) > 0.55 * len(held_out)
     assert sum(any(p in given[w] for p in found[w]) for w in held_out) > 0.7 * len(held_out)
+
+
+@pytest.mark.parametrize("hotwords", [[3], {3: 1.0}, {"a": "3"}, {"a": None, "b": b"2"}, [None]])
+def test_hot_words_that_are_no_text_are_refused(hotwords: object) -> None:
+    with pytest.raises(DecodeError, match="hot word"):
+        prepare_hotwords(hotwords, boost=1.0, language="en", spell=lambda word: None)  # type: ignore[arg-type]

@@ -79,6 +79,12 @@ def test_spells_out_what_is_said(written, said):
         ("21ST and 2nd", "twenty first and second"),
         # lengths, temperatures, units
         ("5'10\"", "five foot ten"),
+        ("6'2½\" tall", "six foot two and one half tall"),
+        ("a 3 1/2\" pipe and ¾\"", "a three and one half inches pipe and three quarters inch"),
+        ("½% of 2½%", "one half percent of two and one half percent"),
+        ("1/2 km, 3½ miles", "one half kilometer three and one half miles"),
+        ("5th Dec 2024, Dec 5 2024", "the fifth of december twenty twenty four december fifth"
+         " twenty twenty four"),
         ("she is 6’2” tall", "she is six foot two tall"),
         ("6 ft 2 in and 1 ft 1 in", "six feet two inches and one foot one inch"),
         ('a 6" pipe, “chapter 6”', "a six inches pipe chapter six"),
