@@ -64,10 +64,10 @@ def cli() -> None:
       asr-prepare librispeech --parts train-clean-100,dev-clean --to corpora/
       asr-prepare timit --from-archive timit_LDC93S1.tgz --to corpora/
     \b
-    Or bring your own: talk.mp3 beside talk.txt, a table, a Kaldi or NeMo folder:
+    Or bring your own: talk.mp3 next to talk.txt, a table, a Kaldi or NeMo folder:
       asr-prepare folder --from-folder recordings/ --language en --dev 0.1 --to corpora/
     \b
-    Text for language models, none of which the dev set says:
+    Text for language models, without the sentences of the dev set:
       asr-prepare text --to corpora/text --without dev.jsonl
     \b
     Look at it, then train:
@@ -75,8 +75,7 @@ def cli() -> None:
       asr-prepare stats corpora/folder/*.jsonl --picture stats.png
       asr train data.train=[corpora/folder/train.jsonl] data.dev=[corpora/folder/dev.jsonl]
 
-    A download that was cut goes on where it stopped when the same command is run again, and what is
-    complete is not done twice.
+    Run the same command again to resume an interrupted download; finished steps are skipped.
     """
 
 
@@ -112,41 +111,41 @@ def _row(corpus: Corpus) -> tuple[str, ...]:
 
 
 def corpus_command(corpus: Corpus) -> click.Command:
-    """`asr-prepare NAME`, with what is known about the corpus as its help."""
+    """`asr-prepare NAME`, with the facts about the corpus as its help."""
     several = corpus.parts is None or bool(corpus.parts)
     parts = ", ".join(corpus.parts) if corpus.parts else "as the recipe names them"
-    language = "en" if corpus in FORMATS else ""  # what people bring tells no language
+    language = "en" if corpus in FORMATS else ""  # a folder has no language of its own
 
     @click.command(corpus.name, help=_about(corpus))
     @click.option(
-        "--to", type=FOLDER, required=True, help="Where DIR/NAME is made or gone on with."
+        "--to", type=FOLDER, required=True, help="Folder for the new or resumed DIR/NAME."
     )
-    @click.option("--parts", default="", hidden=not several, help=f"By commas: {parts}.")
+    @click.option("--parts", default="", hidden=not several, help=f"Comma-separated: {parts}.")
     @click.option(
         "--from-archive",
         "archives",
         type=FILE,
         multiple=True,
-        help="An archive that you have, in place of a download. May be repeated.",
+        help="An archive to use instead of a download. Repeatable.",
     )
     @click.option(
         "--from-folder",
         "folders",
         type=click.Path(exists=True, path_type=Path),
         multiple=True,
-        help=f"What you have unpacked already: {', then '.join(corpus.folders)}.",
+        help=f"An unpacked corpus: {', then '.join(corpus.folders)}.",
     )
     @click.option(
         "--dev",
         type=click.FloatRange(0, 0.5),
         default=0.0,
-        help="Hold this share of train out as dev: whole speakers if there are several.",
+        help="Share of train to hold out as dev: whole speakers if there are several.",
     )
     @click.option(
         "--language",
         default=language,
         show_default=bool(language),
-        help="Whose rules spell numbers and the like, such as en or ko.",
+        help="Language whose rules spell out numbers, such as en or ko.",
     )
     def command(
         to: Path,
@@ -171,7 +170,9 @@ def corpus_command(corpus: Corpus) -> click.Command:
             _tell(split)
         given = click.get_current_context().get_parameter_source("language")
         if language and given is ParameterSource.DEFAULT:
-            click.echo("Numbers were spelled as English has them: --language CODE for another.")
+            click.echo(
+                "Numbers were spelled out in English; use --language CODE for another language."
+            )
         click.echo(f"Next: asr-prepare check {to / corpus.name}/*.jsonl")
 
     return command
@@ -195,20 +196,22 @@ def _about(corpus: Corpus) -> str:
 @cli.command()
 @click.argument("manifests", type=FILE, nargs=-1, required=True)
 @click.option(
-    "--vocabulary", type=FILE, help="vocabulary.json that must be able to spell the texts."
+    "--vocabulary", type=FILE, help="vocabulary.json that must contain all characters of the texts."
 )
 @click.option(
     "--decode", is_flag=True, help="Read every recording to its end, not only its header."
 )
-@click.option("--all", "show_all", is_flag=True, help="Show every finding, not three of each kind.")
+@click.option(
+    "--all", "show_all", is_flag=True, help="Show all findings instead of three of each kind."
+)
 def check(
     manifests: tuple[Path, ...], vocabulary: Path | None, decode: bool, show_all: bool
 ) -> None:
-    """Find what is wrong with MANIFESTS; each is taken for one split.
+    """Check MANIFESTS, each of which is one split.
 
-    Missing and unreadable files, wrong durations, empty texts, texts that are too long for their
-    recording, characters outside the vocabulary, recordings that occur twice, speakers and texts
-    that two splits share. The exit status is 1 if anything is wrong; shared texts are a remark.
+    Finds missing and unreadable files, wrong durations, empty texts, texts that are too long for
+    their recording, characters outside the vocabulary, duplicate recordings, and speakers and texts
+    in two splits. The exit status is 1 if anything is wrong; shared texts are only a remark.
     """
     from asr.text.vocabulary import Vocabulary
     from data_prep.check import by_kind
@@ -233,7 +236,7 @@ def check(
 @click.argument("manifests", type=FILE, nargs=-1, required=True)
 @click.option("--picture", type=FOLDER, help="Also draw the distributions, as PNG, PDF or SVG.")
 def stats(manifests: tuple[Path, ...], picture: Path | None) -> None:
-    """Show how much is in MANIFESTS, and how it is distributed."""
+    """Show the size of MANIFESTS and its distribution."""
     from rich.console import Console
     from rich.table import Table
 
@@ -260,13 +263,13 @@ def stats(manifests: tuple[Path, ...], picture: Path | None) -> None:
     "--by",
     type=click.Choice(["auto", "speaker", "text", "recording"]),
     default="auto",
-    help="What is never on both sides; auto: speakers if several are known, or texts.",
+    help="What never occurs in both sets; auto: speakers if several are known, otherwise texts.",
 )
 def split(manifests: tuple[Path, ...], to: Path, dev: float, by: HoldOut) -> None:
-    """Part MANIFESTS, taken together, into training and development sets.
+    """Split MANIFESTS, taken together, into training and development sets.
 
-    The same recordings always give the same sets. With --by recording, single recordings are held
-    out whose texts are also said in others: for digits, commands, and other closed sets of words.
+    The same recordings always give the same sets. With --by recording, texts may occur in
+    both: for digits, commands, and other closed vocabularies.
     """
     from asr.data.manifest import hold_out, write_manifest
 
@@ -281,15 +284,15 @@ def split(manifests: tuple[Path, ...], to: Path, dev: float, by: HoldOut) -> Non
 @click.argument("manifests", type=FILE, nargs=-1, required=True)
 @click.option("--to", type=FOLDER, required=True, help="The folder of the shards.")
 @click.option("--megabytes", type=click.IntRange(1), default=256, show_default=True)
-@click.option("--seed", default=0, show_default=True, help="Of the order of the utterances.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the order of the utterances.")
 @click.option("--keep-order", is_flag=True, help="Do not shuffle.")
 def shard(
     manifests: tuple[Path, ...], to: Path, megabytes: int, seed: int, keep_order: bool
 ) -> None:
     """Pack MANIFESTS, one by one, into WebDataset tar files with an index.
 
-    For what is too large for single files: shards are read from front to back, from disks and
-    object stores alike.
+    For corpora that are too large for single files: training reads shards sequentially, from disks
+    or object stores.
     """
     from data_prep.shard import shard as write_shards
 
@@ -300,7 +303,7 @@ def shard(
 
 @cli.command("pseudo-label")
 @click.argument("recordings", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
-@click.option("--model", type=FOLDER, help="A bundle; by default the one that comes with asr.")
+@click.option("--model", type=FOLDER, help="Model.  [default: bundled English]")
 @click.option("--to", type=FOLDER, required=True, help="The folder of pseudo.jsonl.")
 @click.option("--confidence", type=click.FloatRange(0, 1), default=0.8, show_default=True)
 @click.option("--min-words", type=click.IntRange(1), default=2, show_default=True)
@@ -311,13 +314,13 @@ def pseudo_label(
     confidence: float,
     min_words: int,
 ) -> None:
-    """Let a model write down RECORDINGS, files or folders, and keep what it is sure of.
+    """Transcribe RECORDINGS, files or folders, and keep what the model is confident of.
 
-    Long recordings are cut at their pauses. The manifest names the model and its confidence. Mind
-    that a model learns its own mistakes: never evaluate on such transcripts.
+    Long recordings are cut at their pauses. The manifest names the model and its confidence. A
+    model learns its own mistakes, so never evaluate on these transcripts.
 
-    What was heard is written to transcripts.jsonl at once: the same command goes on after an
-    interruption, and another --confidence does not take the time again.
+    Transcripts are saved to transcripts.jsonl at once: the same command resumes after an
+    interruption, and a run with another --confidence reuses them.
     """
     import asr
     from data_prep import pseudo_label as labels
@@ -334,19 +337,23 @@ def pseudo_label(
     )
     _write(to / "pseudo.jsonl", clips, skipped)
     if journal.reused:
-        click.echo(f"{journal.reused} of {len(found)} recordings had been heard before")
+        click.echo(f"{journal.reused} of {len(found)} recordings were transcribed before")
 
 
 @cli.command()
 @click.argument("texts", type=FILE, nargs=-1, required=True)
 @click.option("--to", type=FOLDER, required=True, help="The folder of synthetic.jsonl.")
-@click.option("--engine", type=click.Choice(["espeak-ng", "flite"]), help="Default: what is there.")
-@click.option("--voices", default="", help="By commas; by default several English ones.")
-@click.option("--seed", default=0, show_default=True, help="Of voices, tempo and pitch.")
+@click.option(
+    "--engine",
+    type=click.Choice(["espeak-ng", "flite"]),
+    help="[default: the one that is installed]",
+)
+@click.option("--voices", default="", help="Comma-separated.  [default: several English ones]")
+@click.option("--seed", default=0, show_default=True, help="Seed of voices, tempo and pitch.")
 def synthesize(
     texts: tuple[Path, ...], to: Path, engine: str | None, voices: str, seed: int
 ) -> None:
-    """Let a synthesiser say the lines of TEXTS: espeak-ng or flite, which must be installed."""
+    """Synthesise the lines of TEXTS with espeak-ng or flite, which must be installed."""
     from data_prep import synthesize as speech
     from data_prep.clips import Skipped
 
@@ -363,33 +370,33 @@ def synthesize(
     "--only",
     type=click.Choice([package.name for package in PACKAGES]),
     multiple=True,
-    help="This text, not all of them. May be repeated.",
+    help="Get only this text. Repeatable.",
 )
 @click.option(
     "--dump",
     "dumps",
     type=FILE,
     multiple=True,
-    help="A MediaWiki dump that you have (.xml, .xml.bz2, .xml.gz), in place of these texts; in "
-    "addition to those that --only names. May be repeated.",
+    help="A local MediaWiki dump (.xml, .xml.bz2, .xml.gz) to use instead of these texts, or in "
+    "addition to those of --only. Repeatable.",
 )
 @click.option(
     "--without",
     type=FILE,
     multiple=True,
-    help="A manifest, such as a dev set, whose texts are left out. May be repeated.",
+    help="A manifest, such as a dev set, whose texts are excluded. Repeatable.",
 )
 def text(
     to: Path, only: tuple[str, ...], dumps: tuple[Path, ...], without: tuple[Path, ...]
 ) -> None:
-    """Get openly licensed English text for language models, a sentence a line.
+    """Get openly licensed English text for language models, one sentence per line.
 
-    Articles of Wikipedia, country profiles, and the sentences of a dictionary: some 12 million
-    words, from 163 MB of downloads. No line comes twice, in all texts of the folder together. Lines
-    that hold a text of a manifest --without, or are a part of one, are left out.
+    Articles of Wikipedia, country profiles, and the sentences of a dictionary: about 12 million
+    words in 163 MB of downloads. No line occurs twice in all texts of the folder together. Lines
+    that contain a text of a --without manifest, or are contained in one, are excluded.
 
-    A full Wikipedia of any language that parts its words by spaces: fetch
-    LANGUAGEwiki-latest-pages-articles.xml.bz2 from dumps.wikimedia.org, and pass it as --dump.
+    For a full Wikipedia in any language with spaces between words, download
+    LANGUAGEwiki-latest-pages-articles.xml.bz2 from dumps.wikimedia.org and pass it as --dump.
     """
     from data_prep.texts import Dump, Source, write_texts
 
@@ -420,7 +427,7 @@ def _show_texts(texts: list[Written]) -> None:
 
 
 def _write(manifest: Path, clips: Iterable[Clip], skipped: Skipped) -> None:
-    """Write a manifest of clips, and tell what is in it and what is not."""
+    """Write a manifest of clips, and print what is in it and what was skipped."""
     from asr.data.manifest import write_manifest
     from asr.text.normalize import normalize
     from data_prep.clips import utterances
@@ -444,7 +451,7 @@ def _tell(split: Split) -> None:
 
 
 def _read(manifests: tuple[Path, ...]) -> dict[str, list]:
-    """Manifests by the shortest names that tell them apart."""
+    """Manifests by their shortest unique names."""
     from asr.data.manifest import read_manifest
 
     stems = [path.stem for path in manifests]
@@ -454,7 +461,7 @@ def _read(manifests: tuple[Path, ...]) -> dict[str, list]:
     }
     for path, utterances in zip(manifests, by_name.values(), strict=True):
         if not utterances:
-            raise ManifestError(f"{path}: holds no utterance")
+            raise ManifestError(f"{path}: has no utterances")
     return by_name
 
 
@@ -464,5 +471,5 @@ def main(arguments: list[str] | None = None) -> None:
         cli,
         "asr-prepare",
         arguments,
-        interrupted="interrupted; the same command again goes on from here",
+        interrupted="interrupted; run the same command again to resume",
     )

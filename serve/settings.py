@@ -22,22 +22,26 @@ LogFormat = Literal["json", "text"]
 class ServeSettings:
     """What can be set. Limits are those of one worker process."""
 
-    host: Annotated[str, "Address to listen on; 0.0.0.0 is everybody."] = "127.0.0.1"
-    port: Annotated[int, "Port of HTTP and WebSockets; 0 takes a free one."] = 8000
+    host: Annotated[str, "Address to listen on; 0.0.0.0 accepts connections from everywhere."] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, "Port of HTTP and WebSockets; 0 chooses a free one."] = 8000
     wyoming_port: Annotated[
-        int | None, "Port of the Wyoming protocol (Home Assistant); it knows no keys and no TLS."
+        int | None, "Port of the Wyoming protocol (Home Assistant); without keys and TLS."
     ] = None
-    workers: Annotated[int, "Processes; one that dies is replaced."] = 1
+    workers: Annotated[int, "Worker processes; one that dies is restarted."] = 1
     model: Annotated[str | None, "Folder of the model.  [default: bundled English]"] = None
-    decoder: Annotated[Decoder, "Search with the language model, or likeliest letters."] = "beam"
-    vad: Annotated[Detector, "How speech is found."] = "auto"
+    decoder: Annotated[
+        Decoder, "Beam search with the language model, or the most probable symbols."
+    ] = "beam"
+    vad: Annotated[Detector, "How to detect speech."] = "auto"
     hotwords: Annotated[
-        str | None, "File of phrases to listen for, one a line, if wanted with a boost after a tab."
+        str | None, "File of phrases to prefer, one per line, optionally with a boost after a tab."
     ] = None
     punctuate: Annotated[bool, "Write results with capitals and punctuation."] = False
-    threads: Annotated[int | None, "Cores a worker may use.  [default: its share of all]"] = None
-    api_key: Annotated[tuple[str, ...], "A key that clients must present; may be repeated."] = ()
-    api_key_file: Annotated[str | None, "File of keys, one a line."] = None
+    threads: Annotated[int | None, "Cores per worker.  [default: its share of all]"] = None
+    api_key: Annotated[tuple[str, ...], "A key that clients must present; repeatable."] = ()
+    api_key_file: Annotated[str | None, "File of keys, one per line."] = None
     tls_certificate: Annotated[str | None, "Certificate chain (PEM)."] = None
     tls_key: Annotated[str | None, "Private key of the certificate (PEM)."] = None
     cors_origin: Annotated[
@@ -46,32 +50,32 @@ class ServeSettings:
     ] = ()
     allowed_host: Annotated[
         tuple[str, ...],
-        "Name by which clients ask for the server, beside --host, localhost and addresses; "
-        "*.example.org is all names below it, * any name; may be repeated.",
+        "Name of the server in requests, besides --host, localhost and IP addresses; "
+        "*.example.org allows all names below it, * any name; repeatable.",
     ] = ()
-    max_connections: Annotated[int, "Live streams at a time; further ones get 503."] = 100
+    max_connections: Annotated[int, "Max live streams at a time; more get 503."] = 100
     max_wyoming_connections: Annotated[
-        int, "Connections of the Wyoming protocol at a time, which needs no key."
+        int, "Max connections of the Wyoming protocol, which needs no key."
     ] = 20
-    max_uploads: Annotated[int, "Recordings in work or waiting; further ones get 503."] = 8
-    upload_threads: Annotated[int, "Recordings in work at a time."] = 1
-    max_message_bytes: Annotated[int, "Longest message of a live stream."] = 1 << 20
-    max_upload_bytes: Annotated[int, "Largest recording."] = 26_214_400
+    max_uploads: Annotated[int, "Max recordings in progress or waiting; more get 503."] = 8
+    upload_threads: Annotated[int, "Recordings to transcribe in parallel."] = 1
+    max_message_bytes: Annotated[int, "Max size of a message in a live stream."] = 1 << 20
+    max_upload_bytes: Annotated[int, "Max size of a recording."] = 26_214_400
     min_upload_rate: Annotated[
-        float, "Bytes a second that an upload must bring on average, after its first ten seconds."
+        float, "Min bytes per second of an upload, on average, after its first ten seconds."
     ] = 1000.0
     max_decoded_seconds: Annotated[
-        float, "Longest recording, once decoded, however small its file is."
+        float, "Max length of a recording after decoding, whatever the size of its file."
     ] = 4 * 3600.0
-    max_session_seconds: Annotated[float, "Longest live stream, by clock and by sound."] = (
-        4 * 3600.0
-    )
-    idle_seconds: Annotated[float, "A client that says nothing for this long is closed."] = 60.0
-    send_seconds: Annotated[float, "A client that does not read for this long is closed."] = 10.0
+    max_session_seconds: Annotated[
+        float, "Max length of a live stream, in wall-clock time and in audio."
+    ] = 4 * 3600.0
+    idle_seconds: Annotated[float, "Close a client that sends nothing for this long."] = 60.0
+    send_seconds: Annotated[float, "Close a client that does not read for this long."] = 10.0
     drain_seconds: Annotated[float, "Time for the last results after SIGTERM."] = 30.0
-    batch_wait: Annotated[float, "Seconds to wait for other streams' sound, at most 0.01."] = 0.005
-    log_format: Annotated[LogFormat, "One JSON object a line, or text to read."] = "json"
-    log_transcripts: Annotated[bool, "Write what was said into the log."] = False
+    batch_wait: Annotated[float, "Seconds to wait for other streams' audio, max 0.01."] = 0.005
+    log_format: Annotated[LogFormat, "One JSON object per line, or plain text."] = "json"
+    log_transcripts: Annotated[bool, "Write transcripts to the log."] = False
 
     def __post_init__(self) -> None:
         if bool(self.tls_certificate) != bool(self.tls_key):

@@ -16,15 +16,15 @@ from asr.errors import ASRError
 from asr.program import run
 
 COMMANDS = {
-    "transcribe": "Write down what is said in recordings.",
-    "mic": "Write down what is said into a microphone, while it is said.",
-    "evaluate": "Count the errors of a model on recordings with known text.",
-    "align": "Find when each word of a known text is said.",
-    "tune": "Find the decoder's settings on recordings with known text.",
+    "transcribe": "Transcribe recordings.",
+    "mic": "Transcribe a microphone live.",
+    "evaluate": "Measure error rates on recordings with known text.",
+    "align": "Find when each word of a known text is spoken.",
+    "tune": "Tune the decoder on recordings with known text.",
     "info": "Show what a model is and where it comes from.",
     "doctor": "Check the installation.",
-    "train": "Train a model, or go on training it.",
-    "search": "Find good settings for training by training with many.",
+    "train": "Train a model, or resume training.",
+    "search": "Search hyperparameters for training.",
     "export": "Make a model of a training run.",
     "compress": "Make a model smaller and faster.",
     "lm": "Train, mix, prune, convert and try n-gram language models.",

@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.1
 
 
 class Listener(Protocol):
-    """What is told of recordings while they are in work; of each, its result comes last.
+    """Events of recordings in progress; the result of each comes last.
 
     shows_progress: whether somebody looks at the progress.
     """
@@ -82,7 +82,7 @@ def _attempt(
         )
     except BrokenPipeError:  # who reads the output has seen enough
         raise
-    except Exception as error:  # whatever one recording does, the others go on
+    except Exception as error:  # one recording must not stop the others
         return error
 
 

@@ -157,7 +157,7 @@ class FileWriter(_Listener):
     def plan(
         self, inputs: Sequence[Input], full_names: bool, overwrite: bool, resume: bool
     ) -> list[str]:
-        """The recordings that are to be transcribed; those that must not be written are told.
+        """The recordings to transcribe; those that must not be written are reported.
 
         Raises click.UsageError if two would be written to the same files.
         """
@@ -183,7 +183,7 @@ class FileWriter(_Listener):
         if n_older:
             complain(
                 f"{n_older} recordings are older than files of their names in {self._where.parent},"
-                " and left out (--overwrite makes these files anew)"
+                " and left out (--overwrite replaces these files)"
             )
         return list(self._entries)
 
@@ -195,7 +195,7 @@ class FileWriter(_Listener):
             try:
                 entry = self._entries[recording]
                 self._journal.write(entry, result, self._where, self._layout)
-            except Exception as error:  # the others go on
+            except Exception as error:  # continue with the others
                 result = error
         self._finish(recording, result)
 

@@ -1,4 +1,4 @@
-"""What is heard, on a terminal: a line that changes under the words that stay."""
+"""Live results on a terminal: a changing line below the finished utterances."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class LiveLine:
         if self._live:
             self._live.stop()
 
-    def hear(self, block: np.ndarray) -> None:
+    def meter(self, block: np.ndarray) -> None:
         """Show how loud samples `(n,)` are."""
         self._levels = [*self._levels[1:], level(block)]
         self._refresh()

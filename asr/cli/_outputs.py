@@ -55,7 +55,7 @@ class Target:
 
 
 def target(formats: str | None, out: str | None, n_recordings: int, default: str = "txt") -> Target:
-    """What --format and --out mean together, for so many recordings.
+    """What --format and --out mean together for this number of recordings.
 
     `--out talk.srt` is a file of that format, for one recording. Raises ASRError for an unknown
     format, click.UsageError for what contradicts itself.

@@ -46,12 +46,12 @@ class Progress:
             self._bar.stop()
 
     def within(self, name: str, seconds: float, duration: float | None) -> None:
-        """`seconds` of the recording `name` have been heard, of `duration` if that is known."""
+        """`seconds` of the recording `name` are done, of `duration` if that is known."""
         share = min(1.0, seconds / duration) if duration else 0.0
         self._show(name, self._done + share, self._seconds + seconds)
 
     def finish(self, name: str, duration: float) -> None:
-        """The recording `name` of `duration` seconds is done, or has failed after so many."""
+        """The recording `name` of `duration` seconds is done, or failed after that long."""
         self._done += 1
         self._seconds += duration
         self._show(name, self._done, self._seconds)

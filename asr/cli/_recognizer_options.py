@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 VAD_PREFIX = "vad_"
-COMPILING = "compiling the search, once after an installation: this takes some ten seconds"
+COMPILING = "compiling the search, once per installation: this takes about ten seconds"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to make a recogniser, and how it reads recordings: plain data, so that another process
-    can do the same. A field is the option of the same name.
+    """How to build a recogniser and read recordings: plain data, so that another process can do
+    the same. A field is the option of the same name.
     """
 
     model: str | None = None
@@ -61,7 +61,7 @@ class Settings:
     strict: bool = False
 
     def load(self, quiet: bool = False) -> Recognizer:
-        """The recogniser; what it skips of the hot words is told on standard error.
+        """The recogniser; skipped hot words are reported on standard error.
 
         Raises ASRError for settings that contradict each other or do not fit the model.
         """
@@ -87,7 +87,7 @@ class Settings:
         return recognizer
 
     def bundle(self) -> Bundle:
-        """The model. Raises ConfigError if it speaks another language than the one asked for."""
+        """The model. Raises ConfigError if it is for another language than `language`."""
         from asr.bundle import Bundle, bundled
         from asr.text.languages import language_name, same_language
 
@@ -97,12 +97,12 @@ class Settings:
             raise ConfigError(
                 f"{bundle.config.name} is a model of {language_name(spoken)} ({spoken}),"
                 f" not of {self.language!r}",
-                "leave --language out, or give a model of that language with --model",
+                "omit --language, or choose a model of that language with --model",
             )
         return bundle
 
     def vad_config(self) -> VadConfig:
-        """How speech is found. Raises ConfigError for values that contradict each other."""
+        """Settings of speech detection. Raises ConfigError for contradictory values."""
         from asr.vad import VadConfig
 
         given = {
@@ -113,15 +113,15 @@ class Settings:
         if self.vad == "none" and (unused := given.keys() - {"max_length"}):
             names = ", ".join(f"--vad-{name.replace('_', '-')}" for name in sorted(unused))
             raise ConfigError(
-                f"--vad none takes everything for speech: {names} would do nothing",
-                "leave one of them out",
+                f"--vad none treats everything as speech, so {names} would have no effect",
+                "omit one of them",
             )
         if "threshold" in given:  # a low one alone is no contradiction
             given.setdefault("release", min(VadConfig.release, given["threshold"]))
         return VadConfig(detector=self.vad, **given)  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
-        """Another one for everything that can change a transcript."""
+        """A hash of everything that can change a transcript."""
         from asr.bundle import CHECKSUMS, bundled
 
         named = [Path(self.model or bundled(), CHECKSUMS), Path(self.hotwords or os.devnull)]
@@ -137,8 +137,8 @@ class Settings:
 
         if self.beam is not None and self.decoder != "beam":
             raise ConfigError(
-                f"--beam is for --decoder beam: a {self.decoder} search keeps no hypotheses",
-                "leave one of them out",
+                f"--beam needs --decoder beam: a {self.decoder} search keeps no hypotheses",
+                "omit one of them",
             )
         config = build(DecoderConfig, bundle.config.decoder, "decoder")
         if self.beam is not None:
@@ -151,11 +151,11 @@ class Settings:
 def recognizer_options(
     *, search: bool = True, punctuation: bool = True, reading: bool = False
 ) -> Decorator:
-    """Give a command the options of a recogniser; it is called with `settings`, a `Settings`.
+    """Add the options of a recogniser to a command, which is called with `settings`, a `Settings`.
 
-    search: with those of the search for words, which an alignment does not need.
-    punctuation: with `--punctuate`.
-    reading: with those that say what is read of a recording.
+    search: include the options of the word search, which alignment does not need.
+    punctuation: include `--punctuate`.
+    reading: include the options for which part of a recording to read.
     """
     options = [
         *(_READING_OPTIONS if reading else ()),
@@ -170,7 +170,7 @@ def recognizer_options(
         @functools.wraps(function)
         def call(no_vad: bool, **values: Any) -> Any:
             if no_vad and values["vad"] not in ("auto", "none"):
-                raise click.UsageError(f"--no-vad and --vad {values['vad']}: leave one of them out")
+                raise click.UsageError(f"--no-vad and --vad {values['vad']}: omit one of them")
             if no_vad:
                 values["vad"] = "none"
             names = [field.name for field in fields(Settings) if field.name in values]
@@ -209,20 +209,20 @@ _READING_OPTIONS = (
         default=0.0,
         metavar="TIME",
         show_default=False,
-        help="Begin there: seconds or [h:]m:s, such as 90 or 1:30. Times in the output stay those"
-        " of the recording.  [default: 0]",
+        help="Start at this time: seconds or [h:]m:s, such as 90 or 1:30. Times in the output still"
+        " count from the start of the recording.  [default: 0]",
     ),
     click.option(
         "--duration",
         type=SOME_SECONDS,
         metavar="TIME",
-        help="Read so much from --start on: seconds or [h:]m:s, such as 60.  [default: to the end]",
+        help="Read this much after --start: seconds or [h:]m:s, such as 60.  [default: to the end]",
     ),
     click.option(
         "--track",
         type=click.IntRange(0),
         metavar="N",
-        help="Sound track of a film, counted from 0, such as 1 for its second.  [default: the one"
+        help="Audio track of a film, counted from 0, such as 1 for the second.  [default: the one"
         " that is marked as default]",
     ),
     click.option(
@@ -230,15 +230,15 @@ _READING_OPTIONS = (
         type=_Channels(),
         metavar="CHOICE",
         default="auto",
-        help="auto mixes the channels where that helps, else takes those that speak, and says so;"
-        " mix takes their mean; each transcribes every one by itself, as for calls, and names them;"
-        " a number takes that one, counted from 0.  [default: auto]",
+        help="auto mixes the channels where that helps, otherwise uses those with speech and says"
+        " so; mix takes their mean; each transcribes every channel separately, as for calls, and"
+        " names it; a number selects one, counted from 0.  [default: auto]",
         show_default=False,
     ),
     click.option(
         "--strict",
         is_flag=True,
-        help="Refuse recordings that are damaged or cut, instead of transcribing the rest of them.",
+        help="Refuse damaged or truncated recordings instead of transcribing what is left of them.",
     ),
 )
 _MODEL_OPTIONS = (
@@ -246,13 +246,13 @@ _MODEL_OPTIONS = (
         "--model",
         "-m",
         metavar="FOLDER",
-        help="Model to use, as `asr export` makes it.  [default: the bundled English one]",
+        help="Model, as `asr export` writes it.  [default: the bundled English one]",
     ),
     click.option(
         "--language",
         metavar="NAME",
-        help="The language that is spoken, such as en or English: refused if the model speaks"
-        " another one.  [default: the model's]",
+        help="Spoken language, such as en or English; an error if the model is for another one."
+        "  [default: the model's]",
     ),
 )
 _SEARCH_OPTIONS = (
@@ -260,31 +260,31 @@ _SEARCH_OPTIONS = (
         "--decoder",
         type=click.Choice(["beam", "greedy"]),
         default="beam",
-        help="beam searches with lexicon and language model; greedy takes the likeliest letter of"
-        " each frame: faster, more errors.",
+        help="beam searches with lexicon and language model; greedy takes the most probable symbol"
+        " of each frame: faster, more errors.",
     ),
     click.option(
         "--beam",
         type=click.IntRange(1, 100_000),
         metavar="N",
-        help="Hypotheses that the beam search keeps, such as 200: more is slower and makes fewer"
+        help="Hypotheses that the beam search keeps, such as 200: more are slower and make fewer"
         " errors.  [default: the model's]",
     ),
     click.option(
         "--hotwords",
         metavar="FILE",
-        help="Names and phrases to listen for, one a line, if wanted with a boost after a tab"
-        " (natural log, such as 8). Numbers are spoken as numbers; how a name is pronounced is"
+        help="Names and phrases to prefer, one per line, optionally with a boost after a tab"
+        " (natural log, such as 8). Numbers are spelled out; pronunciations of unknown names are"
         " learnt from the lexicon.",
     ),
     click.option(
         "--reject/--no-reject",
         default=True,
-        help="Leave out what fits no words: another language, as a rule, or music. For beam.",
+        help="Drop speech that fits no words, such as another language. For --decoder beam.",
     ),
 )
 _PUNCTUATION_OPTIONS = (
-    click.option("--punctuate", is_flag=True, help="Write capitals, commas and full stops."),
+    click.option("--punctuate", is_flag=True, help="Add capitals, commas and full stops."),
 )
 
 
@@ -298,47 +298,45 @@ _VAD_OPTIONS = (
         "--vad",
         type=click.Choice(["auto", "silero", "energy", "none"]),
         default="auto",
-        help="How speech is found: by a small network (silero), by loudness (energy), the first of"
-        " them that is installed (auto); none takes everything for speech.",
+        help="How to detect speech: with a small network (silero), by energy (energy), or with the"
+        " first of them that is installed (auto); none treats everything as speech.",
     ),
     click.option("--no-vad", is_flag=True, help="The same as --vad none."),
     _vad_option(
         "threshold",
         "PROBABILITY",
-        "Speech begins where it is at least this probable; 0.3 finds more of what is quiet, and"
-        " more noise (see --vad-certainty, too).  [default: 0.5]",
+        "Speech starts at this speech probability; 0.3 detects more quiet speech, and more noise"
+        " (see also --vad-certainty).  [default: 0.5]",
     ),
     _vad_option(
         "release",
         "PROBABILITY",
-        "Speech ends where it is less probable than this.  [default: 0.2, or a lower"
-        " --vad-threshold]",
+        "Speech ends below this speech probability.  [default: 0.2, or a lower --vad-threshold]",
     ),
     _vad_option(
         "certainty",
         "PROBABILITY",
-        "Segments that are nowhere this probable are left out; 0 keeps all.  [default: 0.7]",
+        "Drop segments that never reach this speech probability; 0 keeps all.  [default: 0.7]",
     ),
-    _vad_option("min-speech", "SECONDS", "Shorter speech is left out.  [default: 0.1]"),
+    _vad_option("min-speech", "SECONDS", "Drop shorter speech.  [default: 0.1]"),
     _vad_option(
         "min-silence",
         "SECONDS",
-        "A shorter silence ends no segment, nor a line of text; 1 makes longer ones."
-        "  [default: 0.5]",
+        "Silence that ends a segment, and a line of text; 1 makes longer lines.  [default: 0.5]",
     ),
     _vad_option(
-        "padding", "SECONDS", "Kept before and behind each segment of speech.  [default: 0.75]"
+        "padding", "SECONDS", "Audio to keep before and after each segment.  [default: 0.75]"
     ),
     _vad_option(
         "max-length",
         "SECONDS",
-        "Longer segments are cut where they are quietest.  [default: 20]",
+        "Cut longer segments at their quietest point.  [default: 20]",
     ),
     _vad_option(
         "min-sound",
         "SECONDS",
-        "A recording with less sound than this is all speech: it is too short to judge."
-        "  [default: 1]",
+        "Treat a recording with less audio than this as speech, because it is too short for the"
+        " detector.  [default: 1]",
     ),
 )
 _MACHINE_OPTIONS = (

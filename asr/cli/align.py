@@ -1,4 +1,4 @@
-"""`asr align`: when each word of a known text is said."""
+"""`asr align`: when each word of a known text is spoken."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MANIFEST = ".jsonl"
 # this, and 6 of 100 that are really said.
 DOUBTFUL = 0.05
 NAMED = 10  # doubtful words that are named
-MOST_FAILURES = 100
+MAX_FAILURES = 100
 
 
 @click.command(
@@ -50,27 +50,27 @@ MOST_FAILURES = 100
     "-f",
     "formats",
     metavar="LIST",
-    help=f"Comma-separated formats, or all: {', '.join(FORMATS)}.  [default: TextGrid, or what the"
-    " name in --out ends with]",
+    help=f"Comma-separated formats, or all: {', '.join(FORMATS)}.  [default: TextGrid, or the"
+    " extension of the name in --out]",
 )
 @click.option(
     "--out",
     "-o",
     metavar="FOLDER|FILE",
     help="Write files into a folder: talk.mp3 gives FOLDER/talk.TextGrid; recordings of a manifest"
-    " keep their path below it. For one recording also a file, such as talk.srt. Else to standard"
-    " output.",
+    " keep their path below it. For one recording also a file, such as talk.srt. Without"
+    " --out, print on standard output.",
 )
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Replace files in --out that are not known to be of the same recording.",
+    help="Replace files in --out even if they may belong to another recording.",
 )
 @click.option(
     "--lexicon",
     metavar="FILE",
-    help="Pronunciations of words that the model's lexicon lacks, in CMUdict's format; others are"
-    " pronounced by its example.",
+    help="Pronunciations of words that the model's lexicon lacks, in CMUdict's format; for other"
+    " words they are learnt from the lexicon.",
 )
 @click.option(
     "--skip-unknown",
@@ -87,13 +87,13 @@ def command(
     lexicon: str | None,
     skip_unknown: bool,
 ) -> int:
-    """Find when each word of TEXT, a text file, is said in AUDIO, or of each recording of a
-    MANIFEST (JSON lines with audio_filepath and text). Recordings may be hours long.
+    """Find when each word of TEXT, a text file, is spoken in AUDIO, or do so for each recording of
+    a MANIFEST (JSON lines with audio_filepath and text). Recordings may be hours long.
 
-    Each line of the text is a segment. Text and sound need not agree everywhere: words that are not
-    heard get the confidence 0 and a guessed time, and the doubtful ones are named on standard
-    error; what is said beside the text is passed over. TextGrid and JSON also give the times of
-    characters or phones, whichever the model spells.
+    Each line of the text is a segment. Text and audio need not match everywhere: words that are not
+    found get confidence 0 and a guessed time, doubtful words are named on standard error, and
+    speech outside the text is skipped. TextGrid and JSON also contain the times of characters or
+    phones, depending on the model.
 
     \b
       asr align talk.mp3 talk.txt -f srt
@@ -104,7 +104,7 @@ def command(
         parse_formats(formats)
     pairs, folder = _pairs(inputs), Path(inputs[0]).parent
     if not pairs:
-        raise ManifestError(f"{inputs[0]}: holds no utterance", "give recordings with their texts")
+        raise ManifestError(f"{inputs[0]}: has no utterances", "add recordings with their texts")
     names = [input_below(_output_name(utterance), folder) for utterance in pairs]
     where = target(formats, out, len(pairs), default="TextGrid")
     if where.folder is not None:
@@ -131,11 +131,11 @@ def command(
                         click.echo(text, nl=False)
                 if journal is not None:
                     journal.write(entry, transcript, where)
-            except ASRError as error:  # the others go on
+            except ASRError as error:  # continue with the others
                 failures += 1
                 with progress.hidden():
                     complain(error if recording in str(error) else f"{recording}: {error}")
-    return min(failures, MOST_FAILURES)
+    return min(failures, MAX_FAILURES)
 
 
 def _pairs(inputs: Sequence[str]) -> list[Utterance]:
@@ -169,7 +169,7 @@ def _aligner(settings: Settings, lexicon: str | None, skip_unknown: bool) -> Ali
 
 
 def _output_name(utterance: Utterance) -> str:
-    """Its recording; a part of one is told apart by where it begins, in milliseconds."""
+    """Its recording, with the start in milliseconds if it is a part of one."""
     if utterance.offset is None:
         return utterance.audio_filepath
     path = Path(utterance.audio_filepath)
@@ -178,7 +178,7 @@ def _output_name(utterance: Utterance) -> str:
 
 
 def _align(aligner: Aligner, utterance: Utterance, progress: Progress) -> Transcript:
-    """Times count from the start of the file, also where only a part of it is aligned."""
+    """Align an utterance; times count from the start of the file, also for a part of it."""
     from asr import audio
     from asr.data.manifest import read_audio
 

@@ -1,4 +1,4 @@
-"""`asr compress`: a model made smaller, to be trained on."""
+"""`asr compress`: make a model smaller, as the start of further training."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ The errors, size and speed of many settings: python benchmarks/compress.py --hel
 @click.option(
     "--cells",
     type=click.IntRange(1),
-    help="Keep so many cells in each direction of each recurrent layer: smaller and faster.",
+    help="Cells to keep per direction of each recurrent layer: smaller and faster.",
 )
 @click.option(
     "--listen",
     metavar="MANIFEST",
     type=click.Path(path_type=Path),
-    help="For --cells: recordings, transcribed or not, that tell which of them can go.",
+    help="For --cells: recordings, transcribed or not, that decide which cells to remove.",
 )
 @click.option(
     "--rank",
@@ -43,7 +43,7 @@ The errors, size and speed of many settings: python benchmarks/compress.py --hel
     "--zeros",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,
-    help="Set this share of each matrix to zero: smaller once compressed, as in a wheel; as fast.",
+    help="Share of each matrix to set to zero: smaller when compressed, as in a wheel; no faster.",
 )
 @needs_training_extra
 def command(

@@ -1,4 +1,4 @@
-"""`asr doctor`: is the installation in order?"""
+"""`asr doctor`: check the installation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SIGNS = {"ok": "ok", "missing": "-", "broken": "BROKEN"}
 
 @click.command()
 def command() -> int:
-    """Check the installation, and say what to do about what is broken.
+    """Check the installation and explain how to fix it.
 
     Exit status 1 if something is.
     """

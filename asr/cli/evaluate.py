@@ -26,7 +26,7 @@ BATCH = 32  # utterances that are recognised together
 
 @dataclass
 class Result:
-    """What came of one manifest.
+    """Results of one manifest.
 
     silent: recordings with an empty reference, and the words that were recognised there;
     silent_seconds: how long they are in all. failures: recordings that could not be read.
@@ -39,7 +39,7 @@ class Result:
 
     @property
     def inserted(self) -> int:
-        """Words that were recognised where nothing is said."""
+        """Words that were recognised in recordings without speech."""
         return sum(len(text.split()) for _, text in self.silent)
 
     @property
@@ -54,22 +54,22 @@ class Result:
     multiple=True,
     required=True,
     metavar="FILE",
-    help="JSON lines with audio_filepath, duration and text. May be given several times.",
+    help="JSON lines with audio_filepath, duration and text. Repeatable.",
 )
 @click.option(
     "--report",
     "report_folder",
     metavar="FOLDER",
-    help="Write FOLDER/MANIFEST.txt: confusions, and every utterance aligned, the worst first.",
+    help="Write FOLDER/MANIFEST.txt: confusions and all aligned utterances, worst first.",
 )
 @recognizer_options(punctuation=False)
 def command(settings: Settings, manifests: tuple[str, ...], report_folder: str | None) -> int:
-    """Count the errors of a model, for each manifest by itself.
+    """Measure the error rates of a model, separately for each manifest.
 
-    Reference and result are normalised in the same way. WER comes with its 95 % confidence
-    interval. Words recognised where nothing is said, in lines with an empty text, are counted by
-    themselves, as insertions a minute. Exit status 1 if a recording cannot be read or is damaged;
-    it is left out. With --vad none each recording is taken as a whole, however long it is.
+    References and results are normalised in the same way. WER has a 95 % confidence interval. Words
+    recognised in recordings without speech (an empty text) count separately, as insertions per
+    minute. Recordings that are damaged or cannot be read are skipped, and the exit status is 1.
+    With --vad none each recording is decoded as a whole, however long it is.
 
     \b
       asr evaluate --manifest dev.jsonl
@@ -80,7 +80,7 @@ def command(settings: Settings, manifests: tuple[str, ...], report_folder: str |
     sets = [(path, read_manifest(path)) for path in manifests]
     for path, utterances in sets:
         if not utterances:
-            raise ManifestError(f"{path}: holds no utterance", "give recordings with their texts")
+            raise ManifestError(f"{path}: has no utterances", "add recordings with their texts")
     recognizer, use_vad = settings.load(), settings.vad != "none"
     failures = 0
     for path, utterances in sets:

@@ -1,4 +1,4 @@
-"""`asr export`: a training run made into a bundle that transcribes, or into an ONNX file."""
+"""`asr export`: turn a training run into a bundle, or into an ONNX file."""
 
 from __future__ import annotations
 
@@ -33,23 +33,25 @@ _OF_NETWORK = {"run", "output", "onnx", "precision", "head", "second", "right_co
 @click.command(epilog=_EXAMPLES)
 @click.argument("run", type=_PATH)
 @click.argument("output", type=_PATH)
-@click.option("--onnx", is_flag=True, help="Write the network alone, as a file for other programs.")
+@click.option("--onnx", is_flag=True, help="Write only the network, for other programs.")
 @precision_options
 @click.option("--name", default=None, help="Name of the model [default: the folder's].")
 @click.option("--language", default="en", show_default=True, help="Language code.")
 @click.option("--head", default=None, help="The head that transcribes [default: the first].")
-@click.option("--second", default=None, help="A head that helps to rank what the first one found.")
+@click.option(
+    "--second", default=None, help="A head that rescores the hypotheses of the first one."
+)
 @click.option("--lm", type=_PATH, help="Word n-gram model of `asr lm`.")
 @click.option("--lexicon", type=_PATH, help="Pronunciations, for a head of phones.")
 @click.option(
     "--rescorer",
     type=_PATH,
-    help="Recurrent language model (asr lm export) that helps to rank what was found.",
+    help="Recurrent language model (asr lm export) that rescores hypotheses.",
 )
 @click.option(
     "--punctuation",
     type=_PATH,
-    help="What restores case and punctuation (asr punctuation export).",
+    help="Model of case and punctuation (asr punctuation export).",
 )
 @click.option(
     "--decoder", default="{}", help="Decoder settings as JSON; `asr tune` finds good ones."
@@ -58,7 +60,7 @@ _OF_NETWORK = {"run", "output", "onnx", "precision", "head", "second", "right_co
     "--right-context",
     default="trained",
     show_default=True,
-    help="Rows that a network in chunks hears behind each; 'all': whole utterances.",
+    help="Look-ahead of a network in chunks, in rows of features; 'all': whole utterances.",
 )
 @click.option("--card", type=_PATH, help="The model card, in Markdown.")
 @click.pass_context
@@ -95,7 +97,7 @@ def command(context: click.Context, run: Path, output: Path, onnx: bool, **optio
 
 
 def _check_used(context: click.Context, is_bundle: bool, onnx: bool) -> None:
-    """Refuse options that would say nothing."""
+    """Refuse options without an effect."""
     possible = set(context.params)
     if is_bundle:
         possible &= _OF_BUNDLE

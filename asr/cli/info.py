@@ -9,7 +9,7 @@ import click
 
 @click.command(epilog="Example: asr info models/mine")
 @click.argument("model", required=False)
-@click.option("--json", "as_json", is_flag=True, help="All settings, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="All settings as JSON.")
 def command(model: str | None, as_json: bool) -> None:
     """Show what the bundle in the folder MODEL is (the bundled English one by default), after
     checking that it is intact.
@@ -24,8 +24,8 @@ def command(model: str | None, as_json: bool) -> None:
         return
     vocabulary = bundle.vocabulary
     click.echo(f"{config.name}: {config.language}, in {bundle.folder}, intact")
-    click.echo(f"hears    {config.features.sample_rate} Hz, {config.features.size} features")
-    click.echo(f"writes   {len(vocabulary)} {vocabulary.kind} every {config.frame_shift:g} s")
+    click.echo(f"input    {config.features.sample_rate} Hz, {config.features.size} features")
+    click.echo(f"output   {len(vocabulary)} {vocabulary.kind} every {config.frame_shift:g} s")
     if "weights" in config.model:
         click.echo(f"weights  {config.model['weights']}")
     for title, settings in (("network", config.model), ("decoder", config.decoder)):

@@ -28,13 +28,13 @@ _OUTPUT = click.option(
 _ENTROPY = click.option(
     "--entropy",
     type=click.FloatRange(0, min_open=True),
-    help="Leave out n-grams whose loss raises the perplexity by less, relatively: 1e-9 to 1e-6.",
+    help="Prune n-grams whose removal raises the perplexity by less, relatively: 1e-9 to 1e-6.",
 )
 _LANGUAGE = click.option(
-    "--language", default="en", show_default=True, help="Whose rules normalise the text."
+    "--language", default="en", show_default=True, help="Language whose rules normalise the text."
 )
 _NORMALIZE = click.option(
-    "--normalize/--no-normalize", default=True, help="Normalise the text, or take it as it is."
+    "--normalize/--no-normalize", default=True, help="Normalise the text, or use it unchanged."
 )
 
 
@@ -79,32 +79,39 @@ class Thresholds(click.ParamType):
     type=Thresholds(),
     default="0",
     show_default=True,
-    help="Leave out n-grams that occur no more often; one number for each order, the last holds"
-    " for the rest.",
+    help="Prune n-grams that occur no more often than this; one number per order, the last one"
+    " also for all higher orders.",
 )
 @_ENTROPY
-@click.option("--min-count", type=click.IntRange(1), default=1, help="Of words in the vocabulary.")
-@click.option("--vocabulary-size", type=click.IntRange(4), help="Take the most frequent words.")
+@click.option(
+    "--min-count",
+    type=click.IntRange(1),
+    default=1,
+    help="Min occurrences of a word in the vocabulary.",
+)
+@click.option(
+    "--vocabulary-size", type=click.IntRange(4), help="Keep only the most frequent words."
+)
 @click.option(
     "--words",
     type=_PATH,
     multiple=True,
-    help="Words to know even if the texts lack them: a list, or a pronunciation dictionary.",
+    help="Words to add to the vocabulary: a list, or a pronunciation dictionary.",
 )
 @click.option(
     "--among",
     type=_PATH,
     multiple=True,
-    help="Know only words of this list or pronunciation dictionary: a lexicon can say no others.",
+    help="Keep only words of this list or pronunciation dictionary, such as the recogniser's.",
 )
-@click.option("--alphabet", default="", help="Know only words spelled with these characters.")
+@click.option("--alphabet", default="", help="Keep only words spelled with these characters.")
 @click.option(
     "--mix",
     "dev",
     type=_PATH,
     multiple=True,
-    help="Train one model for each TEXT and one for all, and mix them with the weights that suit"
-    " this text best. Repeatable; a text given twice counts twice.",
+    help="Train one model per TEXT and one of all, and mix them with the weights that fit this"
+    " text best. Repeatable; a text given twice counts twice.",
 )
 @_LANGUAGE
 @_NORMALIZE
@@ -157,7 +164,13 @@ def train(
 @command.command()
 @click.argument("models", type=_PATH, nargs=-1, required=True)
 @_OUTPUT
-@click.option("--dev", type=_PATH, multiple=True, required=True, help="Text to suit; repeatable.")
+@click.option(
+    "--dev",
+    type=_PATH,
+    multiple=True,
+    required=True,
+    help="Text that the weights should fit; repeatable.",
+)
 @_ENTROPY
 @_LANGUAGE
 @_NORMALIZE
@@ -169,7 +182,7 @@ def mix(
     language: str,
     normalize: bool,
 ) -> None:
-    """Interpolate MODELS with the weights that suit a text best, into one model."""
+    """Interpolate MODELS into one, with the weights that fit a text best."""
     from asr.lm.files import load_model
 
     loaded = [load_model(path) for path in models]
@@ -182,7 +195,7 @@ def mix(
 @click.argument("output", type=_PATH)
 @_ENTROPY
 def convert(source: Path, output: Path, entropy: float | None) -> None:
-    """Write the model SOURCE in the format that the name OUTPUT asks for: binary or ARPA."""
+    """Convert the model SOURCE to the format of the name OUTPUT: binary or ARPA."""
     from asr.lm.files import load_model
 
     _save(output, load_model(source), entropy)
@@ -203,7 +216,7 @@ def score(
     language: str,
     normalize: bool,
 ) -> None:
-    """Print the perplexity of each text, and the share of words that MODEL does not know.
+    """Print the perplexity of each text, and the share of unknown words.
 
     The ends of sentences count as words. Unknown words are left out of the perplexity; of several
     models (--beside) only the words that all of them know count. Models are n-gram models or
@@ -254,7 +267,7 @@ def info(model: Path) -> None:
 @precision_options
 @needs_training_extra
 def export(run: Path, output: Path, precision: str) -> None:
-    """Make one file (.onnx) of the recurrent model that was trained in the folder RUN.
+    """Export the recurrent model of the training run RUN as one file (.onnx).
 
     \b
       asr train task=language_model data.train=[text.txt] data.dev=[dev.txt] run=runs/lm
@@ -280,9 +293,17 @@ def export(run: Path, output: Path, precision: str) -> None:
 @click.argument("model", type=_PATH)
 @click.option("--prompt", default="", help="How the text begins.")
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Sentences.")
-@click.option("--temperature", type=float, default=1.0, show_default=True, help="Below 1: tamer.")
-@click.option("--seed", type=int, help="The same seed writes the same text.")
-@click.option("--most", type=click.IntRange(1), default=200, show_default=True, help="Symbols.")
+@click.option(
+    "--temperature", type=float, default=1.0, show_default=True, help="Below 1: more predictable."
+)
+@click.option("--seed", type=int, help="Seed, for the same text again.")
+@click.option(
+    "--max-symbols",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Max symbols to write.",
+)
 @_LANGUAGE
 def sample(
     model: Path,
@@ -290,10 +311,10 @@ def sample(
     count: int,
     temperature: float,
     seed: int | None,
-    most: int,
+    max_symbols: int,
     language: str,
 ) -> None:
-    """Let the recurrent MODEL write sentences."""
+    """Sample sentences from the recurrent MODEL."""
     from asr.lm.recurrent import RecurrentLM
     from asr.text.languages import normalizer
 
@@ -302,7 +323,8 @@ def sample(
         prompt = normalizer(language)(prompt)
     for number in range(count):
         own_seed = None if seed is None else seed + number
-        click.echo(recurrent.sample(prompt, temperature=temperature, seed=own_seed, most=most))
+        text = recurrent.sample(prompt, temperature=temperature, seed=own_seed, most=max_symbols)
+        click.echo(text)
 
 
 def _load_predictor(path: Path) -> Predictor:
@@ -319,7 +341,7 @@ def _normalizer(language: str, normalize: bool) -> Normalizer | None:
 
 
 def _listed(lists: Sequence[Path], normalizer: Normalizer | None) -> list[str]:
-    """The first word of every line; what normalising would change is none that can be heard."""
+    """The first word of every line; words that normalisation would change are skipped."""
     from asr.lm.text import read_sentences
 
     words = dict.fromkeys(line[0] for line in read_sentences(lists))
@@ -353,7 +375,7 @@ def _save(output: Path, model: BackoffModel, entropy: float | None) -> None:
 
 
 class _Progress:
-    """How far training is, on standard error: a bar on a terminal, else a line now and then."""
+    """Show the progress of training on standard error: a bar, or lines without a terminal."""
 
     def __init__(self, texts: Sequence[Path]):
         self._bytes = max(1, sum(text.stat().st_size for text in texts if text.is_file()))

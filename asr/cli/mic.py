@@ -1,4 +1,4 @@
-"""`asr mic`: a microphone to text, while one speaks."""
+"""`asr mic`: live transcription of a microphone."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--list-devices", is_flag=True, help="Show the devices that record, and stop.")
+@click.option("--list-devices", is_flag=True, help="List the recording devices and exit.")
 @click.option(
     "--device",
     "-d",
     metavar="NAME",
-    help="Number or part of the name of a device, such as 3.  [default: the system's]",
+    help="Number of a device, or part of its name, such as 3.  [default: the system's]",
 )
 @click.option(
     "--file", metavar="FILE", help="Play a recording in real time instead, such as talk.mp3."
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     "--save",
     "stem",
     metavar="STEM",
-    help="Keep the sound as STEM.wav, and the transcript; minutes gives minutes.wav, minutes.txt.",
+    help="Save the audio as STEM.wav, and the transcript: minutes gives minutes.wav, minutes.txt.",
 )
 @click.option(
     "--format",
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     "formats",
     default="txt",
     metavar="LIST",
-    help="Comma-separated formats of the transcript that --save keeps, or all.",
+    help="Comma-separated formats of the transcript that --save writes, or all.",
 )
 @click.option(
     "--pause",
@@ -67,8 +67,8 @@ def command(
     formats: str,
     pause: float,
 ) -> None:
-    """Write down what is said, until Ctrl-C. The line at the bottom is what has been understood so
-    far, with what will not change any more in bold; above it stand the utterances.
+    """Transcribe a microphone until Ctrl-C. The bottom line shows the current partial result, with
+    the stable part in bold; finished utterances are above it.
 
     \b
       asr mic
@@ -117,7 +117,7 @@ def command(
 def _listen(
     source: Microphone | Playback, stream: Stream, write: Callable[..., None]
 ) -> tuple[list[Segment], AudioError | None]:
-    """Show and return the utterances, and why the sound ended if it should not have."""
+    """Show and return the utterances, and the reason if the audio ended with an error."""
     from asr.cli._live import LiveLine
 
     segments: list[Segment] = []
@@ -134,16 +134,16 @@ def _listen(
             with source:
                 for block in source.blocks(stopped):
                     write(block)
-                    line.hear(block)
+                    line.meter(block)
                     take(stream.feed(block))
-        except AudioError as error:  # what was heard before is kept
+        except AudioError as error:  # keep what was recognised before
             failure = error
         take(stream.finish())
     return segments, failure
 
 
 def _outputs(stem: str | None, formats: str) -> list[Path]:
-    """The files to write, the sound first. Raises AudioError for one that is there already."""
+    """The files to write, audio first. Raises AudioError if one of them exists."""
     names = parse_formats(formats)
     if stem is None:
         return []
@@ -157,7 +157,7 @@ def _outputs(stem: str | None, formats: str) -> list[Path]:
 
 @contextlib.contextmanager
 def _recorder(outputs: list[Path], sample_rate: int) -> Iterator[Callable[..., None]]:
-    """What writes blocks of samples to the first of the files, if there is one."""
+    """A function that writes blocks of samples to the first file, if there is one."""
     if not outputs:
         yield lambda block: None
         return

@@ -1,4 +1,4 @@
-"""`asr plot`: pictures of training runs and of what a network hears."""
+"""`asr plot`: plots of training runs and of networks on recordings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def curves(runs: tuple[Path, ...], output: Path | None) -> None:
     cls=RecordingsCommand, epilog="Example: asr plot spikes recording.wav -o spikes.png"
 )
 @click.argument("recording", type=click.Path(path_type=Path))
-@click.option("--model", "-m", metavar="FOLDER", help="Model to use.  [default: bundled English]")
+@click.option("--model", "-m", metavar="FOLDER", help="Model.  [default: bundled English]")
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("spikes.png"))
 @click.option("--start", default=0.0, show_default=True, help="Seconds into the recording.")
 @click.option("--duration", default=10.0, show_default=True, help="Seconds to draw.")
@@ -58,7 +58,7 @@ def spikes(recording: Path, model: str | None, output: Path, start: float, durat
 
 
 @command.command(epilog="Example: asr plot gradients --gain 1 --gain 1.5 -o gradients.png")
-@click.option("--cell", "cells", multiple=True, help="May be given several times.  [default: all]")
+@click.option("--cell", "cells", multiple=True, help="Repeatable.  [default: all]")
 @click.option("--gain", "gains", multiple=True, type=float, help="[default: 1 and 2]")
 @click.option("--size", type=click.IntRange(1), default=64, show_default=True, help="Cells.")
 @click.option("--lags", type=click.IntRange(2), default=100, show_default=True, help="Frames.")
@@ -69,7 +69,7 @@ def gradients(
 ) -> None:
     """How gradients vanish or explode over time in each cell (Bengio et al. 1994).
 
-    The norm of the gradient of the last output with respect to the input so many frames before, for
+    The norm of the gradient of the last output with respect to the input N frames before, for
     new weights, and for recurrent weights times each GAIN.
     """
     from asr import plots
@@ -90,14 +90,14 @@ def gradients(
 )
 @click.argument("recording", type=click.Path(path_type=Path))
 @click.option("--model", "-m", type=click.Path(path_type=Path), help=MODEL_HELP)
-@click.option("--time", "seconds", type=float, help="[default: of the surest symbol]")
-@click.option("--symbol", help="Which output.  [default: the likeliest one at that time]")
+@click.option("--time", "seconds", type=float, help="[default: that of the most certain symbol]")
+@click.option("--symbol", help="Which output.  [default: the most probable one at that time]")
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("sensitivity.png"))
 @needs_training_extra
 def sensitivity(
     recording: Path, model: Path | None, seconds: float | None, symbol: str | None, output: Path
 ) -> None:
-    """What the network looked at: the gradient of one output by every input (Graves 2008)."""
+    """The gradient of one output with respect to every input (Graves 2008)."""
     import numpy as np
 
     from asr import audio, diagnostics, plots
@@ -124,7 +124,7 @@ def sensitivity(
     values = diagnostics.sensitivity(network, features, frame, int(chosen))
     probability = np.exp(log_probs[frame, chosen])
     config, per_row = network.features, 1
-    if config.stack == config.stride:  # each row is so many spectra, one after the other
+    if config.stack == config.stride:  # each row is several spectra in a row
         per_row = config.stack
         values = values.reshape(-1, values.shape[1] // per_row)
     row = (frame + 0.5) * network.rate * per_row - 0.5
@@ -139,7 +139,9 @@ def sensitivity(
 )
 @click.argument("recording", type=click.Path(path_type=Path))
 @click.option("--model", "-m", type=click.Path(path_type=Path), required=True, help=MODEL_HELP)
-@click.option("--text", help="Let an attention decoder spell this.  [default: what it hears]")
+@click.option(
+    "--text", help="Text for an attention decoder to spell.  [default: what it recognises]"
+)
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("attention.png"))
 @needs_training_extra
 def attention(recording: Path, model: Path, text: str | None, output: Path) -> None:
@@ -155,7 +157,7 @@ def attention(recording: Path, model: Path, text: str | None, output: Path) -> N
     if network.model.head_configs[network.model.primary].kind == "attention":
         symbols, looked = diagnostics.decoder_attention(network, features, text)
         if not symbols:
-            raise ConfigError(f"{recording}: this network hears nothing in it", "give --text")
+            raise ConfigError(f"{recording}: this network recognises nothing in it", "give --text")
         figure = plots.spelling(symbols, looked, seconds / looked.shape[-1], recording.name)
     elif text is not None:
         raise ConfigError("self-attention spells nothing", "leave --text out")

@@ -1,4 +1,4 @@
-"""`asr punctuation`: case and punctuation of text, restored, measured, and made a model's."""
+"""`asr punctuation`: restore, measure and export case and punctuation of text."""
 
 from __future__ import annotations
 
@@ -57,18 +57,20 @@ def restore(texts: tuple[Path, ...], model: Path | None) -> None:
 @click.argument("texts", type=_PATH, nargs=-1, required=True)
 @_MODEL
 @click.option(
-    "--join", type=click.IntRange(1), default=1, show_default=True, help="Lines that are one text."
+    "--join", type=click.IntRange(1), default=1, show_default=True, help="Lines per text."
 )
-@click.option("--language", default="en", show_default=True, help="Whose rules spell out numbers.")
+@click.option(
+    "--language", default="en", show_default=True, help="Language whose rules spell out numbers."
+)
 @click.option(
     "--listen",
     is_flag=True,
-    help="Manifests: tell the model the silences in the recordings, too, as it has them in use.",
+    help="Manifests: give the model the silences in the recordings, as in transcription.",
 )
 def score(
     texts: tuple[Path, ...], model: Path | None, join: int, language: str, listen: bool
 ) -> None:
-    """Take case and punctuation from the written TEXTS, restore them, and count what is right.
+    """Remove case and punctuation from the written TEXTS, restore them, and count what is correct.
 
     F1 of each mark and of capitals within sentences, and the share of words that are written right.
     Beside it stands what a capital at the beginning and a full stop at the end would give. Lines

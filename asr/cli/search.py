@@ -1,4 +1,4 @@
-"""`asr search`: hyper-parameters by Optuna, described in Hydra's words."""
+"""`asr search`: hyperparameter search with Optuna and Hydra's syntax."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Examples:
     "--to", type=click.Path(path_type=Path), required=True, help="The folder of the search."
 )
 @click.option("--trials", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--seed", default=1, show_default=True, help="Of the values that are tried.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the values to try.")
 @needs_training_extra
 def command(overrides: tuple[str, ...], to: Path, trials: int, seed: int) -> None:
     """Find good settings for training, by training with many.

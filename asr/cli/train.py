@@ -25,7 +25,7 @@ Examples:
 """
 )
 @click.argument("overrides", nargs=-1)
-@click.option("--config-dir", help="A folder like conf/ to use in its place.")
+@click.option("--config-dir", help="A folder to use instead of conf/.")
 @click.option("--show", is_flag=True, help="Print the settings and stop.")
 @needs_training_extra
 def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> None:

@@ -28,22 +28,22 @@ from asr.writers import FORMATS
     "-f",
     "formats",
     metavar="LIST",
-    help=f"Comma-separated formats, or all: {', '.join(FORMATS)}.  [default: txt, or what the name"
-    " in --out ends with]",
+    help=f"Comma-separated formats, or all: {', '.join(FORMATS)}.  [default: txt, or the"
+    " extension of the name in --out]",
 )
 @click.option(
     "--out",
     "-o",
     metavar="FOLDER|FILE",
-    help="Write files into a folder: talk.mp3 gives FOLDER/talk.srt, and what lies in a folder that"
-    " is named keeps its path below it. For one recording also a file, such as talk.srt. Without"
-    " --out, text goes to standard output, segment by segment.",
+    help="Write files into a folder: talk.mp3 gives FOLDER/talk.srt, and recordings found in a"
+    " folder keep their path below it. For one recording also a file, such as talk.srt. Without"
+    " --out, print text on standard output, segment by segment.",
 )
 @click.option(
     "--full-names",
     is_flag=True,
-    help="Keep the extension in names of outputs: talk.mp3 gives talk.mp3.txt. For folders in which"
-    " recordings differ in it alone.",
+    help="Keep the extension in output names: talk.mp3 gives talk.mp3.txt. For folders with"
+    " recordings whose names differ only in the extension.",
 )
 @click.option(
     "--overwrite",
@@ -53,21 +53,21 @@ from asr.writers import FORMATS
 @click.option(
     "--resume",
     is_flag=True,
-    help="Leave out what is in --out already, made this way. What was made is remembered in"
-    " $XDG_STATE_HOME/asr, by default ~/.local/state/asr.",
+    help="Skip recordings whose outputs in --out were made with the same options. A journal in"
+    " $XDG_STATE_HOME/asr, by default ~/.local/state/asr, keeps track.",
 )
 @click.option(
     "--max-line-width",
     type=click.IntRange(1),
     metavar="N",
-    help="Characters in a line of subtitles (srt, vtt), such as 32. Lines end where clauses do, if"
-    " possible; a longer word has a line of its own.  [default: 42]",
+    help="Max characters in a subtitle line (srt, vtt), such as 32. Lines end at clauses if"
+    " possible; a longer word gets its own line.  [default: 42]",
 )
 @click.option(
     "--max-line-count",
     type=click.IntRange(1),
     metavar="N",
-    help="Lines in a subtitle (srt, vtt), such as 1.  [default: 2]",
+    help="Max lines in a subtitle (srt, vtt), such as 1.  [default: 2]",
 )
 @click.option(
     "--jobs",
@@ -75,7 +75,7 @@ from asr.writers import FORMATS
     type=click.IntRange(1, 1024),
     default=1,
     metavar="N",
-    help="Recordings to work on at a time, each in a process, such as 4; they share the cores.",
+    help="Recordings to transcribe in parallel, such as 4: one process each, sharing the cores.",
 )
 @recognizer_options(reading=True)
 def command(
@@ -90,8 +90,8 @@ def command(
     max_line_count: int | None,
     jobs: int,
 ) -> int:
-    """Write down what is said in FILES: recordings, folders of them, patterns, or - for standard
-    input. WAV, FLAC, Ogg, Opus, MP3, M4A, MP4, WebM and more, of any length.
+    """Transcribe FILES: recordings, folders, patterns, or - for standard input. WAV, FLAC, Ogg,
+    Opus, MP3, M4A, MP4, WebM and more, of any length.
 
     \b
       asr transcribe talk.mp3

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     "--tolerance",
     default=0.005,
     type=click.FloatRange(0, 1),
-    help="Share of errors that a narrower, faster search may have more than a wider one.",
+    help="Relative increase in errors allowed for a narrower, faster search.",
 )
-@click.option("--dry-run", is_flag=True, help="Print what is found, and leave the model as it is.")
+@click.option("--dry-run", is_flag=True, help="Print the settings without changing the model.")
 def command(manifests: tuple[str, ...], model: str, tolerance: float, dry_run: bool) -> None:
-    """Find language-model weight, word bonus, width of the search and confidences for a model.
+    """Tune a model's language-model weight, word bonus, beam and confidences.
 
-    The recordings of all manifests count together. Each is decoded as one segment, from where
-    speech begins to where it ends. What is found is written into the model's config.json.
+    The recordings of all manifests count together. Each is decoded as one segment, from the start
+    of speech to its end. The settings are written to the model's config.json.
 
     \b
       asr tune -m models/mine dev.jsonl
@@ -72,14 +72,14 @@ def _dev_set(bundle: Bundle, utterances: list[Utterance]) -> DevSet:
             try:
                 waveforms.append(_spoken(read_audio(utterance)))
                 texts.append(normalize(utterance.text))
-            except AudioError as error:  # the others go on
+            except AudioError as error:  # continue with the others
                 complain(error)
         log_probs += acoustics.log_probs(waveforms)
     return DevSet(log_probs, texts)
 
 
 def _spoken(waveform: Waveform) -> Waveform:
-    """From the first segment to the last; all of it, where no speech is found."""
+    """From the first segment to the last, or all of it if there is no speech."""
     from asr.vad import find_speech
 
     segments = list(find_speech([waveform]))

@@ -16,11 +16,11 @@ from asr.errors import AudioError
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--manifest", required=True, help="JSON lines with audio_filepath and text.")
 @click.option("--head", help="Of a run with several.  [default: the first]")
-@click.option("--samples", type=click.IntRange(2), default=20, help="Networks to draw.")
+@click.option("--samples", type=click.IntRange(2), default=20, help="Networks to sample.")
 @click.option(
-    "--sigma", type=float, help="Deviation of noise on the weights.  [default: the run's]"
+    "--sigma", type=float, help="Standard deviation of the weight noise.  [default: the run's]"
 )
-@click.option("--limit", type=click.IntRange(1), help="Take the first so many utterances only.")
+@click.option("--limit", type=click.IntRange(1), help="Use only the first N utterances.")
 @click.option("--seed", default=1)
 @needs_training_extra
 def command(
@@ -34,11 +34,11 @@ def command(
 ) -> int:
     """How well the disagreement of sampled networks predicts wrong words.
 
-    MODEL is the folder of a training run, or a bundle. Networks are drawn by the dropout that it
-    was trained with (Gal & Ghahramani 2016), by noise on its weights (Graves 2011), or both. A word
-    of the mean network is the more uncertain the fewer of them have it in its place; greedily
-    decoded, TIMIT's phones counting as words. Printed is the area under the ROC curve, and that of
-    the network's own probabilities.
+    MODEL is the folder of a training run, or a bundle. Networks are sampled with the dropout of
+    its training (Gal & Ghahramani 2016), with noise on its weights (Graves 2011), or both. A word
+    of the mean network is uncertain if few of the samples agree with it; decoding is greedy, and
+    TIMIT's phones count as words. The command prints the area under the ROC curve, and that of the
+    network's own probabilities.
 
     \b
       asr uncertainty runs/mine --manifest dev.jsonl --samples 30
@@ -67,7 +67,7 @@ def command(
         for utterance in utterances:
             try:
                 waveform = read_audio(utterance, network.features.sample_rate)
-            except AudioError as error:  # the others go on
+            except AudioError as error:  # continue with the others
                 failures += 1
                 with progress.hidden():
                     complain(error)
@@ -76,13 +76,13 @@ def command(
             (best,) = decoder.decode(network.log_probs(rows))
             words = [word for word in best.words if spelled(word.word)]
             sampled = sampler.log_probs(torch.from_numpy(rows), samples)
-            heard = [spelled(decoder.decode(p)[0].text) for p in sampled]
+            sampled_texts = [spelled(decoder.decode(p)[0].text) for p in sampled]
             text = spelled(" ".join(word.word for word in words))
-            judged = judge(text, heard, spelled(utterance.text))
-            by_samples += judged
+            scored = judge(text, sampled_texts, spelled(utterance.text))
+            by_samples += scored
             by_probability += [
                 JudgedWord(j.word, 1 - w.confidence, j.wrong)
-                for j, w in zip(judged, words, strict=True)
+                for j, w in zip(scored, words, strict=True)
             ]
             progress.finish(utterance.audio_filepath, utterance.duration)
     wrong = np.mean([w.wrong for w in by_samples]) if by_samples else float("nan")

@@ -133,7 +133,7 @@ def test_an_empty_manifest_is_refused(run: Run, tmp_path: Path) -> None:
     assert run(tmp_path / "m.jsonl") == (
         1,
         "",
-        f"asr: {tmp_path}/m.jsonl: holds no utterance (give recordings with their texts)\n",
+        f"asr: {tmp_path}/m.jsonl: has no utterances (add recordings with their texts)\n",
     )
 
 

@@ -86,7 +86,7 @@ def test_nothing_to_evaluate_is_refused(evaluate, tmp_path: Path, content: str) 
     (tmp_path / "empty.jsonl").write_text(content, encoding="utf-8")
     status, output, errors = evaluate("--manifest", tmp_path / "empty.jsonl")
     assert (status, output) == (1, "")
-    assert "empty.jsonl: holds no utterance" in errors
+    assert "empty.jsonl: has no utterances" in errors
 
 
 def test_words_on_silence_count(evaluate, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_help_waits_for_no_library_but_click() -> None:
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str], flag: str) -> None:
     status, out, _ = run(capsys, flag)
     assert status == 0
-    assert re.search("transcribe +Write down what is said", out)
+    assert re.search("transcribe +Transcribe recordings", out)
     status, out, _ = run(capsys, "transcribe", flag)
     assert status == 0
     assert "--resume" in out

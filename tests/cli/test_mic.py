@@ -143,7 +143,7 @@ def test_the_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=40, color_system="standard")
     with LiveLine(console) as line:
-        line.hear(np.full(100, 0.5, np.float32))
+        line.meter(np.full(100, 0.5, np.float32))
         line.show(StreamEvent("partial", Segment(0, 1, "bad cafe"), "bad"))
         shown = screen.getvalue()
         assert "\x1b[1mbad\x1b[0m\x1b[2m cafe\x1b[0m" in shown

@@ -266,8 +266,8 @@ def test_language(run: Run, tmp_path: Path, language: str, status: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--beam", "5"], "--beam is for --decoder beam"),
-        (["--vad", "none", "--vad-threshold", "0.3"], "--vad-threshold would do nothing"),
+        (["--beam", "5"], "--beam needs --decoder beam"),
+        (["--vad", "none", "--vad-threshold", "0.3"], "--vad-threshold would have no effect"),
         (["--no-vad"], "--no-vad and --vad energy"),
         (["--vad-threshold", "1.5"], "threshold"),
         (["--vad-threshold", "0.3", "--vad-release", "0.4"], "release"),

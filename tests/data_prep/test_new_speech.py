@@ -119,7 +119,7 @@ def test_a_bundle_labels_a_folder(run, tone_bundle, tmp_path, monkeypatch):
     code, out, err = run("pseudo-label", tmp_path / "in", "--model", tone_bundle.folder,
                          "--to", tmp_path / "out", "--min-words", "3")  # fmt: skip
     assert code == 0, err
-    assert "1 of 1 recordings had been heard before" in out
+    assert "1 of 1 recordings were transcribed before" in out
     assert read_manifest(tmp_path / "out" / "pseudo.jsonl") == []
 
 

@@ -125,7 +125,7 @@ def test_an_empty_manifest_is_named(run, tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n")
     code, _, err = run("stats", tmp_path / "empty.jsonl")
     assert code == 1
-    assert "empty.jsonl: holds no utterance" in err
+    assert "empty.jsonl: has no utterances" in err
 
 
 def test_a_folder_that_cannot_be_made_is_named(run, folder, tmp_path):
