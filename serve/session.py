@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -322,8 +321,10 @@ class Session:
             channels = block.T if block.ndim > 1 else block[None]
             if not self._streams:
                 recognizer = self._prepared.recognizer if self._prepared else loaded.recognizer
-                open_stream = partial(recognizer.stream, **self._settings.of_stream)
-                self._streams = [open_stream(source.sample_rate) for _ in channels]
+                settings = self._settings.of_stream
+                self._streams = [
+                    recognizer.stream(source.sample_rate, **settings) for _ in channels
+                ]
                 self._stream_start = self.duration
             async with _overload():
                 results = await asyncio.gather(

@@ -26,7 +26,7 @@ _MAX_BOXES = 100_000  # of an MP4; a fragmented one has two a fragment
 _LONGEST_TAG = 1 << 28  # bytes; an ID3v2 tag cannot be longer
 
 
-def open_view(file: BinaryIO) -> View:
+def open_view(file: BinaryIO | View) -> View:
     """The file from its present position on, repaired: WAV sizes, tags between joined MP3s."""
     begin = file.tell()
     view = View(file, [(begin, file.seek(0, 2))])
