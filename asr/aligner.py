@@ -26,7 +26,7 @@ from asr.text.languages import normalizer
 from asr.types import Loss, Segment, Transcript, Unit, Word
 from asr.vad import VadConfig
 
-GUESSED_SECONDS = 1.0  # how long a word may last at most of which nothing was heard
+GUESSED_SECONDS = 1.0  # max length of a word that was not found
 _NAMED = 5  # unknown words in an error
 
 
@@ -78,7 +78,7 @@ class Aligner:
         """Every word of `text` with its time and its units; each line is a segment.
 
         A word's `confidence` is the geometric mean of its units' probabilities, and 0 if it was
-        not heard: then it has no units, and its time is a guess between its neighbours. Words are
+        not found: then it has no units, and its time is a guess between its neighbours. Words are
         given as they are written where their normal form stands alone, else as they are spoken.
 
         `source`, `sample_rate` and `progress` are those of `Recognizer.transcribe`, and so are the
@@ -220,7 +220,7 @@ def _lexicons(
 
 
 def _with_guesses(words: Sequence[Word], duration: float) -> list[Word]:
-    """Words that were not heard share the gap where they should be."""
+    """Words that were not found share the gap where they should be."""
     result = list(words)
     begin = 0
     while begin < len(result):

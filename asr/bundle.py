@@ -161,7 +161,7 @@ class Bundle:
         return self.with_file(CONFIG, _json(config))
 
     def with_file(self, name: str, content: bytes) -> Bundle:
-        """Write one file of the bundle anew, or a further one, and read the bundle again."""
+        """Replace or add one file of the bundle, and read the bundle again."""
         sums = _read_object(self.folder / CHECKSUMS)
         with replacing(self.folder / name) as temporary:
             temporary.write_bytes(content)

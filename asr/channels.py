@@ -26,7 +26,7 @@ from asr.vad import SILENCE, Segmenter, Speech, VadConfig, detect_together, make
 ChannelChoice: TypeAlias = int | Literal["auto", "mix", "each"]
 OnNotice: TypeAlias = Callable[[str], object]
 
-_STRETCH = 64 * WINDOW  # samples: 2 s, for which one decision is taken,
+_BLOCK = 64 * WINDOW  # samples: 2 s, for which one decision is taken,
 _CONTEXT = 24 * WINDOW  # from these and 0.8 s on either side
 _RAMP = SAMPLE_RATE // 100  # samples: how long it takes to change from one mix to the next
 _VOICED = 0.5  # probability of speech in a window of which a channel speaks,
@@ -117,7 +117,7 @@ class Mixer:
         self._audible = np.zeros(n_channels, bool)  # not silent so far
         self._dropped = np.zeros(n_channels, bool)
         self._signs = np.ones(n_channels, np.float32)
-        self._weights: Waveform | None = None  # at the end of the last stretch
+        self._weights: Waveform | None = None  # at the end of the last block
         self._spans: deque[tuple[int, int | None]] = deque()  # first sample, channel if just one
         self._n_dropped, self._n_inverted = np.zeros(n_channels), np.zeros(n_channels)  # samples
 
@@ -125,15 +125,15 @@ class Mixer:
         """Add samples `(n, channels)`; return those that are mixed by now, `(m,)`."""
         self._samples = np.concatenate([self._samples, block])
         mixed = [np.zeros(0, np.float32)]
-        while self._origin + len(self._samples) >= self._begin + _STRETCH + _CONTEXT:
-            mixed.append(self._mix_stretch(_STRETCH))
+        while self._origin + len(self._samples) >= self._begin + _BLOCK + _CONTEXT:
+            mixed.append(self._mix_block(_BLOCK))
         return np.concatenate(mixed)
 
     def finish(self) -> Waveform:
         """The end of the recording: the samples `(n,)` that were held back."""
         mixed = [np.zeros(0, np.float32)]
         while (left := self._origin + len(self._samples) - self._begin) > 0:
-            mixed.append(self._mix_stretch(min(left, _STRETCH)))
+            mixed.append(self._mix_block(min(left, _BLOCK)))
         return np.concatenate(mixed)
 
     def channel_in(self, start: int, end: int) -> int | None:
@@ -159,7 +159,7 @@ class Mixer:
             found.append(f"{names} {of} inverted for {inverted.max():.1f} s: its sign changed back")
         return found
 
-    def _mix_stretch(self, size: int) -> Waveform:
+    def _mix_block(self, size: int) -> Waveform:
         """Decide about the next `size` samples, and mix them."""
         first = self._begin - self._origin
         n_windows = min(first + size + _CONTEXT, len(self._samples)) // WINDOW

@@ -1,7 +1,7 @@
 """Functions that numba compiles on their first call, and finds compiled on the next start.
 
 Where nothing may be written, neither beside the package nor in the home of who runs it, they are
-compiled anew on every start, instead of not at all.
+compiled on every start instead of not at all.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from asr.models.compression import compress
 from asr.packaging import load_bundle, package_bundle, package_run
 from asr.train.checkpoint import MODEL_FILE
 
-MOST_RECORDINGS, MOST_SECONDS = 100, 30.0  # that are listened to
+MAX_RECORDINGS, MAX_SECONDS = 100, 30.0  # to read
 
 
 def compress_model(
@@ -84,8 +84,8 @@ def _compress_bundle(
 
 
 def _features(config: FeatureConfig, manifest: Path) -> list[Tensor]:
-    short = [u for u in read_manifest(manifest) if u.duration <= MOST_SECONDS]
-    chosen = short[:: max(1, len(short) // MOST_RECORDINGS)][:MOST_RECORDINGS]
+    short = [u for u in read_manifest(manifest) if u.duration <= MAX_SECONDS]
+    chosen = short[:: max(1, len(short) // MAX_RECORDINGS)][:MAX_RECORDINGS]
     features = Features(config)
     waveforms = (read_audio(u, config.sample_rate) for u in chosen)
     rows = (torch.from_numpy(features(waveform)) for waveform in waveforms)

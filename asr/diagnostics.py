@@ -145,7 +145,7 @@ def decoder_attention(
 ) -> tuple[list[str], NDArray[np.float32]]:
     """What an attention decoder spells, and where it looks for each symbol: (symbols, T').
 
-    It spells what it hears best, or the `text` that it is given. Raises ConfigError for a network
+    It spells its best hypothesis, or the given `text`. Raises ConfigError for a network
     whose first head is none, VocabularyError for a text with other symbols than its own.
     """
     head = network.model.head()

@@ -136,8 +136,8 @@ def _check_audio() -> str:
         container.mux(stream.encode(None))
     for name, file in formats.items():
         file.seek(0)
-        heard = audio.read(file)
-        if not 15_000 < len(heard) < 18_000 or not 0.2 < np.abs(heard).max() < 0.8:
+        waveform = audio.read(file)
+        if not 15_000 < len(waveform) < 18_000 or not 0.2 < np.abs(waveform).max() < 0.8:
             raise AudioError(f"{name} is not read as it was written", "reinstall soundfile and av")
     return f"{', '.join(formats)} are written and read"
 

@@ -25,7 +25,7 @@ CHUNK, RIGHT_CONTEXT = "chunk", "right_context"  # metadata of a graph that goes
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """How a network that was trained on chunks hears: `size` frames at a time (rows of features),
+    """How a network that was trained on chunks reads: `size` frames at a time (rows of features),
     each time with `right_context` frames of what follows.
     """
 
@@ -183,7 +183,7 @@ def _chunks(metadata: Mapping[str, str]) -> Chunks | None:
 
 
 class ChunkedUtterance:
-    """Where a network is in an utterance that it hears chunk by chunk.
+    """Where a network is in an utterance that it reads chunk by chunk.
 
     states: what the last chunk handed on, `(1, size)` each.
     """

@@ -48,7 +48,7 @@ class ConfigError(ASRError):
 
 
 class TrainingError(ASRError):
-    """A training run cannot start or go on."""
+    """A training run cannot start or continue."""
 
 
 class MissingDependencyError(ASRError):

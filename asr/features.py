@@ -29,7 +29,7 @@ _FRAMES_AT_ONCE = 96
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """What a network hears. Every time is in seconds.
+    """Input of a network. All times are in seconds.
 
     `mean` and `std` are those of the training set, one number for each of `frame_size` columns.
     With `mean_prior`, the mean is not fixed but follows the recording: at each frame it is the
@@ -102,7 +102,7 @@ class FeatureConfig:
         return self.hop * self.stride
 
     def n_samples(self, rows: int) -> int:
-        """Samples that a stream must have been fed for so many output rows."""
+        """Samples that a stream must have been fed for this number of output rows."""
         window, hop = _window_and_hop(self)
         frames = (rows - 1) * self.stride + self.stack + _DeltaStage.REACH * self.deltas
         return window + (frames - 1) * hop

@@ -123,13 +123,13 @@ def _pairs(result: WordOutput) -> Iterable[tuple[str, str]]:
     reference, hypothesis = result.references[0], result.hypotheses[0]
     for chunk in result.alignments[0]:
         said = reference[chunk.ref_start_idx : chunk.ref_end_idx]
-        heard = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        recognised = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
         if chunk.type == "delete":
             yield from ((word, "") for word in said)
         elif chunk.type == "insert":
-            yield from (("", word) for word in heard)
+            yield from (("", word) for word in recognised)
         else:
-            yield from zip(said, heard, strict=True)
+            yield from zip(said, recognised, strict=True)
 
 
 @dataclass

@@ -21,7 +21,7 @@ TESTED = {
     "torch": "2.14.1",
     "torchaudio": "2.11.1",
 }
-# What a package is installed anew with, because its compiled code depends on it.
+# What to reinstall with a package, because its compiled code depends on it.
 _TOGETHER = {
     "numba": ("numpy", "llvmlite", "numba"),
     "onnxruntime": ("numpy", "onnxruntime"),

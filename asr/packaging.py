@@ -74,13 +74,13 @@ def package_run(
 ) -> Bundle:
     """Write the bundle of `run` into the new folder `output`.
 
-    The weights are those of the finished run, or of its last checkpoint while it still goes on
+    The weights are those of the finished run, or of its last checkpoint while it is still running
     (their moving average). `head` chooses what transcribes (default: the run's first head); one of
     phones needs a `lexicon` in CMUdict's format, of which the language model's words are kept.
     `second` is the head that may help to rank what the first one found (`asr.decode.rescorers`),
     `rescorer` a recurrent language model that may (`asr.decode.rescorers`), by `asr lm export`;
     `punctuation` is what `asr punctuation export` wrote (`asr.punctuator`). `right_context` (rows
-    of features) is for networks in chunks; "all" hears whole utterances. The weights to train on
+    of features) is for networks in chunks; "all" reads whole utterances. The weights to train on
     from are kept in float16; the graph is made from the exact ones, in its own `precision`.
 
     Raises TrainingError if the folder holds no run.
@@ -145,7 +145,7 @@ def package_bundle(
 
     That is made of the weights in the bundle, which are float16 (so fp16 loses nothing more), or of
     another `model` that takes and gives the same; `training` and `card` can tell about it. `lm` is
-    a language model in the place of its own, and `lexicon` such pronunciations (CMUdict's format):
+    a language model instead of its own, and `lexicon` such pronunciations (CMUdict's format):
     the words of the lexicon are always those of the language model that can be pronounced.
 
     Raises ConfigError for a bundle without weights.
@@ -236,7 +236,7 @@ def load_bundle(bundle: Bundle) -> AcousticModel:
     Raises ConfigError if it has none.
     """
     if bundle.weights_path is None:
-        raise ConfigError(f"{bundle.folder} has no weights to go on from", "give the run")
+        raise ConfigError(f"{bundle.folder} has no weights to continue from", "give the run")
     description = bundle.config.model
     heads = {n: build(HeadConfig, h) for n, h in description["heads"].items()}
     encoder = encoder_config(description["encoder"])

@@ -1,4 +1,4 @@
-"""Pictures: learning curves, what a network hears where in a recording, and what it looks at."""
+"""Plots: learning curves, the outputs of a network over a recording, and its attention."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def spikes(
         waveform: (samples,) at `features.sample_rate`.
         log_probs: (frames, classes), one row every `frame_shift` seconds.
 
-    The picture of Graves' papers: long stretches of blank, and a spike where a symbol is certain.
+    The picture of Graves' papers: long spans of blank, and a spike where a symbol is certain.
     """
     plain = replace(features, stack=1, stride=1, deltas=0, energy=False, mean=None, std=None)
     spectrogram = Features(plain)(waveform)

@@ -53,7 +53,7 @@ def run(
 
 
 def explain(error: Exception) -> str:
-    """What a user is told of an error, in one line."""
+    """The message of an error for users, in one line."""
     if isinstance(error, ASRError):
         return str(error)
     if isinstance(error, OSError) and error.errno is not None:  # a full disk, a folder not writable

@@ -24,10 +24,10 @@ from asr.types import Segment, Word
 FORMAT = "asr-punctuation-1"
 _WINDOW = 128  # words that are looked at together, beside
 _AROUND = 32  # words before and after them
-# What a silence from so many seconds on says for a mark. Half the logarithm of how much likelier it
-# is at a comma than between the words of a phrase, in 310 aligned recordings of people who read (LJ
-# Speech, Common Voice); half, since who speaks freely pauses anywhere. For ends it was too rarely
-# heard: there it is set a little lower for short ones, and higher for long ones.
+# Evidence for a mark of a silence of at least this many seconds: half the logarithm of how much
+# likelier it is at a comma than between the words of a phrase, in 310 aligned recordings of people
+# who read (LJ Speech, Common Voice); half, since who speaks freely pauses anywhere. For ends the
+# data are too few: there it is set a little lower for short ones, and higher for long ones.
 _SILENCES = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
 _FOR_COMMA = (-0.7, -0.3, 0.7, 1.4, 1.7, 1.7)
 _FOR_END = (-0.7, -0.3, 0.5, 1.2, 2.0, 3.0)
@@ -64,7 +64,7 @@ class Punctuator:
     def segments(self, segments: Iterable[Segment]) -> Iterator[Segment]:
         """The segments of a recording as they are written, in memory that does not grow.
 
-        Sentences may go on over the borders of segments; the last one ends with the last segment.
+        Sentences may continue across segments; the last one ends with the last segment.
         """
         waiting: list[Segment] = []
         before: list[str] = []

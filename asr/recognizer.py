@@ -179,7 +179,7 @@ class Recognizer:
                 `each`: every one by itself, as in calls; or the number of one, counted from 0.
             hotwords: to listen for in this recording, beside the recogniser's own. Those that the
                 lexicon lacks take a second or two.
-            on_loss: called with each stretch that damage or a cut has taken away. Without it, the
+            on_loss: called with each span lost to damage or truncation. Without it, the
                 first one is an AudioError.
             on_notice: called with what else a reader of the transcript should know.
 
@@ -234,7 +234,7 @@ class Recognizer:
         segments = self._segments(found, first)
         if self._punctuator is None:
             return segments
-        if channels == "each":  # sentences do not go on in another channel
+        if channels == "each":  # sentences do not continue in another channel
             return map(self._punctuator.segment, segments)
         return self._punctuator.segments(segments)
 
@@ -259,7 +259,7 @@ class Recognizer:
                 them; `with_hotwords` tells which of them cannot be said, and serves any number of
                 streams.
             endpoint: where utterances end.
-            nbest: above 1, finals have so many `alternatives` at most.
+            nbest: above 1, finals have at most this many `alternatives`.
 
         Raises AudioError for an impossible rate, ConfigError for hot words without a search.
         """

@@ -11,7 +11,7 @@ from asr.metrics import Comparison, total
 def error_report(title: str, comparisons: Sequence[Comparison], most: int = 50) -> str:
     """Plain text: rates, the `most` frequent confusions, then every utterance, the worst first.
 
-    `(said->heard)` is a substitution, `(said->*)` a deletion, `(*->heard)` an insertion.
+    `(said->found)` is a substitution, `(said->*)` a deletion, `(*->found)` an insertion.
     """
     worst_first = sorted(comparisons, key=lambda c: (-c.words.errors, -c.words.rate, c.name))
     return "".join(line + "\n" for line in _lines(title, worst_first, most))
@@ -48,8 +48,8 @@ def aligned(pairs: Iterable[tuple[str, str]]) -> str:
     >>> aligned([("the", "the"), ("cat", "bat"), ("sat", "")])
     'the (cat->bat) (sat->*)'
     """
-    return " ".join(said if said == heard else _inline(said, heard) for said, heard in pairs)
+    return " ".join(said if said == found else _inline(said, found) for said, found in pairs)
 
 
-def _inline(said: str, heard: str) -> str:
-    return f"({said or '*'}->{heard or '*'})"
+def _inline(said: str, found: str) -> str:
+    return f"({said or '*'}->{found or '*'})"

@@ -58,14 +58,14 @@ def detect(detectors: Sequence[SileroDetector], windows: Sequence[Array]) -> lis
         return [np.zeros(0, np.float32) for _ in windows]
     begins = np.cumsum(counts) - counts
     samples = np.empty((counts.sum(), CONTEXT + WINDOW + _MIRRORED), np.float32)
-    heard = samples[:, CONTEXT:-_MIRRORED]
-    np.concatenate([own.reshape(-1, WINDOW) for own in windows], out=heard)
-    samples[:, -_MIRRORED:] = heard[:, -2 : -2 - _MIRRORED : -1]
-    samples[1:, :CONTEXT] = heard[:-1, -CONTEXT:]
+    fresh = samples[:, CONTEXT:-_MIRRORED]
+    np.concatenate([own.reshape(-1, WINDOW) for own in windows], out=fresh)
+    samples[:, -_MIRRORED:] = fresh[:, -2 : -2 - _MIRRORED : -1]
+    samples[1:, :CONTEXT] = fresh[:-1, -CONTEXT:]
     for detector, begin, count in zip(detectors, begins, counts, strict=True):
         if count:
             samples[begin, :CONTEXT] = detector.context
-            detector.context = heard[begin + count - 1, -CONTEXT:].copy()
+            detector.context = fresh[begin + count - 1, -CONTEXT:].copy()
     weights = _load_weights()
     gates = _encode(samples, weights) @ weights["decoder.rnn.weight_ih"].T
     gates += weights["decoder.rnn.bias_ih"] + weights["decoder.rnn.bias_hh"]

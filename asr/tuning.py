@@ -80,7 +80,7 @@ def tune(
     """Weights, beam and confidence with the fewest word errors on `dev`.
 
     `decoder` holds the settings to start from; make it for tuning, with all rescorers. `report` is
-    told what is going on, line by line.
+    called with each line of progress.
     `tolerance`: share of errors that a narrower search may have more than a wider one.
     Raises ConfigError if there is nothing to tune on.
     """

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A character or phone of a word, where it was heard; `confidence` is its probability there."""
+    """A character or phone of a word with its time; `confidence` is its probability there."""
 
     symbol: str
     start: float
@@ -33,7 +33,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of speech between two pauses.
+    """A span of speech between two pauses.
 
     `channel` is the channel of the recording that it is from, counted from 0; None: they are mixed.
     """
@@ -47,7 +47,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A stretch of a recording that cannot be decoded: it is damaged or cut off.
+    """A span of a recording that cannot be decoded: it is damaged or cut off.
 
     `end` is None where the recording does not tell how much is missing.
     """
@@ -82,7 +82,7 @@ class Transcript:
         return tuple(word for segment in self.segments for word in segment.words)
 
     def shifted(self, seconds: float) -> Transcript:
-        """All times later by so many seconds: those of the recording that this is a part of."""
+        """All times shifted by this many seconds: those of the recording that this is a part of."""
 
         def shift(timed: Any) -> Any:
             end = None if timed.end is None else timed.end + seconds
@@ -113,7 +113,7 @@ class Transcript:
 class StreamEvent:
     """What a live stream has understood.
 
-    `partial`: of the utterance that goes on; it replaces the partial before. `stable` is the
+    `partial`: of the current utterance; it replaces the partial before. `stable` is the
     beginning of `text` that will not change any more, and `words` are those that are certain.
     `final`: a whole utterance. `rule` is the endpoint rule (1, 2, 3) that ended it, 0 if it was the
     end of the stream or a flush; rule 1 ends utterances in which nothing was said: their text is

@@ -79,7 +79,7 @@ class Sampler:
 
     @torch.no_grad()
     def log_probs(self, features: torch.Tensor, samples: int) -> list[NDArray[np.float32]]:
-        """Features (rows, size) heard by so many networks, one after the other."""
+        """Outputs of this many sampled networks for features (rows, size)."""
         results = []
         lengths = torch.tensor([len(features)])
         with self.drawing():
@@ -110,7 +110,7 @@ def comparable(vocabulary: Vocabulary) -> Callable[[str], str]:
 def judge(
     hypothesis: str, samples: Sequence[str], reference: str, name: str = ""
 ) -> list[JudgedWord]:
-    """The words of `hypothesis`, by how many samples have them in their place.
+    """The words of `hypothesis`, by how many samples agree with them.
 
     >>> judge("a cat sat", ["a cat sat", "a bat sat", "cat sat"], "a bat sat")[1]
     JudgedWord(word='cat', uncertainty=0.3333333333333333, wrong=True)

@@ -24,7 +24,7 @@ class Clip:
     `channel` counts from 0; None averages all. `id` is the stem of the file unless given. Keys of
     `extra` go into the manifest as they are; phone labels in `extra["phones"]` make a manifest of
     phones. A clip with a `problem` is no utterance: it is left out, counted and named. A `remark`
-    is told of one that is used.
+    is reported for one that is used.
     """
 
     audio: Path

@@ -38,7 +38,7 @@ BLOCK = 1 << 20
 _NO_NETWORK = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
 _OUR_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG}
 
-RESUME = "run the same command again: it goes on where it stopped"
+RESUME = "run the same command again: it resumes where it stopped"
 BRING_IT = "get the archive from somewhere else and pass it with --from-archive FILE"
 
 
@@ -86,8 +86,8 @@ def obtain(archive: Archive, folder: Path, local: Path | None = None) -> None:
 def download(archive: Archive, path: Path) -> str:
     """Fetch to `path`, and return the sha256 of what lies there then.
 
-    Goes on from `path`.part where an earlier attempt was cut, and retries what may pass: cut
-    connections, timeouts, busy servers. Wrong bytes are fetched anew once. Raises DownloadError
+    Resumes `path`.part where an earlier attempt was cut, and retries what may pass: cut
+    connections, timeouts, busy servers. Wrong bytes are fetched once more. Raises DownloadError
     for what will not pass: no network, no such file, not the published bytes, a full disk.
     """
     if path.exists():

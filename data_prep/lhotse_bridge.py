@@ -48,7 +48,7 @@ def corpus(
     """A corpus that `lhotse.recipes.RECIPE` reads (by default the name of the corpus).
 
     It is fetched from `archives`; by lhotse, if there are none; and if `get` says how, by people.
-    `options` go to the function that reads it, as does the choice of parts by `parts_argument`.
+    `options` go to the function that reads it, as does the choice in `parts_argument`.
     """
     recipe = recipe or name.replace("-", "_")
     fetched_by_lhotse = not (archives or get)

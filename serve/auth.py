@@ -67,7 +67,7 @@ class Sites:
     """The names that the server goes by, and the web pages that may use it.
 
     Browsers let any page connect to any address, a server on the loopback included: the server has
-    to look. A page whose own name resolves to the server's address (DNS rebinding) is told apart by
+    to look. A page whose own name resolves to the server's address (DNS rebinding) is recognised by
     the host that the browser asks for.
 
     hosts: names beside loopback ones and literal addresses; `*.example.org` holds all below it, `*`

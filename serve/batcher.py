@@ -30,7 +30,7 @@ MAX_STREAMS = 64  # in one batch
 
 @dataclass(eq=False)
 class _Task:
-    """`block` is what a stream shall hear next; None: its utterance shall end."""
+    """`block` is a stream's next block; None: its utterance ends."""
 
     stream: Stream
     block: Waveform | None
@@ -113,7 +113,7 @@ class Batcher:
                     self._compute(batch)
             if self._long:
                 task = self._long.popleft()
-                if self._go_on(task):
+                if self._continue(task):
                     self._long.append(task)
 
     def _gather(self) -> tuple[list[_Task], bool]:
@@ -143,23 +143,23 @@ class Batcher:
         # The shortest first: a partial does not wait for somebody's final.
         pushed.sort(key=lambda task: sum(len(job.features) for job in task.jobs))
         for task in self._network(pushed):
-            if self._step(task, self._begin_accepting) and self._go_on(task):
+            if self._step(task, self._begin_accepting) and self._continue(task):
                 self._long.append(task)
 
     def _finish_others(self, stream: Stream) -> None:
         """What a stream was asked before, and nobody may wait for any more, is done before."""
         for task in [task for task in self._long if task.stream is stream]:
             self._long.remove(task)
-            while self._go_on(task):
+            while self._continue(task):
                 pass
 
     def _push(self, batch: Sequence[_Task]) -> list[_Task]:
-        """Let the streams hear their blocks, and judge together where speech is."""
+        """Feed the streams their blocks, and detect speech for all of them together."""
         pushed = [task for task in batch if self._step(task, self._begin_pushing)]
         while asking := [task for task in pushed if task.question is not None]:
             begin = time.perf_counter()
             answers: Sequence[Array | None] = [None] * len(asking)
-            # Where one stream's windows cannot be judged, each is judged alone: the others go on.
+            # If detection fails for one stream's windows, each is tried alone: the others continue.
             with contextlib.suppress(Exception):
                 answers = detect_together([task.question for task in asking if task.question])
             shared = (time.perf_counter() - begin) / len(asking)
@@ -169,12 +169,12 @@ class Batcher:
                     pushed.remove(task)
         return pushed
 
-    def _go_on(self, task: _Task) -> bool:
+    def _continue(self, task: _Task) -> bool:
         """One slice of what a stream makes of its outputs; False if that was the last."""
         return self._step(task, self._accept) and task.accepting is not None
 
     def _step(self, task: _Task, step: Callable[[_Task], None]) -> bool:
-        """Take a step for one stream; whatever it raises is told to that stream alone."""
+        """Take a step for one stream; errors go to that stream alone."""
         begin = time.perf_counter()
         try:
             step(task)
@@ -221,7 +221,7 @@ class Batcher:
         try:
             outputs = iter(self._recognizer.run_batch([job for t in tasks for job in t.jobs]))
         except Exception:
-            # One stream's work cannot be done: find out whose, so that the others go on.
+            # One stream's work cannot be done: find out whose, so that the others continue.
             return [task for task in tasks if self._step(task, self._alone)]
         for task in tasks:
             task.outputs = [next(outputs) for _ in task.jobs]

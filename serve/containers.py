@@ -173,7 +173,7 @@ def _block(kind: bytes, content: bytes, name: str, limit: float) -> Channels:
 
 
 def _stopped(name: str, error: Exception) -> AudioError:
-    """It was killed for what it used, it crashed, or it goes on for ever."""
+    """It was killed for what it used, it crashed, or it never ends."""
     slow = isinstance(error, TimeoutError)
     what = "takes too long" if slow else "takes more memory or time than a recording may"
     return AudioError(

@@ -53,7 +53,7 @@ class Job:
     """What to decode.
 
     is_live: blocks are wanted as soon as the bytes for them have come.
-    limit: refuse more than so many seconds.
+    limit: refuse more seconds than this.
     name: what errors call it.
     """
 
@@ -196,7 +196,7 @@ def _limit_resources(n_bytes: int, limit: float) -> None:
 
 
 def _told(error: Exception, name: str) -> dict[str, Any]:
-    """What the server is told of an error; `kind` says whose fault it is."""
+    """An error as the server gets it; `kind` says whose fault it is."""
     if isinstance(error, TooLong):
         return {"kind": "too_long"}
     if isinstance(error, ASRError):

@@ -1,7 +1,7 @@
 """Hot words of clients: prepared on a thread of their own, shared between streams, never a reason
 to end one.
 
-What cannot be said, or is too much, is skipped, and the client is told where its protocol has a
+What cannot be said, or is too much, is skipped, and reported to the client if its protocol has a
 place for that.
 """
 
@@ -52,7 +52,7 @@ class Prepared:
 class Hotwords:
     """Prepares lists of hot words, and remembers the last ones.
 
-    `on_fault` is told what of ours failed, and where.
+    `on_fault` gets our own failures, and where.
     """
 
     def __init__(self, recognizer: Recognizer, on_fault: Callable[[str, Exception], object]):

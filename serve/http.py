@@ -3,7 +3,7 @@
 uvicorn's protocol bounds neither headers nor targets, and waits for ever. This one counts the bytes
 since its parser last told anything (httptools tells each header when it is complete), on every
 request of a connection, and gives each request a time to arrive. Handshakes of WebSockets are
-answered here as well: whatever is wrong with them, the client is told so by HTTP.
+answered here as well: whatever is wrong with them, the client gets an HTTP response.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class _AsciiResponse(JSONResponse):
 
 @dataclass
 class Refused(Exception):
-    """The client is told `message` and leaves.
+    """The client gets `message` and leaves.
 
     `reason` is a short label for metrics and logs, `code` the WebSocket's close code, `status` that
     of HTTP; `param` is the setting of the request that is wrong, where it is one.

@@ -53,7 +53,7 @@ class Metrics:
             "asr_serve_errors", "Faults of the server itself", ["where"], registry=registry
         )
         self.audio = Counter(
-            "asr_serve_audio_seconds", "Sound heard", ["protocol"], registry=registry
+            "asr_serve_audio_seconds", "Audio received", ["protocol"], registry=registry
         )
         self.partial = Histogram(
             "asr_serve_partial_latency_seconds",

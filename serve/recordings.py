@@ -81,11 +81,9 @@ def endpoint(kind: type[RecordingProtocol]) -> Callable[[Request], Awaitable[Res
 
 def _in_header(losses: Sequence[Loss]) -> str:
     """`36.40-37.02, 64.00-`: seconds from - to, to an unknown end where nothing follows."""
-    stretches = [
-        f"{loss.start:.2f}-{'' if loss.end is None else f'{loss.end:.2f}'}" for loss in losses
-    ]
-    more = ["..."] if len(stretches) > MAX_NAMED_LOSSES else []
-    return ", ".join(stretches[:MAX_NAMED_LOSSES] + more)
+    spans = [f"{loss.start:.2f}-{'' if loss.end is None else f'{loss.end:.2f}'}" for loss in losses]
+    more = ["..."] if len(spans) > MAX_NAMED_LOSSES else []
+    return ", ".join(spans[:MAX_NAMED_LOSSES] + more)
 
 
 def _transcript(

@@ -182,7 +182,7 @@ def _announce(settings: ServeSettings, sockets: list[socket.socket]) -> None:
 
 
 def _work(worker: Worker, sockets: list[socket.socket]) -> int:
-    """One worker, until it is told to stop; returns the exit status."""
+    """One worker, until it has to stop; returns the exit status."""
     # uvicorn raises the signal that ended it once more: by then the work is done.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)

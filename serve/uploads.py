@@ -121,5 +121,5 @@ class Uploads:
             tell(Finished(duration, tuple(losses), tuple(notices), n_channels, digest))
         except _Abandoned:
             return
-        except Exception as error:  # whatever it is, who waits is told
+        except Exception as error:  # whatever it is, the waiting client gets it
             tell(error)

@@ -218,7 +218,7 @@ class WebSocketChannel(asyncio.Protocol):
 class Handshake:
     """A request to open a live stream. Raises Refused if it cannot be granted.
 
-    A wrong key is told by close code 1008 after the handshake, since browsers show pages nothing of
+    A wrong key gives close code 1008 after the handshake, since browsers show pages nothing of
     what HTTP says.
     """
 

@@ -20,7 +20,9 @@ from asr.errors import ConfigError, DecodeError
 from asr.text.vocabulary import Vocabulary
 
 BLOCK = 512  # frames whose back-pointers are kept at a time
-_LEAST = 1e-10  # a probability of 0 would forbid what a damaged frame or two make impossible
+_MIN_PROBABILITY = (
+    1e-10  # a probability of 0 would forbid what a damaged frame or two make impossible
+)
 
 Spellings = Sequence[Sequence[int]]
 
@@ -123,8 +125,10 @@ def _best_path(
     """(frames,) int64: the state of every frame."""
     # One frame of silence more, in which every path comes to the last junction.
     frames = len(probabilities)
-    log_probs = np.full((frames + 1, probabilities.shape[1]), math.log(_LEAST), np.float32)
-    np.log(np.maximum(probabilities, _LEAST), out=log_probs[:-1])
+    log_probs = np.full(
+        (frames + 1, probabilities.shape[1]), math.log(_MIN_PROBABILITY), np.float32
+    )
+    np.log(np.maximum(probabilities, _MIN_PROBABILITY), out=log_probs[:-1])
     log_probs[-1, blank] = 0.0
     silent = log_probs[:, blank]
     foreign = np.maximum(silent, log_probs.max(axis=1) - config.foreign)

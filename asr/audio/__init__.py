@@ -5,7 +5,7 @@ M4A, MP4, WebM and so on. Both come in wheels with their codecs inside. Everythi
 block, so the length of a recording never shows in memory, and resampled by a filter that carries
 its state from block to block, so block borders never show in the samples.
 
-What is damaged or cut loses only itself: `on_loss` is told what is missing, and reading goes on.
+Damage costs only the damaged part: `on_loss` gets what is missing, and reading continues.
 Without `on_loss`, the first loss is an AudioError.
 """
 

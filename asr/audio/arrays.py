@@ -91,7 +91,7 @@ def as_channels(samples: Any) -> NDArray[Any]:
 
 def _to_float(block: NDArray[Any]) -> Channels:
     if block.dtype.kind == "f":
-        # What is too large for 32 bits becomes infinite, and is told as such.
+        # What is too large for 32 bits becomes infinite, and is reported as such.
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(block, np.float32)
     zero, scale = _ZERO_AND_SCALE[block.dtype.name]

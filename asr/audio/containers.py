@@ -218,8 +218,8 @@ def _at(view: View, position: int, size: int) -> bytes:
 
 
 def _without(view: View, unwanted: Iterable[tuple[int, int]], begin: int) -> list[tuple[int, int]]:
-    """The stretches of the file that are left of the view, which lies there from `begin` on."""
-    edges = [0, *(edge for stretch in unwanted for edge in stretch), view.size]
+    """The spans of the file that are left of the view, which lies there from `begin` on."""
+    edges = [0, *(edge for span in unwanted for edge in span), view.size]
     kept = zip(edges[::2], edges[1::2], strict=True)
     return [(begin + first, begin + end) for first, end in kept if first < end]
 

@@ -1,7 +1,7 @@
 """The two libraries that decode, behind one interface.
 
 Both read a recording from its beginning to its end: most codecs do not give the same samples after
-a seek. What is missing is told to `lose` in seconds of the recording's clock, and filled
+a seek. What is missing is passed to `lose` in seconds of the recording's clock, and filled
 with silence where the length of it is known, so that every later word keeps its time.
 """
 

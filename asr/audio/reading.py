@@ -66,8 +66,8 @@ def channel_blocks(
             the file is.
         track: which sound track of a film, counted from 0; None: the one marked as default, else
             the first.
-        on_loss: called with each stretch that damage or a cut has taken away, when it is reached;
-            reading goes on behind it. Without it, the first loss is an AudioError.
+        on_loss: called with each span lost to damage or truncation, when it is reached;
+            reading continues behind it. Without it, the first loss is an AudioError.
 
     Raises AudioError for what is no recording, or holds no sound that can be decoded.
     """
@@ -162,7 +162,7 @@ def _resampled(
 
 
 class _Report:
-    """What is told to `on_loss`: losses of the wanted part, and none before there is any sound."""
+    """What `on_loss` gets: losses of the wanted part, and none before there is any sound."""
 
     def __init__(self, name: str, on_loss: OnLoss | None, start: float, duration: float | None):
         self.name, self._on_loss = name, on_loss

@@ -61,7 +61,7 @@ class Recording:
     def samples(self, lose: Lose, start: float, block_seconds: float) -> Iterator[Placed]:
         """All that can be decoded, from `start` seconds on or from an earlier place.
 
-        Where libsndfile gives up, ffmpeg goes on.
+        Where libsndfile fails, ffmpeg continues.
         """
         decoder, end = self.decoder, 0.0
         block_size = max(1, round(block_seconds * decoder.sample_rate))

@@ -1,4 +1,4 @@
-"""A file as the decoders are to see it: without its name, without some stretches, repaired."""
+"""A file as the decoders are to see it: without its name, without some spans, repaired."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Patch(NamedTuple):
 
 
 class View(io.RawIOBase):
-    """Stretches of another file, one behind the other, with some bytes replaced.
+    """Consecutive spans of another file, with some bytes replaced.
 
     It has no name, which libraries would take for a hint at its content. An error of the file is
     kept in `error` and ends it: one that passes through a C library is printed or lost.
@@ -29,14 +29,14 @@ class View(io.RawIOBase):
     def __init__(
         self,
         file: BinaryIO | View,
-        stretches: Sequence[tuple[int, int]],
+        spans: Sequence[tuple[int, int]],
         patches: Sequence[Patch] = (),
     ):
         self._file, self._patches = file, patches
-        self._stretches = []  # (where it begins here, where it begins in the file, bytes)
+        self._spans = []  # (where it begins here, where it begins in the file, bytes)
         self.size = 0
-        for begin, end in stretches:
-            self._stretches.append((self.size, begin, end - begin))
+        for begin, end in spans:
+            self._spans.append((self.size, begin, end - begin))
             self.size += end - begin
         self._position = 0
         self.error: Exception | None = None
@@ -68,15 +68,15 @@ class View(io.RawIOBase):
         wanted = left if size is None or size < 0 else min(size, left)
         parts = []
         begin = self._position
-        while wanted > 0 and (part := self._read_stretch(wanted)):
+        while wanted > 0 and (part := self._read_span(wanted)):
             parts.append(part)
             self._position += len(part)
             wanted -= len(part)
         return self._patched(begin, b"".join(parts))
 
-    def _read_stretch(self, wanted: int) -> bytes:
-        """What comes next, up to the end of a stretch."""
-        for here, there, length in self._stretches:
+    def _read_span(self, wanted: int) -> bytes:
+        """What comes next, up to the end of a span."""
+        for here, there, length in self._spans:
             within = self._position - here
             if 0 <= within < length:
                 try:

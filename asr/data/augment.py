@@ -21,7 +21,7 @@ class AugmentConfig:
 
     speeds: factors of speed (and pitch) perturbation (Ko et al., Interspeech 2015).
     volume_db: gain range. snr_db: signal-to-noise range of the mixed-in noise.
-    noise_only: probability of a stretch of pure noise in place of the utterance, with an empty
+    noise_only: probability of pure noise instead of the utterance, with an empty
     transcript: what teaches a network to stay silent.
     time_masks x time_width (seconds), frequency_masks x frequency_width (mel bands): SpecAugment
     (Park et al., Interspeech 2019); a time mask never exceeds `time_share` of the utterance.
@@ -70,7 +70,7 @@ class Augmenter:
         return self.volume(waveform, rng)
 
     def noise(self, n_samples: int, rng: np.random.Generator) -> np.ndarray:
-        """A random stretch of one of the noises, repeated where it is too short."""
+        """A random span of one of the noises, repeated where it is too short."""
         noise = self._noises[int(rng.integers(len(self._noises)))]
         start = rng.integers(len(noise))
         return np.resize(np.roll(noise, -start) if start else noise, n_samples)

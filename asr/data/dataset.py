@@ -78,7 +78,7 @@ class SpeechDataset(Dataset):
     """Examples by (epoch, index). A file that cannot be read gives its error text instead.
 
     `targets` spells the transcripts for each head of the network. With an `augmenter` every epoch
-    hears another version of an utterance, drawn from (seed, epoch, index) alone; SpecAugment starts
+    gets another version of an utterance, drawn from (seed, epoch, index) alone; SpecAugment starts
     in epoch `masks_from`, and with it the second of two `views`. `cache` keeps decoded audio in
     memory as 16-bit integers: 115 MB an hour. Recordings in shards are read by `reader`, and never
     kept.
@@ -141,7 +141,7 @@ class SpeechDataset(Dataset):
             return self._decode(index)
         if index not in self._cache:
             self._cache[index] = np.round(self._decode(index) * 32767).astype(np.int16)
-        # Also the first time from 16 bits, so that a resumed run hears what it would have heard.
+        # Also the first time from 16 bits, so that a resumed run gets the same samples.
         return self._cache[index].astype(np.float32) / 32767
 
     def _decode(self, index: int) -> np.ndarray:

@@ -104,7 +104,7 @@ def hold_out(
     groups: dict[str, list[Utterance]] = {}
     for utterance in utterances:
         groups.setdefault(_group(utterance, by), []).append(utterance)
-    # What must go on being trained on, and how many groups of it there are.
+    # What must stay in training, and the number of its groups.
     kinds = {key: g[0].text if by == "recording" else "" for key, g in groups.items()}
     left = Counter(kinds.values())
     durations = {key: sum(u.duration for u in group) for key, group in groups.items()}

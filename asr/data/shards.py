@@ -2,7 +2,7 @@
 
 `asr-prepare shard` writes them. The index tells each utterance's length, text and place, so batches
 are planned before anything is read: a plan is a function of (seed, epoch), every utterance is in it
-once, and it can be gone on with at any step. Shards are read some at a time, in a shuffled order;
+once, and training can resume at any step. Shards are read some at a time, in a shuffled order;
 those with an address (s3://, gs://, http://, memory://, whatever fsspec opens) are fetched whole,
 in the background, into a folder of bounded size.
 """
@@ -43,7 +43,7 @@ def is_index(path: str) -> bool:
 def read_index(index: str) -> list[Utterance]:
     """The utterances of all shards that an index names; it may be a path or an address.
 
-    Where a recording lies is told by `shard`, `offset`, `bytes` and `sha256` (of the shard) in
+    The place of a recording is in `shard`, `offset`, `bytes` and `sha256` (of the shard) in
     `extra`. Raises ManifestError for what is not an index of ours, or cannot be read.
     """
     facts = _facts(index, _text(index))

@@ -15,7 +15,7 @@ from torch import Tensor
 from asr.errors import TrainingError
 from asr.text.written import CAPITAL, UNKNOWN_CASE, Labelled, capitalized, rows_of
 
-_LEAST_COUNT = 3  # of a form that is taken for the usual one of a word
+_MIN_COUNT = 3  # of a form that is taken for the usual one of a word
 
 
 @dataclass(frozen=True)
@@ -124,5 +124,5 @@ def special_forms(capitals: Mapping[str, Counter[str]]) -> dict[str, str]:
     return {
         word: form
         for word, (form, count) in sorted(usual.items())
-        if form != capitalized(word) and form.lower() == word and count >= _LEAST_COUNT
+        if form != capitalized(word) and form.lower() == word and count >= _MIN_COUNT
     }

@@ -39,7 +39,7 @@ class AcceptanceTest:
         self._best_path = 0.0
 
     def feed(self, heads: Sequence[np.ndarray]) -> None:
-        """Go on with the log-probabilities (frames, classes) of each head."""
+        """Continue with the log-probabilities (frames, classes) of each head."""
         self._seconds += len(heads[0]) * self._frame_shift
         for log_probs, weight in zip(heads, self._head_weights, strict=False):
             if weight:

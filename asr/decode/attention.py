@@ -53,7 +53,7 @@ class Spelled:
 
 @dataclass(frozen=True)
 class _Open:
-    """An unfinished text with what has to be known of it to go on."""
+    """An unfinished text with the state that its continuation needs."""
 
     symbols: tuple[int, ...]
     attention: tuple[Floats, ...]

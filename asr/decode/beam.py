@@ -39,7 +39,7 @@ class BeamSearch:
 
     The score of a text is a sum over its paths. If words are spelled: over those of which every
     prefix was in the beam all the while. If they are pronounced: over all paths through the symbols
-    that were tried, for there prefixes are recombined, and the texts found are scored anew; so a
+    that were tried, for there prefixes are recombined, and the texts found are scored again; so a
     score says the same with any beam. A text with several pronunciations has the score of the best
     of those that were found.
 
@@ -205,7 +205,7 @@ class BeamSearchStream:
         return self._beam.state[0]
 
     def feed(self, *heads: np.ndarray) -> None:
-        """Go on with log-probabilities (frames, classes)."""
+        """Continue with log-probabilities (frames, classes)."""
         probabilities = to_probabilities(heads[0], len(self._search.vocabulary))
         run = search.search_pronounced if self._search.pronounces else search.search
         at = 0
@@ -298,7 +298,7 @@ class BeamSearchStream:
             return
         self._forget_settled()
         if self._state["lattice_frames"] > self._limit // 2:
-            self._limit *= 2  # too much is still open: go on
+            self._limit *= 2  # too much is still open: continue
 
     def _forget_settled(self) -> None:
         """Move settled words out of the tree, so that it stays small however long one speaks."""
@@ -362,7 +362,7 @@ class BeamSearchStream:
         """`last_lm`: the model's log-probability of a word that ends with the path."""
         lm = None
         if self._lm is not None:
-            # The model is asked when a word's last token is there, or, if it may go on, with the
+            # The model is asked when a word's last token is there, or, if it may continue, with the
             # token after it.
             asked = [word.last + (not self._search.pronounces) for word in words]
             lm = np.append(nodes["lm_log_prob"], last_lm)[asked].tolist()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from asr.errors import ConfigError
 
-_AT_LEAST_0 = (
+_NOT_NEGATIVE = (
     *("beam_threshold", "token_threshold", "lm_weight", "hotword_boost", "horizon"),
     "rejection_threshold",
 )
@@ -71,7 +71,7 @@ class DecoderConfig:
         for name in _COUNTS:
             if not 1 <= getattr(self, name) <= MAX_COUNT:
                 raise ConfigError(f"{name} is {getattr(self, name)}", f"give 1 to {MAX_COUNT:,}")
-        for name in _AT_LEAST_0:
+        for name in _NOT_NEGATIVE:
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "it must not be negative")
         for name in _EXPONENTS:

@@ -56,7 +56,7 @@ class SearchStream(Protocol):
     """A search in one utterance: `feed` and `partial`, then `finish` and `complete` once."""
 
     def feed(self, *heads: np.ndarray) -> None:
-        """Go on with the log-probabilities (frames, classes) of each head that is read."""
+        """Continue with the log-probabilities (frames, classes) of each head that is read."""
         ...
 
     def partial(self) -> Partial:
@@ -165,7 +165,7 @@ class DecoderStream:
         self._is_empty, self._is_finished = True, False
 
     def feed(self, log_probs: Outputs) -> None:
-        """Go on with more frames, or with none: `()`. Raises DecodeError as `decode` does."""
+        """Continue with more frames, or with none: `()`. Raises DecodeError as `decode` does."""
         self._check_open()
         heads = log_probs if isinstance(log_probs, tuple) else (log_probs,)
         if not heads:

@@ -215,7 +215,7 @@ def _unknown_words(
 
 def _max_steps(nodes: np.ndarray, words: np.ndarray, parents: np.ndarray) -> np.ndarray:
     """Upper bounds (nodes,) of the factor of a step from a node to any of its children, whether the
-    word goes on there or ends, where words have no mark.
+    word continues there or ends, where words have no mark.
 
     `parents`: of all nodes but the first. Hot words are not counted.
     """

@@ -45,7 +45,7 @@ class GreedySearch:
 
 
 class GreedyStream:
-    """Keeps all frames and decodes them anew each time: utterances are short, and this is fast."""
+    """Keeps all frames and decodes them all each time: utterances are short, and this is fast."""
 
     def __init__(self, vocabulary: Vocabulary, frame_shift: float):
         self._vocabulary, self._frame_shift = vocabulary, frame_shift
@@ -55,7 +55,7 @@ class GreedyStream:
         self._log_probs.append(heads[0])
 
     def partial(self) -> Partial:
-        """The text so far; all but its last word, which may go on, is stable."""
+        """The text so far; all but its last word, which may still grow, is stable."""
         words = [word.word for word in self.finish()[0].words]
         return Partial(" ".join(words), " ".join(words[:-1]))
 

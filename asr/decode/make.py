@@ -76,7 +76,7 @@ def compile_ahead(decoder: Decoder, bundle: Bundle) -> Thread | None:
     )
 
     def decode() -> None:
-        with suppress(ASRError):  # whoever decodes in earnest is told
+        with suppress(ASRError):  # decoding itself reports it
             decoder.decode(outputs)
 
     thread = Thread(target=decode, name="compiling the search")

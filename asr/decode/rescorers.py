@@ -1,4 +1,4 @@
-"""Rescorers rank the N-best list of a search anew: a second head, a recurrent language model.
+"""Rescorers rerank the N-best list of a search: a second head, a recurrent language model.
 
 What is too slow for each prefix of a search can still compare the hundred texts that are left.
 """

@@ -328,7 +328,7 @@ def _expand(beam, grammar, lm, tokens, endings, best, bar):
 
 @inner
 def _expand_pronounced(beam, grammar, lm, tokens, best, bar):
-    """`_expand` where a token is a phone, with which a word may go on, or end, or both."""
+    """`_expand` where a token is a phone, with which a word may continue, or end, or both."""
     nodes, slots, tried, candidates = beam.nodes, beam.slots, beam.tried, beam.candidates
     rules, lexicon, words = grammar.rules[0], grammar.lexicon, grammar.words
     found = np.int64(0)
@@ -354,7 +354,7 @@ def _expand_pronounced(beam, grammar, lm, tokens, best, bar):
             end_weight = end.weight * lexicon[at].leave
             is_extended = (slot.extended >> np.uint64(k)) & np.uint64(1) != 0
             first, last = lexicon[at].word_first, lexicon[at + 1].word_first
-            for word in range(first - 1, last):  # before the first: the word goes on
+            for word in range(first - 1, last):  # before the first: the word continues
                 candidate = candidates[found]
                 candidate.token, candidate.lm_state = token, node.lm_state
                 candidate.lm_log_prob = 0.0
@@ -398,7 +398,7 @@ def _say_word(candidate, words, word, lm, lm_cache, rules, bar):
 
 @inner
 def _take_in(beam, rules, mass, found, best, bar):
-    """Count one more candidate, in its place already; the number, the best and the bar now."""
+    """Count one more candidate, already stored; the number, the best and the bar now."""
     found += 1
     if mass > best:
         best = mass

@@ -29,7 +29,7 @@ def to_onnx(model: AcousticModel, second: str | None = None) -> onnx.ModelProto:
 
     Inputs `features` (batch, frames, size) float32 and `lengths` (batch,) int64; outputs
     `log_probs` (batch, frames', classes) float32 and `output_lengths` (batch,) int64; and
-    `second_log_probs`, if the head `second` is to be heard as well. For an encoder with chunks this
+    `second_log_probs`, if the head `second` is to be used as well. For an encoder with chunks this
     is the graph of one chunk: `frames` are chunk + right context, the outputs those of the chunk
     alone, and each input `state_N` (batch, size) what was `next_state_N` before, zeros at first.
     Of a transducer or an attention decoder `log_probs` are the rows that its steps read

@@ -13,8 +13,8 @@ from asr.lm.words import END_ID, START_ID, WordList
 
 NEVER = -99 * math.log(10.0)  # by convention of ARPA files, the weight of what cannot occur
 _TOGETHER, _FEW = 1 << 22, 1 << 12  # n-grams looked up at a time, and without being sorted
-_LEAST = 1e-7  # probability left to unseen words where rounding leaves none
-_ROUNDING = 1e-3  # what is left over may be off by so much: weights are read from a byte each
+_MIN_LEFT = 1e-7  # probability left to unseen words where rounding leaves none
+_ROUNDING = 1e-3  # error of what is left over: weights are read from a byte each
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class BackoffModel:
         parent, seen = self._seen(order)
         backing_off = np.exp(self.lower_log_probs(self.level(order)))
         lower = np.bincount(parent, backing_off, len(seen))
-        left, lower_left = np.maximum(1 - seen, _LEAST), np.maximum(1 - lower, _LEAST)
+        left, lower_left = np.maximum(1 - seen, _MIN_LEFT), np.maximum(1 - lower, _MIN_LEFT)
         # A quotient of two errors of rounding may be 10,000: then nothing is gained by backing off.
         doubtful = lower_left < _ROUNDING
         return left, np.where(doubtful, np.maximum(left, lower_left), lower_left)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 CODES = 256
-_TICKS = 1024  # weights closer than 1/1024 are told apart by no codebook of 256
+_TICKS = 1024  # weights closer than 1/1024 are not separated by a codebook of 256
 _ITERATIONS = 40
 
 

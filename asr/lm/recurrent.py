@@ -19,7 +19,7 @@ from asr.text.vocabulary import UNKNOWN, WORD_START, Vocabulary
 
 FORMAT = "asr-recurrent-lm-1"
 BOUNDARY = 0  # begins and ends every sentence
-_MOST_OUTPUTS = 1 << 24  # log-probabilities of one call: 64 MB
+_MAX_OUTPUTS = 1 << 24  # log-probabilities of one call: 64 MB
 Floats = NDArray[np.float32]
 
 
@@ -109,7 +109,7 @@ class RecurrentLM:
         seed: int | None = None,
         most: int = 200,
     ) -> str:
-        """A sentence that goes on from `prompt`, of at most `most` symbols more.
+        """A sentence that continues `prompt` by at most `most` symbols.
 
         `temperature` divides the logits: 1 is the model's own distribution, near 0 only the most
         probable symbol is taken. Raises LanguageModelError for a temperature that is not positive.
@@ -123,8 +123,8 @@ class RecurrentLM:
             logits = log_probs[0, -1].astype(np.float64) / temperature
             if self._unknown >= 0:
                 logits[self._unknown] = -np.inf
-            chances = np.exp(logits - logits.max())
-            token = int(rng.choice(len(chances), p=chances / chances.sum()))
+            probabilities = np.exp(logits - logits.max())
+            token = int(rng.choice(len(probabilities), p=probabilities / probabilities.sum()))
             if token == BOUNDARY:
                 break
             written.append(token)
@@ -158,7 +158,7 @@ class RecurrentLM:
         """Indices of texts of similar length, few enough for bounded memory."""
         chosen: list[int] = []
         for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-            if chosen and lengths[i] * (len(chosen) + 1) * len(self.vocabulary) > _MOST_OUTPUTS:
+            if chosen and lengths[i] * (len(chosen) + 1) * len(self.vocabulary) > _MAX_OUTPUTS:
                 yield chosen
                 chosen = []
             chosen.append(i)

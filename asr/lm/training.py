@@ -38,7 +38,7 @@ def train(
     With `pooled` there is one more at the end, of all corpora as if they were one. A corpus is an
     iterable of sentences, each a list of words. Some 12 bytes a word and 40 an n-gram go to
     temporary files in `work_folder` (by default the system's); the arrays of the models stay there,
-    without a name, as long as they are used. `progress` is told from when the text has been read.
+    without a name, as long as they are used. `progress` is called once the text has been read.
     """
     # What is mapped can be unlinked, but not on every system.
     with tempfile.TemporaryDirectory(dir=work_folder, ignore_cleanup_errors=True) as name:

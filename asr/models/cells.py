@@ -45,7 +45,7 @@ class _Cell(nn.Module):
         return projected.to(self.weight.dtype)  # errors of a recurrence add up over time
 
     def zeros(self, inputs: Tensor) -> Tensor:
-        """The state (B, H) before anything was heard."""
+        """The initial state (B, H)."""
         return inputs.new_zeros(inputs.shape[1], self.hidden_size)
 
 
@@ -220,7 +220,7 @@ def weight_matrices(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
             names.add("weight")
         if isinstance(part, nn.RNNBase):
             names |= {"weight_ih_l0", "weight_hh_l0"}
-        if isinstance(part, PeepholeLSTM | LiGRU):  # in the others each cell hears only itself
+        if isinstance(part, PeepholeLSTM | LiGRU):  # in the others each cell reads only itself
             names.add("recurrent_weight")
         for name in sorted(names):
             yield f"{path}.{name}".lstrip("."), part.get_parameter(name)

@@ -1,7 +1,7 @@
 """Utterances in chunks with some frames of what follows: latency-controlled recurrence.
 
 Each chunk, with `right` frames behind it, goes through all layers by itself: the backward direction
-begins at the end of these frames, the forward direction goes on from its state at the end of the
+begins at the end of these frames, the forward direction continues from its state at the end of the
 chunk before. So an output depends on everything before, and on `right` frames after its chunk,
 however many layers there are (Zhang et al. 2016, "Highway long short-term memory RNNs for distant
 speech recognition"; Xue & Yan 2017, "Improving latency-controlled BLSTM acoustic models").
@@ -24,7 +24,7 @@ def split(
     """(T, B, C), (B,) -> chunks and what follows them (chunk + right, K * B, C), (K * B,).
 
     The lengths are those within a chunk, 0 for chunks behind the end of their utterance. There are
-    so many chunks that every frame is in one, or the first `n_chunks`.
+    as many chunks as hold all frames, or the first `n_chunks`.
     """
     if n_chunks is None:
         n_chunks = max(1, -(-len(sequences) // chunk))

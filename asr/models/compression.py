@@ -3,9 +3,9 @@
 Each gives a network that errs more, until it is trained on.
 
 Wen et al., "Learning intrinsic sparse structures within long short-term memory", ICLR 2018: cells
-go as a whole, with their rows in all gates, their recurrent columns and what reads them. Which ones
-can go is told by recordings: those that follow linearly from the others, whose weights then take in
-theirs. (The size of its weights does not tell: cells drawn at random do as little harm.)
+go as a whole, with their rows in all gates, their recurrent columns and what reads them. On
+recordings, those go that follow linearly from the others, whose weights then take in theirs. (The
+size of the weights is no criterion: cells drawn at random do as little harm.)
 Xue, Li & Gong, "Restructuring of deep neural network acoustic models with singular value
 decomposition", Interspeech 2013: a matrix becomes the product of two thin ones.
 """

@@ -30,13 +30,13 @@ class EncoderConfig:
     """Size and shape of an encoder.
 
     cell: one of `asr.models.cells.CELLS`, in layers of `hidden_size` cells for each direction.
-    projection: a linear layer to so many columns after each recurrent one; None leaves it out.
+    projection: columns of a linear layer after each recurrent one; None: no such layer.
     rank: of the matrices that read a layer's inputs, which are then products of two, the second one
     shared by both directions (Xue, Li & Gong 2013); None, or the inputs' size: whole matrices.
     residual: what goes into a layer is added to what comes out, where both are of one size.
     subsampling: how many neighbouring frames are joined in front of each layer ((1, 1, 2, 1) halves
     the rate before the third of four layers); missing entries are 1.
-    dropout: between layers, with one mask for all frames. recurrent_dropout: of what a cell hears
+    dropout: between layers, with one mask for all frames. recurrent_dropout: of what a cell reads
     of the frame before, also with one mask (Gal & Ghahramani 2016).
     convolutions: channels of the convolutional layers in front (`asr.models.convolution`), whose
     first takes every `convolution_stride`-th frame. They read one spectrum a frame: features that
@@ -44,7 +44,7 @@ class EncoderConfig:
     attention_heads: of a self-attention over the states of the last layer, added to them and
     normalised; 0 leaves it out.
     init_range: weights drawn from U(-r, r) as in Graves 2013; None keeps each cell's own choice.
-    chunk: utterances go through the layers in chunks of so many frames, each with `right_context`
+    chunk: utterances go through the layers in chunks of this many frames, each with `right_context`
     frames of what follows it, as they do live (`asr.models.chunks`); None takes them as a whole.
     """
 
@@ -232,7 +232,7 @@ class Encoder(LayeredEncoder):
             yield hidden, lengths
 
     def look_ahead(self, right_context: int | None) -> None:
-        """Hear so many frames of what follows each chunk; None: whole utterances.
+        """Set the look-ahead of each chunk in frames; None: whole utterances.
 
         For an encoder in chunks; its weights stay the same.
         """
@@ -309,7 +309,7 @@ class Encoder(LayeredEncoder):
         *,
         last: bool = False,
     ) -> tuple[list[tuple[Tensor, Tensor]], EncoderState]:
-        """Go on with sequences whose first frames were given before.
+        """Continue with sequences whose first frames were given before.
 
         Of a bidirectional encoder in chunks, a chunk comes as soon as its right context is there.
 

@@ -26,7 +26,7 @@ class SymbolConfig:
 
     cell: one of `asr.models.cells.CELLS`, `layers` of `hidden_size` each. embedding: numbers that
     stand for a symbol; None gives each an input of its own, and the boundary none (Graves 2012).
-    projection: a linear layer to so many columns at the end. dropout: before each layer and at the
+    projection: columns of a linear layer at the end. dropout: before each layer and at the
     end, with one mask for a whole sequence. init_range: weights drawn from U(-r, r).
     """
 

@@ -111,7 +111,7 @@ class Recurrent(nn.Module):
         return torch.cat([forward, reverse(backward, lengths)], dim=-1), state
 
     def step(self, inputs: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
-        """Go on with a layer that has no backward direction: more outputs, and the next state."""
+        """Continue a layer without a backward direction: more outputs, and the next state."""
         (cell,) = self.children()
         if not len(inputs):
             return inputs.new_zeros(0, inputs.shape[1], self.output_size), state

@@ -81,7 +81,7 @@ class Change(nn.Module):
         return self.project(self.recurrent(self.norm(half), lengths))
 
     def step(self, half: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Go on with a layer that has no backward direction: (T, B, size), and the next state."""
+        """Continue a layer without a backward direction: (T, B, size), and the next state."""
         hidden, state = self.recurrent.step(self.norm(half), state, None)
         return self.project(hidden), state
 

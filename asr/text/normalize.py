@@ -51,7 +51,7 @@ _LONE_MARKS = re.compile(r"(?<!\S)[\u0300-\u036f\u20d0-\u20f0]+")
 
 
 def normalize(text: str) -> str:
-    """Lower-case words parted by single spaces; accents and punctuation removed, apostrophes kept.
+    """Lower-case words with single spaces; accents and punctuation removed, apostrophes kept.
 
     Letters of any script, and digits, are kept as they are: what a vocabulary cannot spell is for
     the vocabulary to count and report, not for this function to drop silently.

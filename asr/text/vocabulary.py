@@ -26,9 +26,9 @@ KINDS = get_args(Kind)
 class Vocabulary:
     """Units in the order of the network's classes, the CTC blank among them.
 
-    `characters`: words are parted by the symbol " "; Korean jamo among them spell syllables.
-    `pieces`: a piece that begins a word starts with "▁". `phones`: text is phone symbols parted by
-    spaces, and words are a lexicon's business. `words`: for language models.
+    `characters`: words are separated by the symbol " "; Korean jamo among them spell syllables.
+    `pieces`: a piece that begins a word starts with "▁". `phones`: phone symbols
+    with spaces between them; words are a lexicon's business. `words`: for language models.
 
     >>> vocabulary = Vocabulary.characters("abc'")
     >>> vocabulary.encode("a cab")

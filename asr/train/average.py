@@ -1,4 +1,4 @@
-"""The exponential moving average of a model's weights, which is evaluated in their place."""
+"""The exponential moving average of a model's weights, which is evaluated instead of them."""
 
 from __future__ import annotations
 

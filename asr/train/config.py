@@ -124,7 +124,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """Gaussian noise on all weights, drawn anew for each update (`asr.train.noise`)."""
+    """Gaussian noise on all weights, drawn for each update (`asr.train.noise`)."""
 
     sigma: float = 0.0  # standard deviation; 0: no noise
     # Every weight learns its own deviation, starting at `sigma`, and the description length of the
@@ -282,7 +282,7 @@ class WrittenConfig:
     train: tuple[str, ...] = ()
     dev: tuple[str, ...] = ()
     language: str = "en"  # whose rules spell out numbers
-    join: int = 3  # an example is one to so many neighbouring lines
+    join: int = 3  # an example has up to this many neighbouring lines
     most_words: int = 60  # in an example; longer lines are cut
     batch_words: int = 4000  # in a batch, padding included
 

@@ -75,7 +75,7 @@ class Course(ABC):
 
 
 class Epochs(Course):
-    """So many epochs, each of which is evaluated; the best ones are averaged."""
+    """A number of epochs, each evaluated; the best ones are averaged."""
 
     def __init__(self, settings: TrainerConfig, sampler: BucketSampler, accumulate: int):
         self._epochs, self._sampler, self._accumulate = settings.epochs, sampler, accumulate
@@ -102,7 +102,7 @@ class Epochs(Course):
 
 
 class Steps(Course):
-    """So many updates, evaluated every `evaluate_steps`; the best weights are kept."""
+    """A number of updates, evaluated every `evaluate_steps`; the best weights are kept."""
 
     crosses_epochs = True
 

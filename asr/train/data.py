@@ -67,7 +67,7 @@ def usable_utterances(
     utterances: list[Utterance],
     info: Callable[[str], None],
 ) -> list[Utterance]:
-    """Those that can be trained on; `info` is told how many are left out, and why.
+    """Those that can be trained on; `info` reports how many are excluded, and why.
 
     Raises ManifestError if none is left.
     """

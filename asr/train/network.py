@@ -37,7 +37,7 @@ def make_targets(head: HeadSettings, texts: Sequence[str] = ()) -> Spelling | Pr
 
 
 def make_model(config: TrainingConfig, classes: Mapping[str, int]) -> AcousticModel:
-    """The network for heads of so many classes. Raises ConfigError for settings that do not fit."""
+    """The network for heads of these sizes. Raises ConfigError for settings that do not fit."""
     heads = {
         name: HeadConfig(
             classes[name],

@@ -21,7 +21,7 @@ from asr.train.config import PruningConfig
 
 
 class Pruning:
-    """Prunes the matrices of `model` in a run of so many updates, whose first one is number 1."""
+    """Prunes the matrices of `model` in a run of this many updates, whose first one is number 1."""
 
     def __init__(self, model: nn.Module, config: PruningConfig):
         self._weights = dict(weight_matrices(model))

@@ -7,7 +7,7 @@
 
 Values come from a tree-structured Parzen estimator (Bergstra et al. 2011), and a trial that is
 worse than the median of the others at its epoch is given up. Each trial is a run like any other,
-in a folder named after its values; a search that was interrupted goes on with the trial it was in.
+in a folder named after its values; an interrupted search continues with its current trial.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def search(
     for cut in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):  # interrupted
         study.tell(cut.number, state=TrialState.FAIL)
         study.enqueue_trial(cut.params)
-    # Seeded by what has been, or a search that goes on would draw its first values again.
+    # Seeded by what has been, or a resumed search would draw its first values again.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
     while (done := len(study.get_trials(deepcopy=False, states=_DONE))) < trials:
         trial = study.ask(space)

@@ -137,7 +137,7 @@ class Task(ABC):
         return nullcontext()
 
     def add_gradients(self, examples: float, phase: int) -> dict[str, float]:
-        """Add to the summed gradients of so many examples; figures for the log."""
+        """Add the gradients of these examples to the sum; figures for the log."""
         return {}
 
     def stepping(self) -> AbstractContextManager[None]:

@@ -2,7 +2,7 @@
 
 Williams & Peng, "An efficient gradient-based algorithm for on-line training of recurrent network
 trajectories", 1990. CTC needs a whole recording before it knows what any frame should have said, so
-the network hears it twice: first without gradient, for the log-probabilities and how the loss moves
+the network reads it twice: first without gradient, for the log-probabilities and how the loss moves
 with them; then window by window, each of which is back-propagated by itself, from the state that
 the window before has left. Activations of one window are all that is ever kept; what grows with the
 recording are its features, its log-probabilities and CTC's lattice (frames x symbols).

@@ -51,9 +51,9 @@ class Configure:
     format: how audio is encoded from now on.
     hotwords: phrases to listen for, as people write them.
     restricts: the hot words are a grammar: nothing else is understood; if `[unk]` is one of them,
-        what else is said is told as `[unk]`.
+        other words become `[unk]`.
     endpoint: where utterances end.
-    nbest: finals have so many alternatives at most.
+    nbest: finals have at most this many alternatives.
     """
 
     format: AudioFormat | None = None
@@ -72,12 +72,12 @@ class Audio:
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """End the utterance here; the stream goes on."""
+    """End the utterance here; the stream continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Drop what was said since the last final; the clock goes on."""
+    """Drop the audio since the last final; the clock continues."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,7 @@ class DeepgramProtocol(LiveProtocol):
         yield self._results(number, event, speech_final, finalize)
 
     def _due(self, number: int, now: float) -> Iterator[Message]:
-        """What is told after some time without words."""
+        """The message after some time without words."""
         channel = self._channels[number]
         if channel.utterance_end_due <= now:
             channel.utterance_end_due = NEVER

@@ -2,7 +2,7 @@
 
 Utterances end where the server finds a pause (`turn_detection`) or where the client says so
 (`null`, and `input_audio_buffer.commit`). A client's mistake is answered by an `error` event; the
-stream goes on.
+stream continues.
 
 Sessions are described as today (`session.audio.input.format`), or as in the beta
 (`transcription_session.update`, or a flat `session.update`: `input_audio_format`, …); the answer
@@ -85,7 +85,7 @@ _EVENTS = (
 
 
 class RealtimeSession:
-    """The settings of a session, as they are told back.
+    """The settings of a session, as they are sent back.
 
     Raises Refused for what cannot be met, and changes nothing then.
     """

@@ -5,7 +5,7 @@ C binary, 16-bit samples          S {"partial": ...} or {"result": [...], "text"
 C {"reset": 1}                    S the final result; the stream stays open
 C {"eof": 1}                      S the final result; the end
 
-A `phrase_list` is a grammar: only its words are understood; with `[unk]` in it, all else is told as
+A `phrase_list` is a grammar: only its words are recognised; with `[unk]` in it, all else becomes
 `[unk]`. Another `model` is not loaded.
 """
 
