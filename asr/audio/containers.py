@@ -39,6 +39,8 @@ def open_view(file: BinaryIO | View) -> View:
         else:
             kept = _without(view, _unpadded_chunks(view), begin)
             view = View(file, kept, list(_wav_patches(View(file, kept))))
+    elif start[4:8] == b"ftyp":
+        view = View(file, [(begin, begin + view.size)], list(_mp4_patches(view)))
     elif is_mpeg(view):
         view = View(file, _without(view, _mpeg_tags(view), begin))
     view.seek(0)
@@ -118,6 +120,39 @@ def _mp4_links(view: View) -> tuple[tuple[int, int], ...]:
             begins.append(position)
         position += size
     return tuple(pairwise([*begins, view.size]))
+
+
+def _mp4_patches(view: View) -> Iterator[Patch]:
+    """What is no box, in a fragmented MP4, becomes one to be passed over, up to the next fragment.
+
+    Offsets in the fragments count from the beginning of the file: nothing may be taken out.
+    """
+    position, is_fragmented = 0, False
+    for _ in range(_MAX_BOXES):
+        head = _at(view, position, 8)
+        size, name = int.from_bytes(head[:4], "big"), head[4:]
+        is_fragmented |= name == b"moof"
+        if len(head) < 8 or size in (0, 1):  # the end, to the end, or with 64 bits
+            if not (is_fragmented and len(head) == 8 and not name.isalpha()):
+                return
+        elif name.isalnum() and position + size <= view.size:
+            position += size
+            continue
+        if not is_fragmented or (following := _find_fragment(view, position + 8)) < 0:
+            return
+        yield Patch(position, struct.pack(">I4s", following - position, b"free"))
+        position = following
+
+
+def _find_fragment(view: View, start: int) -> int:
+    """Where the next fragment of an MP4 begins; -1 if none does."""
+    for position in range(start, view.size, _CHUNK):
+        found = _at(view, position, _CHUNK + 12).find(b"moof")
+        while found >= 4 and _at(view, position + found + 8, 4) != b"mfhd":
+            found = _at(view, position, _CHUNK + 12).find(b"moof", found + 1)
+        if found >= 4:
+            return position + found - 4
+    return -1
 
 
 def missing_wav_share(view: View) -> float:

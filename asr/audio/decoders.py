@@ -166,7 +166,9 @@ class AvDecoder:
         self._damage = ""  # since the last frame, as a reason
         # Damaged pages, frames and clusters are passed over without an error, but not without a gap
         # in time; Matroska alone has gaps for other reasons, too.
-        self._jumped = self._always_jumps = self._format in ("ogg", "flac", "wv", "tta", "asf")
+        self._jumped = self._always_jumps = (
+            self._format in ("ogg", "flac", "wv", "tta", "asf") or view.is_patched
+        )
         self._bad_bytes = self._good_bytes = 0
 
     def seek(self, sample: int) -> int:

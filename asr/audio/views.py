@@ -41,6 +41,10 @@ class View(io.RawIOBase):
         self._position = 0
         self.error: Exception | None = None
 
+    @property
+    def is_patched(self) -> bool:
+        return bool(self._patches)
+
     def readable(self) -> bool:
         return True
 

@@ -124,6 +124,19 @@ def test_a_single_bad_frame_is_told(format: str, codec: str, place: float, tmp_p
     assert likeness(waveform[-RATE:], WAVE[-RATE:]) > 0.99
 
 
+@pytest.mark.parametrize(("shift", "size"), [(-4, 8), (-204, 400), (-4, 9_000)])
+def test_a_lost_fragment_of_an_mp4_is_all_that_is_lost(shift: int, size: int) -> None:
+    options = {"movflags": "frag_keyframe+empty_moov", "frag_duration": "1000000"}
+    data = by_ffmpeg([WAVE], "mp4", "aac", options=options)
+    begin = data.index(b"moof", len(data) // 2) + shift
+    clean, _ = read(data)
+    waveform, losses = read(overwritten(data, begin / len(data), size))
+    assert losses
+    assert sum(loss.end - loss.start for loss in losses if loss.end is not None) < 4.0
+    assert len(waveform) == pytest.approx(len(clean), abs=RATE // 10)
+    assert likeness(waveform[-2 * RATE :], clean[-2 * RATE :]) > 0.95
+
+
 def test_an_mp4_cut_before_its_index_names_the_remedy(whole: dict[str, bytes]) -> None:
     with pytest.raises(AudioError, match="an MP4 whose index is missing"):
         read(whole["m4a"][:-4_000])
