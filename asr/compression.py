@@ -33,7 +33,7 @@ def compress_model(
 
     Settings are those of `asr.models.compression.compress`, everything but the network is copied.
     `listen` is a manifest of the recordings that `cells` needs: up to 100 of at most 30 s are
-    heard, evenly spread over it.
+    read, evenly spread over it.
 
     Of the folder of a run a bundle is made first, as `asr export` does without further options.
     Raises ConfigError if nothing is asked for or it cannot be had, BundleError or TrainingError if
@@ -68,8 +68,10 @@ def _compress_bundle(
         raise ConfigError(
             f"nothing is to be learnt from {listen}", "it is for --cells: leave it out"
         )
-    heard = _features(bundle.config.features, listen) if listen else []
-    model = compress(load_bundle(bundle), cells=cells, rank=rank, zeros=zeros, heard=heard)
+    recordings = _features(bundle.config.features, listen) if listen else []
+    model = compress(
+        load_bundle(bundle), cells=cells, rank=rank, zeros=zeros, recordings=recordings
+    )
     asked = {"cells": cells, "rank": rank, "zeros": zeros}
     told = ", ".join(f"{name} {value}" for name, value in asked.items() if value)
     about = f"## Compressed\n\n{bundle.config.name} with {told}, not trained on.\n"

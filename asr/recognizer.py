@@ -69,7 +69,7 @@ class Recognizer:
     ):
         if model.config.features.sample_rate != audio.SAMPLE_RATE:
             raise BundleError(
-                f"{model.folder}: hears {model.config.features.sample_rate} Hz,"
+                f"{model.folder}: expects {model.config.features.sample_rate} Hz,"
                 f" this program {audio.SAMPLE_RATE} Hz"
             )
         self.bundle = model

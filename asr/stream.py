@@ -6,9 +6,9 @@ Speech is found as in files, and what is final of a segment of speech is what a 
 live or not, the words are the same. One or more segments make an utterance; three rules say where
 it ends.
 
-A network that was trained on chunks (`EncoderConfig.chunk`) hears everything once, and what is
-partial grows into what is final. For one that hears whole utterances, partials are drafts from what
-surrounds each stretch of speech, and a segment is heard again as a whole when it is complete.
+A network that was trained on chunks (`EncoderConfig.chunk`) reads everything once, and partials
+grow into finals. With an offline network, partials are drafts from overlapping windows, and the
+network reads a segment again as a whole when it is complete.
 
 Two ways to use a stream. By itself:
 
@@ -40,7 +40,7 @@ from asr.audio import Resampler, Waveform
 from asr.decode import Decoder, DecoderStream, Partial
 from asr.engine import Heads, Job
 from asr.errors import AudioError, ConfigError
-from asr.hearing import Heard, InChunks, InStretches
+from asr.live_segments import Chunked, NewRows, OverlappingWindows
 from asr.punctuator import Punctuator
 from asr.types import Hypothesis, Segment, StreamEvent
 from asr.vad import Array, Detector, Segmenter, Speech, VadConfig
@@ -55,8 +55,8 @@ _T = TypeVar("_T")
 class EndpointConfig:
     """Where an utterance ends; names and values as in Kaldi and sherpa-onnx. Seconds.
 
-    rule1_min_trailing_silence: after so much silence in which nothing was said.
-    rule2_min_trailing_silence: after so much silence behind words.
+    rule1_min_trailing_silence: after this much silence without speech.
+    rule2_min_trailing_silence: after this much silence after words.
     rule3_min_utterance_length: an utterance that is longer than this ends with its last pause.
 
     Silence within an utterance parts its segments (`VadConfig.min_silence`), speech without a pause
@@ -78,13 +78,13 @@ class EndpointConfig:
 
 @dataclass(frozen=True, slots=True)
 class _Closed:
-    """A segment is complete. A job's output, if it `has_job`, is that of its rest if it `goes_on`
-    what was heard before, else that of the whole.
+    """A segment is complete. If it `has_job`, the job's output is that of its rest if it
+    `continues` the search, otherwise that of the whole segment.
     """
 
     speech: Speech
     has_job: bool
-    goes_on: bool
+    continues: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class _Ranked:
     segments: tuple[Segment, ...]
 
 
-_Step: TypeAlias = Heard | _Closed | _Moment
+_Step: TypeAlias = NewRows | _Closed | _Moment
 
 
 class Stream:
@@ -115,10 +115,10 @@ class Stream:
     before.
     """
 
-    _open: InStretches | InChunks | None  # the segment that goes on, once it is certainly one
+    _open: OverlappingWindows | Chunked | None  # the unfinished segment, once it is certainly one
     _steps: list[_Step]  # what was pushed and is not yet accepted
-    _search: DecoderStream | None  # in the segment that goes on,
-    _n_heard: int  # of so many frames of which it has heard,
+    _search: DecoderStream | None  # in the unfinished segment,
+    _n_searched: int  # of which it has read this number of frames,
     _found: Partial  # and in which it found this
     _said: list[Segment]  # complete segments of the utterance, those with words
     _ranked: list[_Ranked]  # the best texts of all of them together
@@ -142,7 +142,7 @@ class Stream:
                 f"the stream: a sample rate of {sample_rate}", "it is in Hz, such as 16000"
             )
         self._features, self._engine = acoustics.features, acoustics.engine
-        # What a network hears chunk by chunk is what it will have heard in the end.
+        # A network in chunks gives the same outputs for drafts and finals.
         self._decoder = self._draft_decoder = decoder
         if self._engine.chunks is None:
             self._draft_decoder = decoder.drafts
@@ -167,9 +167,9 @@ class Stream:
         return events
 
     def flush(self) -> list[StreamEvent]:
-        """End the utterance that goes on here and now: its final, if anything was said.
+        """End the current utterance now: its final, if it has words.
 
-        The stream goes on; so does its clock.
+        The stream and its clock continue.
         """
         return self.accept(self._engine.run(self.push_end()))
 
@@ -180,7 +180,7 @@ class Stream:
         return events
 
     def reset(self) -> None:
-        """Forget all that was fed, and begin anew at time 0."""
+        """Forget all that was fed, and start again at time 0."""
         self._fed = 0  # samples, at the stream's own rate
         self._waiting = False  # for the outputs of what was pushed
         self._begin()
@@ -223,7 +223,7 @@ class Stream:
     def pushing(
         self, block: np.ndarray
     ) -> Generator[tuple[Detector, Array], Array | None, list[Job]]:
-        """`push` in steps: each yields a detector of speech and what it shall judge, and is to be
+        """`push` in steps: each yields a speech detector and its input, and is to be
         sent its answer (`asr.vad.detect_together`).
         """
         jobs: list[Job] = []
@@ -232,7 +232,7 @@ class Stream:
             windows = self._segmenter.take(self._resampler.feed(piece))
             probabilities = yield self._segmenter.detector, windows
             assert probabilities is not None
-            self._hear(probabilities, jobs)
+            self._detect(probabilities, jobs)
         self._waiting = True
         return jobs
 
@@ -241,7 +241,7 @@ class Stream:
         self._check_ready()
         jobs: list[Job] = []
         windows = self._segmenter.take(self._resampler.finish())
-        self._hear(self._segmenter.detector(windows), jobs)
+        self._detect(self._segmenter.detector(windows), jobs)
         for speech in self._segmenter.finish():
             self._close_segment(speech, jobs)
         self._waiting = self._ending = True
@@ -262,8 +262,8 @@ class Stream:
         events: list[StreamEvent] = []
         steps, self._steps = self._steps, []
         for step in steps:
-            if isinstance(step, Heard):
-                self._hear_more(step, next(heads))
+            if isinstance(step, NewRows):
+                self._search_more(step, next(heads))
             elif isinstance(step, _Closed):
                 yield from self._add(step, next(heads) if step.has_job else None)
             else:
@@ -278,14 +278,14 @@ class Stream:
         return events
 
     def _begin(self) -> None:
-        """Begin anew, at the time that is reached."""
+        """Start again at the current time."""
         self._origin = round(self._fed * audio.SAMPLE_RATE / self._rate)
         self._resampler = Resampler(self._rate, audio.SAMPLE_RATE)
         self._segmenter = Segmenter(self._vad)
         self._open = None
         self._steps = []
         self._ending = False
-        self._search, self._n_heard, self._found = None, 0, Partial("", "")
+        self._search, self._n_searched, self._found = None, 0, Partial("", "")
         self._said, self._said_from, self._ranked = [], 0, []
         self._silent_since = 0
         self._shown = ("", "")
@@ -303,15 +303,15 @@ class Stream:
         size = max(1, round(_PIECE_SECONDS * self._rate))
         return (block[begin : begin + size] for begin in range(0, len(block), size))
 
-    # What is heard, and what the network shall do about it.
+    # From audio to jobs for the network.
 
-    def _hear(self, probabilities: Array, jobs: list[Job]) -> None:
+    def _detect(self, probabilities: Array, jobs: list[Job]) -> None:
         segmenter = self._segmenter
         for speech in segmenter.steps(probabilities):
             if speech is not None:
                 self._close_segment(speech, jobs)
             self._steps.append(
-                _Moment(segmenter.judged, segmenter.voiced_end, segmenter.open_start)
+                _Moment(segmenter.processed, segmenter.voiced_end, segmenter.open_start)
             )
         if segmenter.open_start is None:
             self._open = None
@@ -322,48 +322,48 @@ class Stream:
             jobs.append(job)
             self._steps.append(step)
 
-    def _open_segment(self, start: int) -> InStretches | InChunks:
+    def _open_segment(self, start: int) -> OverlappingWindows | Chunked:
         if self._engine.chunks is not None:
-            return InChunks(self._features, self._engine.utterance(), self._engine.chunks, start)
+            return Chunked(self._features, self._engine.utterance(), self._engine.chunks, start)
         rate = round(self._frame_shift / self._features.frame_shift)
-        return InStretches(self._features, rate, start)
+        return OverlappingWindows(self._features, rate, start)
 
     def _close_segment(self, speech: Speech, jobs: list[Job]) -> None:
         opened, self._open = self._open, None
-        goes_on = False
-        # What was cut for its length may be shorter than what was heard of it, and a short segment
+        continues = False
+        # What was cut for its length may be shorter than what was read of it, and a short segment
         # may have lost digital silence.
         if opened is None or speech.start != opened.start or speech.end < opened.end:
             job = Job(self._features(speech.waveform))
         else:
-            goes_on = isinstance(opened, InChunks)
+            continues = isinstance(opened, Chunked)
             job = opened.rest(speech)
-        has_job = goes_on or len(job.features) > 0
+        has_job = continues or len(job.features) > 0
         jobs += [job] if has_job else []
-        self._steps.append(_Closed(speech, has_job, goes_on))
+        self._steps.append(_Closed(speech, has_job, continues))
 
-    # What the network has said, and what follows from it.
+    # From outputs of the network to events.
 
-    def _hear_more(self, step: Heard, heads: Heads) -> None:
-        """Search on in the segment that goes on."""
+    def _search_more(self, step: NewRows, heads: Heads) -> None:
+        """Continue the search in the unfinished segment."""
         if self._search is None:
             self._search = self._draft_decoder.stream()
         end = None if step.take is None else step.skip + step.take
         self._search.feed(tuple(head[step.skip : end] for head in heads))
-        self._n_heard += len(heads[0][step.skip : end])
+        self._n_searched += len(heads[0][step.skip : end])
         found = self._search.partial()
         stable = self._found.stable
-        # A cut for length takes back what was heard after it, in the second half at most.
+        # A cut for length takes back what was read after it, in the second half at most.
         if (chunks := self._engine.chunks) is not None:
             ahead = chunks.right_context * self._features.frame_shift
-            if self._n_heard * self._frame_shift + ahead <= self._vad.max_length / 2:
+            if self._n_searched * self._frame_shift + ahead <= self._vad.max_length / 2:
                 stable = found.stable
         self._found = Partial(found.text, stable)
 
     def _add(self, step: _Closed, heads: Heads | None) -> Iterator[None]:
         """A segment is complete: search its words with all care, some frames at a time."""
-        search = self._search if step.goes_on else None
-        self._search, self._n_heard, self._found = None, 0, Partial("", "")
+        search = self._search if step.continues else None
+        self._search, self._n_searched, self._found = None, 0, Partial("", "")
         if heads is None:
             return
         search = search or self._decoder.stream()
@@ -409,7 +409,7 @@ class Stream:
         return StreamEvent("final", segment, segment.text, rule, alternatives)
 
     def _partial(self) -> StreamEvent | None:
-        """The utterance that goes on, if there is something new in it."""
+        """The current utterance, if there is something new in it."""
         said = " ".join(segment.text for segment in self._said)
         text = f"{said} {self._found.text}".strip()
         stable = f"{said} {self._found.stable}".strip()
@@ -418,7 +418,7 @@ class Stream:
         if (text, stable) == self._shown or not (text or self._shown[0]):
             return None
         self._shown = (text, stable)
-        now = self._segmenter.judged
+        now = self._segmenter.processed
         begin = self._said_from if self._said else self._open.start if self._open else now
         words = tuple(word for segment in self._said for word in segment.words)
         segment = Segment(self._time(begin), self._time(now), text, words)

@@ -33,7 +33,7 @@ from asr.train.noise import AdaptiveNoise, WeightNoise, make_noise
 
 
 @dataclass(frozen=True)
-class JudgedWord:
+class ScoredWord:
     """A recognised word, the share of samples that do not have it, and whether it is wrong."""
 
     word: str
@@ -107,13 +107,13 @@ def comparable(vocabulary: Vocabulary) -> Callable[[str], str]:
     return lambda text: " ".join(fold(text.split()))
 
 
-def judge(
+def score_words(
     hypothesis: str, samples: Sequence[str], reference: str, name: str = ""
-) -> list[JudgedWord]:
+) -> list[ScoredWord]:
     """The words of `hypothesis`, by how many samples agree with them.
 
-    >>> judge("a cat sat", ["a cat sat", "a bat sat", "cat sat"], "a bat sat")[1]
-    JudgedWord(word='cat', uncertainty=0.3333333333333333, wrong=True)
+    >>> score_words("a cat sat", ["a cat sat", "a bat sat", "cat sat"], "a bat sat")[1]
+    ScoredWord(word='cat', uncertainty=0.3333333333333333, wrong=True)
     """
     words = hypothesis.split()
     if not words:
@@ -121,18 +121,18 @@ def judge(
     missing = np.mean([~_present(hypothesis, sample) for sample in samples], axis=0)
     wrong = ~_present(hypothesis, reference)
     return [
-        JudgedWord(word, float(share), bool(error))
+        ScoredWord(word, float(share), bool(error))
         for word, share, error in zip(words, missing, wrong, strict=True)
     ]
 
 
-def auc(words: Sequence[JudgedWord]) -> float:
+def auc(words: Sequence[ScoredWord]) -> float:
     """Area under the ROC curve of uncertainty as a detector of wrong words; NaN if all are alike.
 
     The probability that a wrong word is more uncertain than a right one, ties counted half.
 
-    >>> right, wrong = JudgedWord("a", 0.1, False), JudgedWord("b", 0.6, True)
-    >>> auc([right, wrong]), auc([right, wrong, JudgedWord("c", 0.1, True)])
+    >>> right, wrong = ScoredWord("a", 0.1, False), ScoredWord("b", 0.6, True)
+    >>> auc([right, wrong]), auc([right, wrong, ScoredWord("c", 0.1, True)])
     (1.0, 0.75)
     """
     values = np.array([w.uncertainty for w in words])

@@ -33,7 +33,7 @@ Detector: TypeAlias = Callable[[Array], Array]
 
 @dataclass(frozen=True)
 class VadConfig:
-    """How speech is parted from the rest. Times are in seconds.
+    """Settings of speech detection. Times are in seconds.
 
     detector: `silero` is a small network; `energy` a fallback that takes every sound above the
     background for speech; `auto` is the first that is installed; `none` takes all for speech.
@@ -42,7 +42,7 @@ class VadConfig:
     min_speech, min_silence: shorter speech is dropped, shorter silence is part of a segment.
     padding: kept on both sides. max_length: longer segments are cut where they are quietest.
     min_sound: a recording with less sound than this, digital silence at its ends not counted, is
-    too short to judge: all of it is speech.
+    too short for the detector: all of it is speech.
     """
 
     detector: Literal["auto", "silero", "energy", "none"] = "auto"
@@ -91,7 +91,7 @@ class Segmenter:
     has the samples of a file. Segments of less than `VadConfig.min_sound` lose the digital silence
     around them, since features are normalised by their mean.
 
-    detector: what judges the windows; it remembers those before.
+    detector: gives the speech probability of windows; it keeps its state.
 
     >>> segmenter = Segmenter(VadConfig(detector="none"))
     >>> [speech] = segmenter.feed(np.zeros(16_000, np.float32)) + segmenter.finish()
@@ -106,9 +106,9 @@ class Segmenter:
         self._max_length = round(config.max_length * SAMPLE_RATE)
         self._samples = np.zeros(0, np.float32)  # the last of what was fed, from `_origin` on
         self._origin = 0
-        self._judged = 0  # samples that the detector has seen
+        self._processed = 0  # samples that the detector has seen
         self._last_end = 0  # of the last segment handed out
-        self._start: int | None = None  # of the segment that goes on now
+        self._start: int | None = None  # of the current segment
         self._onset = self._voiced_end = 0  # where the voice of that segment began and last was
         self._most = 0.0  # the greatest probability in it
         self._loudest = 0.0  # the greatest power of a window in it
@@ -117,25 +117,25 @@ class Segmenter:
         self._short: _ShortSound | None = _ShortSound(self._min_sound)  # None: long enough
 
     @property
-    def judged(self) -> int:
-        """How many samples have been judged."""
-        return self._judged
+    def processed(self) -> int:
+        """How many samples the detector has processed."""
+        return self._processed
 
     @property
     def voiced_end(self) -> int:
-        """Where voice was last heard; 0 if nowhere."""
+        """Where speech was last detected; 0 if nowhere."""
         return self._voiced_end
 
     @property
     def open_start(self) -> int | None:
-        """Where the segment began that goes on now, once it is certainly one."""
+        """Where the current segment began, once it is certainly one."""
         is_long = self._voiced_end - self._onset >= self._config.min_speech * SAMPLE_RATE
         return self._start if is_long and self._most >= self._config.certainty else None
 
     @property
     def settled(self) -> int:
         """The sample before which no segment that is still to come begins."""
-        settled = max(self._last_end, self._judged - self._padding)
+        settled = max(self._last_end, self._processed - self._padding)
         if self._start is not None:
             settled = self._start
         if self._short is not None and len(self._short.samples):
@@ -143,12 +143,12 @@ class Segmenter:
         return settled
 
     def open_samples(self, begin: int) -> Array:
-        """Of the segment that goes on, the samples `(n,)` from `begin` on that are certainly in it.
+        """The samples `(n,)` of the current segment from `begin` on that are certainly in it.
 
         Silence is certain when it is padding or voice has followed. (Only a cut for length can
         still exclude what was certain.)
         """
-        end = min(self._voiced_end + self._padding, self._judged)
+        end = min(self._voiced_end + self._padding, self._processed)
         samples = self._samples[begin - self._origin : max(begin, end) - self._origin]
         return _amplify(samples, self._gain or 1.0)
 
@@ -158,7 +158,7 @@ class Segmenter:
         return [speech for speech in self.steps(probabilities) if speech is not None]
 
     def take(self, waveform: Array) -> Array:
-        """First part of `feed`: add samples `(n,)`; the windows `(m, WINDOW)` to be judged next.
+        """First part of `feed`: add samples `(n,)`; returns windows `(m, WINDOW)` for the detector.
 
         `detector`, or `detect_together`, tells their probabilities; `steps` wants them.
         """
@@ -167,39 +167,39 @@ class Segmenter:
             if self._short.is_over:
                 self._short = None
         self._samples = np.concatenate([self._samples, waveform])
-        judged = self._judged - self._origin
-        n_windows = (len(self._samples) - judged) // WINDOW
-        return self._samples[judged : judged + n_windows * WINDOW].reshape(n_windows, WINDOW)
+        processed = self._processed - self._origin
+        n_windows = (len(self._samples) - processed) // WINDOW
+        return self._samples[processed : processed + n_windows * WINDOW].reshape(n_windows, WINDOW)
 
     def steps(self, probabilities: Array) -> Iterator[Speech | None]:
         """Last part of `feed`, one window after the other: the segment that each completes."""
-        yield from self._judge(probabilities)
-        keep_from = self._judged - self._padding if self._start is None else self._start
+        yield from self._segments(probabilities)
+        keep_from = self._processed - self._padding if self._start is None else self._start
         dropped = max(keep_from, self._last_end, self._origin) - self._origin
         self._samples, self._origin = self._samples[dropped:], self._origin + dropped
 
     def finish(self) -> list[Speech]:
         """The end of the recording: the segments that are still open."""
-        rest = self._samples[self._judged - self._origin :]
-        end = self._judged + len(rest)
+        rest = self._samples[self._processed - self._origin :]
+        end = self._processed + len(rest)
         found: list[Speech] = []
         if len(rest):
-            last = self._judge(self.detector(np.pad(rest, (0, WINDOW - len(rest)))[None]))
+            last = self._segments(self.detector(np.pad(rest, (0, WINDOW - len(rest)))[None]))
             found += [speech for speech in last if speech is not None]
-            self._judged = end
+            self._processed = end
         if self._start is not None and (speech := self._close(end)) is not None:
             found.append(speech)
         if self._short is not None and len(self._short.samples):
             found.append(self._all_sound(self._short))
         return found
 
-    def _judge(self, probabilities: Array) -> Iterator[Speech | None]:
+    def _segments(self, probabilities: Array) -> Iterator[Speech | None]:
         for probability in probabilities:
-            begin, self._judged = self._judged, self._judged + WINDOW
+            begin, self._processed = self._processed, self._processed + WINDOW
             yield self._take_in(probability, begin)
 
     def _take_in(self, probability: float, begin: int) -> Speech | None:
-        """The segment that ends with the window at sample `begin`, the last that was judged."""
+        """The segment that ends with the window at sample `begin`, the last one so far."""
         if self._start is None:
             if probability < self._config.threshold:
                 return None
@@ -210,20 +210,20 @@ class Segmenter:
         if self._gain is None:
             self._loudest = max(self._loudest, self._power(begin))
         if probability >= self._config.release:
-            self._voiced_end = self._judged
+            self._voiced_end = self._processed
             if self._gain is None and self.open_start is not None:
                 self._gain = self._gain_for(self._loudest)
-        elif self._judged - self._voiced_end >= self._config.min_silence * SAMPLE_RATE:
-            return self._close(self._judged)
-        if self._judged - self._start < self._max_length:
+        elif self._processed - self._voiced_end >= self._config.min_silence * SAMPLE_RATE:
+            return self._close(self._processed)
+        if self._processed - self._start < self._max_length:
             return None
         is_speech = self.open_start is not None
-        speech = self._take(self._quietest(self._start, self._judged))
+        speech = self._take(self._quietest(self._start, self._processed))
         self._start = self._onset = self._last_end
         return speech if is_speech else None
 
     def _close(self, limit: int) -> Speech | None:
-        """End the segment that goes on, before sample `limit`; None if it was no speech."""
+        """End the current segment before sample `limit`; None if it was no speech."""
         is_speech = self.open_start is not None
         speech = self._take(min(self._voiced_end + self._padding, limit)) if is_speech else None
         self._start = None
@@ -235,7 +235,7 @@ class Segmenter:
         return Speech(speech.start + first, speech.waveform[first:last], speech.gain)
 
     def _take(self, end: int) -> Speech:
-        """The segment that goes on, up to sample `end`."""
+        """The current segment, up to sample `end`."""
         assert self._start is not None
         start, self._last_end, self._short = self._start, end, None
         samples = self._samples[start - self._origin : end - self._origin]
@@ -243,7 +243,7 @@ class Segmenter:
         return Speech(start, _amplify(samples.copy(), gain), gain)
 
     def _all_sound(self, sound: _ShortSound) -> Speech:
-        """A recording that is too short to judge."""
+        """A recording that is too short for the detector."""
         windows = np.pad(sound.samples, (0, -len(sound.samples) % WINDOW)).reshape(-1, WINDOW)
         gain = self._gain_for(max(map(_mean_square, windows)))
         return Speech(sound.start, _amplify(sound.samples, gain), gain)
@@ -299,7 +299,7 @@ class _ShortSound:
 
     @property
     def is_over(self) -> bool:
-        """The recording turned out to be long enough to judge."""
+        """The recording turned out to be long enough for the detector."""
         return self._end - self.start >= self._limit
 
     def feed(self, waveform: Array) -> None:

@@ -1,7 +1,7 @@
 """Transcripts by a model for recordings that have none: what it is sure of becomes training data.
 
 Pseudo-labels (Kahn et al., ICASSP 2020) are only as good as the model, so most of the care is in
-what to leave out: what it heard little in, and what it doubts.
+what to leave out: recordings with few words, and doubtful ones.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def recordings(paths: Iterable[Path]) -> list[Path]:
 
 
 class Journal:
-    """A `transcribe` that writes down what it has heard, and does not hear it again.
+    """A `transcribe` that saves its transcripts, and reuses them.
 
-    A line of JSON for each recording, in `path`: a run that is cut off goes on from there, and so
-    does one that keeps more or less of the same recordings. What `model` another one has heard, or
-    what has changed since, is heard anew; what cannot be read is tried again.
+    A line of JSON for each recording, in `path`: an interrupted run resumes from there, and so
+    does one that keeps more or less of the same recordings. Recordings that have changed, or that
+    another model transcribed, are transcribed again; unreadable ones are tried again.
     """
 
     def __init__(self, path: Path, model: str, transcribe: Callable[[str], Transcript]):

@@ -22,8 +22,8 @@ from rich.progress import track
 from asr.errors import ASRError
 from asr.files import open_binary, replacing
 from data_prep.download import Archive, DownloadError, download
+from data_prep.line_filter import Decision, LineFilter
 from data_prep.sentences import is_running, sentences
-from data_prep.sieve import Sieve, Verdict
 from data_prep.unpack import members
 from data_prep.wikitext import (
     read_dump,
@@ -234,47 +234,47 @@ def write_texts(
     if twice := {name for name in names if names.count(name) > 1}:
         raise TextError(f"two texts would be called {twice.pop()}.txt", "rename one of the dumps")
     to.mkdir(parents=True, exist_ok=True)
-    sieve = Sieve(without)
-    there = {path: _look_through(path, sieve) for path in sorted(to.glob("*.txt"))}
+    line_filter = LineFilter(without)
+    there = {path: _look_through(path, line_filter) for path in sorted(to.glob("*.txt"))}
     for source in sources:
         path = to / f"{source.name}.txt"
         try:
             if path in there:
-                yield _take_out(path, source.about["licence"], there[path], sieve)
+                yield _take_out(path, source.about["licence"], there[path], line_filter)
             else:
-                yield _write(source, path, sieve)
+                yield _write(source, path, line_filter)
         except ASRError as error:
             yield error
 
 
-def _look_through(path: Path, sieve: Sieve) -> int:
+def _look_through(path: Path, line_filter: LineFilter) -> int:
     """How many lines of a text that is there the manifests say; all of them count as seen."""
     with path.open(encoding="utf-8", errors="replace") as lines:
-        return sum(map(sieve.leaves_out, lines))
+        return sum(map(line_filter.leaves_out, lines))
 
 
-def _take_out(path: Path, licence: str, n_unwanted: int, sieve: Sieve) -> Written:
+def _take_out(path: Path, licence: str, n_unwanted: int, line_filter: LineFilter) -> Written:
     if n_unwanted:
         with (
             replacing(path) as temporary,
             path.open(encoding="utf-8") as lines,
             temporary.open("w", encoding="utf-8") as file,
         ):
-            file.writelines(line for line in lines if not sieve.leaves_out(line))
+            file.writelines(line for line in lines if not line_filter.leaves_out(line))
     with path.open(encoding="utf-8") as lines:
         lengths = [len(line.split()) for line in lines]
     return Written(path, licence, len(lengths), sum(lengths), left_out=n_unwanted)
 
 
-def _write(source: Source, path: Path, sieve: Sieve) -> Written:
-    counts = dict.fromkeys(Verdict, 0)
+def _write(source: Source, path: Path, line_filter: LineFilter) -> Written:
+    counts = dict.fromkeys(Decision, 0)
     n_words = 0
     with source.paragraphs(path.parent) as paragraphs, replacing(path) as temporary:
         with temporary.open("w", encoding="utf-8") as file:
             for line in _running(source.name, paragraphs):
-                verdict = sieve.judge(line)
-                counts[verdict] += 1
-                if verdict is Verdict.NEW:
+                decision = line_filter.decide(line)
+                counts[decision] += 1
+                if decision is Decision.NEW:
                     file.write(line + "\n")
                     n_words += len(line.split())
         if not any(counts.values()):
@@ -286,10 +286,10 @@ def _write(source: Source, path: Path, sieve: Sieve) -> Written:
     return Written(
         path,
         source.about["licence"],
-        counts[Verdict.NEW],
+        counts[Decision.NEW],
         n_words,
-        counts[Verdict.DUPLICATE],
-        counts[Verdict.LEFT_OUT],
+        counts[Decision.DUPLICATE],
+        counts[Decision.LEFT_OUT],
     )
 
 

@@ -42,7 +42,7 @@ CORE = {
         "engine",
         "acoustics",
     ),
-    *("metrics", "report", "recognizer", "hearing", "stream", "aligner", "punctuator"),
+    *("metrics", "report", "recognizer", "live_segments", "stream", "aligner", "punctuator"),
     *("recordings", "subtitles", "channels", "__init__", "__main__"),
 }
 

@@ -282,7 +282,7 @@ def test_contradictions_are_refused(tone_bundle: Bundle, tmp_path: Path) -> None
     config = BundleConfig("low", "en", FeatureConfig(sample_rate=8_000), 0.03)
     files = {"model.onnx": tone_bundle.model_path}
     low = Bundle.create(tmp_path / "low", config, tone_bundle.vocabulary, files, "")
-    with pytest.raises(BundleError, match="hears 8000 Hz"):
+    with pytest.raises(BundleError, match="expects 8000 Hz"):
         Recognizer(low, decoder="greedy")
 
 

@@ -50,7 +50,7 @@ def command(
     from asr.data.manifest import read_audio, read_manifest
     from asr.decode import Decoder, GreedySearch
     from asr.features import Features
-    from asr.uncertainty import JudgedWord, Sampler, auc, comparable, judge
+    from asr.uncertainty import Sampler, ScoredWord, auc, comparable, score_words
 
     network = diagnostics.load_network(model, head)
     sampler = Sampler(network, None if (model / "config.json").is_file() else model, sigma)
@@ -59,8 +59,8 @@ def command(
     shift = network.features.frame_shift * network.rate
     decoder = Decoder(GreedySearch(network.vocabulary), shift)
     torch.manual_seed(seed)
-    by_samples: list[JudgedWord] = []
-    by_probability: list[JudgedWord] = []
+    by_samples: list[ScoredWord] = []
+    by_probability: list[ScoredWord] = []
     utterances = read_manifest(manifest)[:limit]
     failures = 0
     with Progress(len(utterances)) as progress:
@@ -78,10 +78,10 @@ def command(
             sampled = sampler.log_probs(torch.from_numpy(rows), samples)
             sampled_texts = [spelled(decoder.decode(p)[0].text) for p in sampled]
             text = spelled(" ".join(word.word for word in words))
-            scored = judge(text, sampled_texts, spelled(utterance.text))
+            scored = score_words(text, sampled_texts, spelled(utterance.text))
             by_samples += scored
             by_probability += [
-                JudgedWord(j.word, 1 - w.confidence, j.wrong)
+                ScoredWord(j.word, 1 - w.confidence, j.wrong)
                 for j, w in zip(scored, words, strict=True)
             ]
             progress.finish(utterance.audio_filepath, utterance.duration)

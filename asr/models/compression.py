@@ -38,7 +38,7 @@ def compress(
     cells: int | None = None,
     rank: int | None = None,
     zeros: float = 0.0,
-    heard: Sequence[Tensor] = (),
+    recordings: Sequence[Tensor] = (),
 ) -> AcousticModel:
     """A smaller network that does nearly what `model` does; `model` stays as it is.
 
@@ -46,7 +46,7 @@ def compress(
         cells: how many stay in each direction of each recurrent layer.
         rank: of the matrices that read the inputs of recurrent layers (`EncoderConfig.rank`).
         zeros: share of each matrix that becomes zero. It costs as much time as before.
-        heard: features (rows, size) of recordings, for `cells`; a few thousand rows suffice.
+        recordings: features (rows, size) of recordings, for `cells`; a few thousand rows suffice.
 
     Raises ConfigError for what this network does not have or cannot lose.
     """
@@ -54,7 +54,7 @@ def compress(
         config = _encoder(model).config
         model = _whole(model)
         if cells is not None:
-            model = _with_fewer_cells(model, cells, heard)
+            model = _with_fewer_cells(model, cells, recordings)
         if rank := rank or config.rank:
             model = _factorised(model, rank)
     else:
@@ -79,15 +79,19 @@ def zero_smallest(weight: Tensor, share: float) -> None:
         weight.masked_fill_(sizes <= sizes.flatten().kthvalue(count).values, 0)
 
 
-def _with_fewer_cells(model: AcousticModel, cells: int, heard: Sequence[Tensor]) -> AcousticModel:
+def _with_fewer_cells(
+    model: AcousticModel, cells: int, recordings: Sequence[Tensor]
+) -> AcousticModel:
     """The network without the cells that follow best from the others, which take their part."""
     encoder = _encoder(model)
     config, before = encoder.config, encoder.config.hidden_size
-    _check(config, cells, heard)
+    _check(config, cells, recordings)
     if cells == before:
         return model
     state = model.state_dict()
-    for index, (layer, rows) in enumerate(zip(encoder.layers, _outputs(model, heard), strict=True)):
+    for index, (layer, rows) in enumerate(
+        zip(encoder.layers, _outputs(model, recordings), strict=True)
+    ):
         assert isinstance(layer, Recurrent)
         all_kept = []
         for number, (direction, cell) in enumerate(layer.named_children()):
@@ -113,7 +117,7 @@ def _with_fewer_cells(model: AcousticModel, cells: int, heard: Sequence[Tensor])
     return _made(model, replace(config, hidden_size=cells), state)
 
 
-def _check(config: EncoderConfig, cells: int, heard: Sequence[Tensor]) -> None:
+def _check(config: EncoderConfig, cells: int, recordings: Sequence[Tensor]) -> None:
     before = config.hidden_size
     if not 1 <= cells <= before:
         raise ConfigError(f"{cells} cells cannot stay of {before}", f"keep 1 to {before}")
@@ -123,7 +127,7 @@ def _check(config: EncoderConfig, cells: int, heard: Sequence[Tensor]) -> None:
             "attention, residual connections and the norm of a LiGRU tie cells: none can go alone",
             "lower the rank, or set weights to zero",
         )
-    if not heard:
+    if not recordings:
         raise ConfigError(
             "which cells can go is learnt from recordings, and there are none",
             "--listen FILE, a manifest, with or without transcripts",
@@ -131,7 +135,7 @@ def _check(config: EncoderConfig, cells: int, heard: Sequence[Tensor]) -> None:
 
 
 @torch.inference_mode()
-def _outputs(model: AcousticModel, heard: Sequence[Tensor]) -> list[Tensor]:
+def _outputs(model: AcousticModel, recordings: Sequence[Tensor]) -> list[Tensor]:
     """What each recurrent layer gives over all rows of features: (frames, columns), float64."""
     encoder = _encoder(model)
     outputs: list[list[Tensor]] = [[] for _ in encoder.layers]
@@ -142,7 +146,7 @@ def _outputs(model: AcousticModel, heard: Sequence[Tensor]) -> list[Tensor]:
     was_training = model.training
     try:
         with encoder.looking_ahead(None):
-            for rows in heard:
+            for rows in recordings:
                 encoder.eval()(rows[None], torch.tensor([len(rows)]))
     finally:
         encoder.train(was_training)

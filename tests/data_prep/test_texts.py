@@ -13,8 +13,8 @@ import pytest
 from asr.data.manifest import write_manifest
 from asr.types import Utterance
 from data_prep import cli, wikitext
+from data_prep.line_filter import Excluded, Seen, compared
 from data_prep.sentences import is_running, sentences
-from data_prep.sieve import Excluded, Seen, compared
 from data_prep.texts import PACKAGES, Dump, TextError, write_texts
 from data_prep.wikitext import plain_paragraphs, read_dump, read_wikitext, read_wordnet
 from tests.data_prep.archives import tar

@@ -60,7 +60,7 @@ def test_cells_that_say_nothing_can_go(config):
         state[name] = widened(value, state[name].shape, config)
     large.load_state_dict(state)
     assert_same(large, small)
-    found = compress(large, cells=6, heard=recordings())
+    found = compress(large, cells=6, recordings=recordings())
     assert found.encoder.config == config
     assert_same(found, small)
 
@@ -79,7 +79,7 @@ def widened(value, shape, config):
 def test_full_rank_and_all_cells_are_the_same_network(config):
     model = make(config)
     if config.cell != "ligru":
-        model = compress(model, cells=6, heard=recordings())
+        model = compress(model, cells=6, recordings=recordings())
         assert_same(model, make(config))
     assert_same(compress(model, rank=1000), model)
 
@@ -99,7 +99,7 @@ def test_a_network_whose_matrices_have_a_low_rank_is_found_again(cell):
 def test_fewer_cells_and_lower_rank_make_a_network_of_that_size():
     model = make(EncoderConfig(12, 2, subsampling=(2, 1)), {"characters": HeadConfig(6, 2)})
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    small = compress(model, cells=8, rank=5, zeros=0.25, heard=recordings())
+    small = compress(model, cells=8, rank=5, zeros=0.25, recordings=recordings())
     assert small.encoder.config == EncoderConfig(8, 2, subsampling=(2, 1), rank=5)
     assert small.head().weight.shape == (6, 16)
     for name, weight in weight_matrices(small):
@@ -107,7 +107,7 @@ def test_fewer_cells_and_lower_rank_make_a_network_of_that_size():
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
     assert outputs_are_probabilities(small)
-    assert compress(small, cells=6, heard=recordings()).encoder.config.rank == 5  # what it had
+    assert compress(small, cells=6, recordings=recordings()).encoder.config.rank == 5  # what it had
 
 
 def outputs_are_probabilities(model):
@@ -125,7 +125,7 @@ def test_a_cell_that_says_what_another_says_goes_without_a_trace(cell):
                 rows = parameter.T if own_columns else parameter.view(-1, 6, *parameter.shape[1:])
                 rows = rows if own_columns else rows.transpose(0, 1)
                 rows[5] = rows[2]
-    small = compress(model, cells=5, heard=recordings())
+    small = compress(model, cells=5, recordings=recordings())
     assert small.encoder.config.hidden_size == 5
     assert_same(small, model)
 
@@ -135,7 +135,7 @@ def test_the_fewer_cells_stay_the_more_changes():
     whole = outputs(model)["characters"]
 
     def error(cells):
-        small = compress(model, cells=cells, heard=recordings())
+        small = compress(model, cells=cells, recordings=recordings())
         return float((outputs(small)["characters"] - whole).square().mean())
 
     assert 0 < error(22) < error(6)

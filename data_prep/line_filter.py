@@ -1,4 +1,4 @@
-"""Each line of text once, and none that a development set says."""
+"""A line filter: no duplicates, and no sentences of development sets."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ N_WORDS = 4
 _NOT_COMPARED = re.compile(r"['\d]+")
 
 
-class Verdict(Enum):
-    """What becomes of a line."""
+class Decision(Enum):
+    """What to do with a line."""
 
     NEW = "new"
     DUPLICATE = "duplicate"
@@ -97,8 +97,8 @@ def _padded(words: list[str]) -> str:
     return " ".join(["", *words, ""])
 
 
-class Sieve:
-    """Tells of line after line whether it is wanted."""
+class LineFilter:
+    """Decides for line after line whether to keep it."""
 
     def __init__(self, without: Iterable[Path] = ()) -> None:
         """`without`: manifests whose texts are not wanted. Raises ManifestError."""
@@ -107,14 +107,14 @@ class Sieve:
 
         self._excluded = Excluded(u.text for path in without for u in read_manifest(path))
 
-    def judge(self, line: str) -> Verdict:
+    def decide(self, line: str) -> Decision:
         words = compared(line)
         if not self._seen.add(" ".join(words)):
-            return Verdict.DUPLICATE
-        return Verdict.LEFT_OUT if self._excluded.hit(words) else Verdict.NEW
+            return Decision.DUPLICATE
+        return Decision.LEFT_OUT if self._excluded.hit(words) else Decision.NEW
 
     def leaves_out(self, line: str) -> bool:
-        """Whether a development set says this line; it counts as seen."""
+        """Whether a development set contains this line; it counts as seen."""
         words = compared(line)
         self._seen.add(" ".join(words))
         return self._excluded.hit(words)
