@@ -4,8 +4,10 @@ GET  /                          the web page            WS /              Vosk
 POST /v1/audio/transcriptions   OpenAI                  WS /v1/realtime   OpenAI
 GET  /v1/models                 OpenAI                  WS /v1/listen     Deepgram
 POST /v1/listen                 Deepgram                WS /ws            our own
-POST /inference, /load          whisper.cpp
-POST /asr                       whisper-asr-webservice
+POST /inference, /load          whisper.cpp             WS /v2/listen     Deepgram Flux
+POST /asr                       whisper-asr-webservice  WS /v3/ws         AssemblyAI
+PUT  /client/dynamic/recognize  Kaldi GStreamer server  WS /client/ws/speech
+                                                        WS /sherpa-onnx, /twilio
 GET  /healthz /readyz /metrics
 """
 
@@ -28,12 +30,17 @@ from serve.hub import Hub
 from serve.limits import Refused
 from serve.protocols import openai_rest
 from serve.protocols.asr_webservice import AsrProtocol, no_detection
+from serve.protocols.assemblyai import AssemblyProtocol
 from serve.protocols.base import LiveProtocol, RecordingProtocol
 from serve.protocols.deepgram import DeepgramProtocol
+from serve.protocols.deepgram_flux import FluxProtocol
 from serve.protocols.deepgram_rest import ListenProtocol
+from serve.protocols.gst_server import GstRecognizeProtocol, GstServerProtocol
 from serve.protocols.native import NativeProtocol
 from serve.protocols.openai_realtime import RealtimeProtocol
 from serve.protocols.openai_rest import TranscriptionsProtocol
+from serve.protocols.sherpa import SherpaProtocol
+from serve.protocols.twilio import TwilioProtocol
 from serve.protocols.vosk import VoskProtocol
 from serve.protocols.whisper_cpp import InferenceProtocol, load_model
 
@@ -43,12 +50,18 @@ LIVE: dict[str, type[LiveProtocol]] = {
     "/ws": NativeProtocol,
     "/v1/realtime": RealtimeProtocol,
     "/v1/listen": DeepgramProtocol,
+    "/v2/listen": FluxProtocol,
+    "/v3/ws": AssemblyProtocol,
+    "/client/ws/speech": GstServerProtocol,
+    "/sherpa-onnx": SherpaProtocol,
+    "/twilio": TwilioProtocol,
 }
 RECORDINGS: dict[str, type[RecordingProtocol]] = {
     "/v1/audio/transcriptions": TranscriptionsProtocol,
     "/v1/listen": ListenProtocol,
     "/inference": InferenceProtocol,
     "/asr": AsrProtocol,
+    "/client/dynamic/recognize": GstRecognizeProtocol,
 }
 
 
@@ -62,7 +75,7 @@ def create_app(hub: Hub) -> ASGIApp:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, fault)
     for path, kind in RECORDINGS.items():
-        app.add_api_route(path, recordings.endpoint(kind), methods=["POST"])
+        app.add_api_route(path, recordings.endpoint(kind), methods=[*kind.methods])
     app.add_api_route("/v1/models", _models, methods=["GET"])
     app.add_api_route("/v1/models/{name:path}", _model, methods=["GET"])
     app.add_api_route("/v1/audio/translations", _translations, methods=["POST"])

@@ -24,7 +24,16 @@ from serve.limits import bad_request, too_long
 
 BLOCK_SECONDS = 0.5
 MAX_CHANNELS = 8
-_TYPES = {"s16le": "<i2", "f32le": "<f4", "mulaw": "u1", "alaw": "u1"}
+_TYPES = {
+    "s16le": "<i2",
+    "s32le": "<i4",
+    "s24le": "(3,)u1",
+    "s8": "i1",
+    "f32le": "<f4",
+    "mulaw": "u1",
+    "alaw": "u1",
+}
+_FULL_SCALE = {"s8": 1 << 7, "s16le": 1 << 15, "s32le": 1 << 31}
 _WAV_TAGS = {"s16le": 1, "f32le": 3, "alaw": 6, "mulaw": 7}
 ENCODINGS = (*_TYPES, "container")
 
@@ -146,8 +155,11 @@ class RawInput:
         values = np.frombuffer(data, _TYPES[self._encoding])
         if self._encoding in ("mulaw", "alaw"):
             samples = _telephone(self._encoding)[values]
-        elif self._encoding == "s16le":
-            samples = values.astype(np.float32) / 32768
+        elif self._encoding == "s24le":  # as the upper three bytes of four
+            padded = np.pad(values.reshape(-1, 3), ((0, 0), (1, 0)))
+            samples = padded.view("<i4")[:, 0].astype(np.float32) / _FULL_SCALE["s32le"]
+        elif self._encoding in _FULL_SCALE:
+            samples = values.astype(np.float32) / _FULL_SCALE[self._encoding]
         elif np.isfinite(values).all():
             samples = np.clip(values, -1, 1)
         else:

@@ -49,6 +49,8 @@ def presented_key(headers: Mapping[str, str], subprotocols: Sequence[str] = ()) 
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() in _KEY_FOLLOWS and key.strip():
         return key.strip()
+    if scheme and not key:  # AssemblyAI's clients send the key alone
+        return scheme
     for i, name in enumerate(subprotocols):
         if name.startswith(_OPENAI_KEY):
             return name.removeprefix(_OPENAI_KEY)

@@ -32,7 +32,7 @@ UPLOAD_GRACE_SECONDS = 10.0
 MAX_FIELDS, MAX_FIELD_BYTES = 64, 64 << 10
 LOSSES_HEADER = "X-Audio-Losses"  # of damaged recordings: what is missing, in seconds
 MAX_NAMED_LOSSES = 20
-_NO_RECORDINGS = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
+_NO_RECORDINGS = ("application/json", "multipart/form-data")
 _FORM_OVERHEAD = 128 << 10  # bytes of a request that are not the recording
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from asr.audio import Waveform
 from asr.errors import ASRError
+from asr.recognizer import Recognizer
 from asr.stream import EndpointConfig, Stream
 from asr.types import StreamEvent
 from serve import limits, logs
@@ -142,10 +143,9 @@ class _Settings:
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
     nbest: int = 1
 
-    @property
-    def of_stream(self) -> dict[str, Any]:
-        """Those of a recogniser's stream."""
-        return {"endpoint": self.endpoint, "nbest": self.nbest}
+    def open_stream(self, recognizer: Recognizer, sample_rate: int) -> Stream:
+        """A stream with these settings."""
+        return recognizer.stream(sample_rate, endpoint=self.endpoint, nbest=self.nbest)
 
 
 class Session:
@@ -321,10 +321,8 @@ class Session:
             channels = block.T if block.ndim > 1 else block[None]
             if not self._streams:
                 recognizer = self._prepared.recognizer if self._prepared else loaded.recognizer
-                settings = self._settings.of_stream
-                self._streams = [
-                    recognizer.stream(source.sample_rate, **settings) for _ in channels
-                ]
+                rate, settings = source.sample_rate, self._settings
+                self._streams = [settings.open_stream(recognizer, rate) for _ in channels]
                 self._stream_start = self.duration
             async with _overload():
                 results = await asyncio.gather(

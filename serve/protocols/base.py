@@ -166,6 +166,7 @@ class RecordingProtocol(ABC):
     """
 
     name: ClassVar[str]
+    methods: ClassVar[tuple[str, ...]] = ("POST",)
     file_field: ClassVar[str | None] = "file"  # of the form; None: the body is the recording
     format: AudioFormat | None = None  # of samples without a header; None: a file
     hotwords: tuple[str, ...] = ()  # phrases to listen for, as people write them

@@ -126,7 +126,9 @@ class DeepgramProtocol(LiveProtocol):
                 return [Finish()]
             case "Configure" if request.get("keyterms") is not None:
                 return [Configure(hotwords=hotwords(request["keyterms"]))]
-        return []
+            case str():  # of later versions
+                return []
+        raise bad_request("a message has a type")
 
     def render(self, outcome: Outcome) -> Iterator[Message]:
         """See LiveProtocol."""

@@ -1,7 +1,8 @@
 """Wyoming, the protocol of Home Assistant: TCP, a JSON line, then data, then audio.
 
     C describe                                   S info
-    C transcribe, audio-start, audio-chunk …, audio-stop       S transcript
+    C transcribe, audio-start, audio-chunk …, audio-stop       S transcript-start,
+                                 transcript-chunk …, transcript, transcript-stop
     C ping                                       S pong
 
 It knows neither keys nor TLS: whoever reaches the port may use it. `serve.tcp` reads the events.
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from starlette.datastructures import QueryParams
-from wyoming.asr import Transcribe, Transcript
+from wyoming.asr import Transcribe, Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
 from wyoming.event import Event
@@ -36,9 +37,9 @@ from serve.protocols.base import (
     Reply,
 )
 from serve.protocols.languages import check_language
-from serve.protocols.values import number
+from serve.protocols.values import SettledWords, hotwords, number
 
-_ENCODINGS = {2: "s16le", 4: "f32le"}  # by bytes a sample
+_ENCODINGS = {1: "s8", 2: "s16le", 3: "s24le", 4: "s32le"}  # by bytes a sample
 
 
 class WyomingProtocol(LiveProtocol):
@@ -49,7 +50,8 @@ class WyomingProtocol(LiveProtocol):
     def __init__(self, model: ModelInfo, query: QueryParams):
         super().__init__(model, query)
         self._configured = False
-        self._finals: list[str] = []  # of this utterance
+        self._hotwords: tuple[str, ...] = ()
+        self._begin()
 
     def parse(self, message: Message) -> Iterator[Action]:
         """See LiveProtocol."""
@@ -57,7 +59,7 @@ class WyomingProtocol(LiveProtocol):
         if Describe.is_type(event.type):
             yield Reply(_info(self.model).event())
         elif Transcribe.is_type(event.type):
-            check_language(Transcribe.from_event(event).language, self.model.language)
+            yield from self._transcribe(event)
         elif AudioStart.is_type(event.type):
             yield self._configure(event)
         elif AudioChunk.is_type(event.type):
@@ -72,14 +74,21 @@ class WyomingProtocol(LiveProtocol):
 
     def render(self, outcome: Outcome) -> Iterator[Message]:
         """See LiveProtocol."""
-        self._finals += [event.text for event in outcome.finals]
+        if isinstance(outcome.action, Configure):  # what came before was not asked for
+            self._begin()
+            return
+        for event in outcome.events:
+            if event.is_final:
+                self._finals += event.text.split()
+                self._settled = SettledWords()
+                yield from self._chunk(self._finals)
+            elif not self.model.punctuates:  # how a word is written depends on those to come
+                yield from self._chunk([*self._finals, *self._settled.add(event)])
         match outcome.action:
-            case Configure():  # an utterance begins; what came before was not asked for
-                self._finals = []
             case Flush():
-                yield self._transcript()
+                yield from self._end()
             case Finish() if self._finals:
-                yield self._transcript()
+                yield from self._end()
 
     def on_error(self, refused: Refused) -> Iterable[Message]:
         """See LiveProtocol."""
@@ -92,7 +101,7 @@ class WyomingProtocol(LiveProtocol):
         except KeyError as error:
             raise bad_request(f"{event.type} without {error}") from None
         if not isinstance(width, int) or width not in _ENCODINGS:
-            raise bad_request(f"samples of {width!r:.10} bytes: 2 or 4 are possible")
+            raise bad_request(f"samples of {width!r:.10} bytes: 1 to 4 are possible")
         self._configured = True
         return Configure(
             format=AudioFormat(
@@ -102,9 +111,42 @@ class WyomingProtocol(LiveProtocol):
             )
         )
 
-    def _transcript(self) -> Event:
-        text, self._finals = " ".join(self._finals), []
-        return Transcript(text=text, language=self.model.language).event()
+    def _transcribe(self, event: Event) -> Iterator[Action]:
+        """What the next utterance's client expects."""
+        wanted = Transcribe.from_event(event)
+        check_language(wanted.language, self.model.language)
+        lists = (wanted.transcript_names or [], wanted.transcript_terms or [])
+        phrases = tuple(phrase for given in lists for phrase in hotwords(given))
+        if phrases != self._hotwords:
+            self._hotwords = phrases
+            yield Configure(hotwords=phrases)
+
+    def _begin(self) -> None:
+        self._finals: list[str] = []  # words of this utterance
+        self._settled = SettledWords()
+        self._n_sent = 0  # words
+        self._started = False  # to tell them
+
+    def _chunk(self, words: list[str]) -> Iterator[Event]:
+        """The words beyond those that were sent."""
+        new = words[self._n_sent :]
+        if not new:
+            return
+        yield from self._start()
+        text = (" " if self._n_sent else "") + " ".join(new)
+        self._n_sent += len(new)
+        yield TranscriptChunk(text=text).event()
+
+    def _start(self) -> Iterator[Event]:
+        if not self._started:
+            self._started = True
+            yield TranscriptStart(language=self.model.language).event()
+
+    def _end(self) -> Iterator[Event]:
+        yield from self._start()
+        yield Transcript(text=" ".join(self._finals), language=self.model.language).event()
+        yield TranscriptStop().event()
+        self._begin()
 
 
 def _info(model: ModelInfo) -> Info:
@@ -124,5 +166,6 @@ def _info(model: ModelInfo) -> Info:
         description="Speech recognition with deep bidirectional LSTMs and CTC",
         version=asr.__version__,
         models=[asr_model],
+        supports_transcript_streaming=True,
     )
     return Info(asr=[program])

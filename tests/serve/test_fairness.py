@@ -199,7 +199,9 @@ EVENTS = (
 KEYS = st.sampled_from(
     "type config sample_rate words max_alternatives phrase_list eof reset session audio input"
     " format rate transcription language model turn_detection silence_duration_ms include"
-    " event_id prompt width channels text data name id".split()
+    " event_id prompt width channels text data name id event start media mark payload track tracks"
+    " streamSid customParameters mediaFormat keyterms keyterms_prompt keywords languages"
+    " max_turn_silence input_audio_format input_audio_transcription eagerness hotwords".split()
 )
 VALUES = st.recursive(
     st.none()
@@ -212,6 +214,8 @@ VALUES = st.recursive(
             *("\ud800", "audio/pcm", "audio/pcmu", "server_vad", "transcription", "[unk]", ""),
             *("session.update", "input_audio_buffer.append", "input_audio_buffer.commit"),
             *("input_audio_buffer.clear", "KeepAlive", "Finalize", "finish", "flush", "reset"),
+            *("transcription_session.update", "Configure", "UpdateConfiguration", "ForceEndpoint"),
+            *("start", "media", "mark", "stop", "inbound", "outbound", "g711_ulaw", "semantic_vad"),
             10**400,
         ]
     ),
@@ -232,7 +236,9 @@ MESSAGES = st.one_of(
 QUERIES = st.dictionaries(
     st.sampled_from(
         "encoding sample_rate channels hotword silence_ms intent model language keywords keyterm"
-        " endpointing interim_results utterance_end_ms multichannel vad_events punctuate".split()
+        " endpointing interim_results utterance_end_ms multichannel vad_events punctuate"
+        " keyterms_prompt max_turn_silence language_codes content-type lang eot_timeout_ms"
+        " language_hint tag extra".split()
     ),
     st.sampled_from(["linear16", "true", "false", "16000", "en", "-1", "nan", "1e400", "x", ""])
     | st.text(max_size=20),
@@ -355,7 +361,7 @@ ODD = [
 @pytest.mark.parametrize("path", LIVE)
 def test_odd_messages_are_counted_as_the_clients(server, pcm, path, caplog):
     before = errors(server)
-    query = "?encoding=linear16&sample_rate=16000" if path == "/v1/listen" else ""
+    query = "?encoding=linear16&sample_rate=16000" if path.endswith("/listen") else ""
     for message in ODD:
         with server.connect(path + query) as ws:
             ws.send(message)
@@ -398,8 +404,11 @@ def test_a_minute_of_nonsense_is_nobodys_fault(server, pcm):
         random = Random(seed)
         while time.monotonic() < deadline:
             encoding = random.choice(["", "container"])
-            query = f"?encoding={encoding or 'linear16'}&sample_rate=16000" * (path == "/v1/listen")
-            query = query.replace("encoding=container&", "") or f"?encoding={encoding or 's16le'}"
+            query = f"?encoding={encoding or 'linear16'}&sample_rate=16000" * path.endswith(
+                "/listen"
+            )
+            query = query.replace("encoding=container&", "")
+            query = f"?encoding={encoding or 's16le'}" if path == "/ws" else query
             with contextlib.suppress(Exception), server.connect(path + query) as ws:
                 for _ in range(random.randrange(20)):
                     ws.send(

@@ -28,6 +28,7 @@ from serve.protocols.base import (
 from serve.protocols.deepgram import DeepgramProtocol
 from serve.protocols.native import NativeProtocol
 from serve.protocols.openai_realtime import RealtimeProtocol
+from serve.protocols.twilio import TwilioProtocol
 from serve.protocols.vosk import VoskProtocol
 
 MODEL = ModelInfo("tones", "en")
@@ -44,13 +45,16 @@ def test_no_protocol_waits_for_anything():
 @pytest.mark.parametrize("path", LIVE)
 def test_audio_is_audio_in_every_protocol_of_web_sockets(path):
     protocol = LIVE[path](
-        MODEL, QueryParams("encoding=linear16&sample_rate=16000" * ("v1" in path))
+        MODEL, QueryParams("encoding=linear16&sample_rate=16000" * path.endswith("/listen"))
     )
     assert all(isinstance(action, Configure | Reply) for action in protocol.on_open())
     message = b"\1\2"
     if LIVE[path] is RealtimeProtocol:
         audio = base64.b64encode(message).decode()
         message = json.dumps({"type": "input_audio_buffer.append", "audio": audio})
+    elif LIVE[path] is TwilioProtocol:
+        audio = base64.b64encode(message).decode()
+        message = json.dumps({"event": "media", "media": {"payload": audio}})
     assert list(protocol.parse(message)) == [Audio(b"\1\2")]
 
 

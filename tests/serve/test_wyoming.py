@@ -8,9 +8,10 @@ import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from sounds import TALK, TEXT, pieces, s16
-from wyoming.asr import Transcribe, Transcript
+from wyoming.asr import Transcribe, Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
 from wyoming.error import Error
@@ -18,18 +19,24 @@ from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
 
 
-async def transcribe(server, data, rate=16_000, times=1):
+async def transcribe(server, data, rate=16_000, times=1, width=2, size=2048):
     texts = []
     async with AsyncTcpClient("127.0.0.1", server.wyoming_port) as client:
         for _ in range(times):
             await client.write_event(Transcribe(language="en").event())
-            form = {"rate": rate, "width": 2, "channels": 1}
+            form = {"rate": rate, "width": width, "channels": 1}
             await client.write_event(AudioStart(**form).event())
-            for part in pieces(data, 2048):
+            for part in pieces(data, size):
                 await client.write_event(AudioChunk(audio=part, **form).event())
             await client.write_event(AudioStop().event())
-            event = await asyncio.wait_for(client.read_event(), 20)
-            texts.append(Transcript.from_event(event).text)
+            events = [await asyncio.wait_for(client.read_event(), 20)]
+            while not TranscriptStop.is_type(events[-1].type):
+                events.append(await asyncio.wait_for(client.read_event(), 20))
+            assert TranscriptStart.is_type(events[0].type)
+            assert Transcript.is_type(events[-2].type)
+            chunks = [TranscriptChunk.from_event(event).text for event in events[1:-2]]
+            texts.append(Transcript.from_event(events[-2]).text)
+            assert "".join(chunks) == texts[-1]
     return texts
 
 
@@ -37,6 +44,14 @@ def test_transcripts(server, pcm):
     assert asyncio.run(transcribe(server, pcm, times=2)) == [TEXT, TEXT]
     assert asyncio.run(transcribe(server, s16(TALK, 22_050), 22_050)) == [TEXT]
     assert asyncio.run(transcribe(server, b"")) == [""]
+
+
+@pytest.mark.parametrize("width", [1, 3, 4])
+def test_samples_of_other_widths(server, width):
+    samples = np.round(TALK.astype(np.float64) * ((1 << (8 * width - 1)) - 1)).astype("<i4")
+    data = samples.view("u1").reshape(-1, 4)[:, :width].tobytes()
+    size = 2048 * width
+    assert asyncio.run(transcribe(server, data, width=width, size=size)) == [TEXT]
 
 
 def test_info_and_ping(server):
@@ -50,6 +65,7 @@ def test_info_and_ping(server):
     info, pong = asyncio.run(ask())
     assert info.asr[0].models[0].name == server.hub.info.name
     assert info.asr[0].models[0].languages == ["en"]
+    assert info.asr[0].supports_transcript_streaming
     assert pong.text == "hello"
 
 
