@@ -188,7 +188,7 @@ class _Report:
         else:
             raise AudioError(
                 f"{self.name}: damaged at {loss.start:.2f} s; {loss.reason}",
-                "copy it again, or transcribe what is left of it: `asr transcribe` does",
+                "copy it again; `asr transcribe` without --strict transcribes what is left of it",
             )
 
     def begin(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli import complain
-from asr.cli._inputs import Input, check_names_differ
+from asr.cli._inputs import STDIN, Input, check_names_differ
 from asr.cli._losses import warn_of_losses
 from asr.cli._outputs import Entry, Journal, Target
 from asr.cli._progress import Progress
@@ -202,4 +202,5 @@ class FileWriter(_Listener):
 
 def _report(recording: str, error: Exception) -> None:
     reason = explain(error)
-    complain(reason if isinstance(error, ASRError) else f"{recording}: {reason}")
+    is_named = isinstance(error, ASRError) and (recording == STDIN or recording in reason)
+    complain(reason if is_named else f"{recording}: {reason}")

@@ -56,6 +56,7 @@ def test_channels(run: Run, tmp_path: Path) -> None:
     status, _, complaint = run(call, "--channels", "2")
     assert status == 1
     assert "there is no channel 2: the recording has 2 channels" in complaint
+    assert "call.wav: " in complaint
     for wrong in ("left", "-1", "1.5"):
         status, _, complaint = run(call, "--channels", wrong)
         assert status == 2
