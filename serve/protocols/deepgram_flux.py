@@ -4,8 +4,8 @@
       "CloseStream"}
     S Connected, TurnInfo (StartOfTurn, Update, EndOfTurn), ConfigureSuccess, Warning, Error
 
-A turn ends with a pause: nothing tells how likely it is that somebody goes on speaking, so there
-are no EagerEndOfTurn and TurnResumed, and thresholds of confidence are named in a Warning.
+A turn ends with a pause: the server has no probability that the speaker continues, so there are no
+EagerEndOfTurn and TurnResumed, and a Warning names confidence thresholds.
 """
 
 from __future__ import annotations

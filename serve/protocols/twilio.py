@@ -4,10 +4,9 @@
       {track, payload}}, base64 of mu-law at 8 kHz; mark {mark: {name}}; dtmf; stop
     S {"event": "transcript", "streamSid", "transcript": {"text", "is_final", "track", …}}; mark
 
-Twilio defines no message for what was understood: `transcript` is ours, and Twilio itself passes
-over it; whoever stands between reads it. Both tracks of a call are recognised by themselves. A mark
-comes back when all audio before it is recognised. Custom parameters: `language`, and `hotwords`,
-divided by commas.
+Twilio defines no message for transcripts: `transcript` is ours, and Twilio itself ignores it; a
+proxy in between can read it. Both tracks of a call are recognised separately. A mark comes back when
+all audio before it is recognised. Custom parameters: `language`, and `hotwords`, comma-separated.
 """
 
 from __future__ import annotations
