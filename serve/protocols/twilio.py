@@ -5,8 +5,9 @@
     S {"event": "transcript", "streamSid", "transcript": {"text", "is_final", "track", …}}; mark
 
 Twilio defines no message for transcripts: `transcript` is ours, and Twilio itself ignores it; a
-proxy in between can read it. Both tracks of a call are recognised separately. A mark comes back when
-all audio before it is recognised. Custom parameters: `language`, and `hotwords`, comma-separated.
+proxy in between can read it. Both tracks of a call are recognised separately. A mark comes back
+when all audio before it is recognised. Custom parameters: `language`, and `hotwords`,
+comma-separated.
 """
 
 from __future__ import annotations
