@@ -124,6 +124,8 @@ class SoundFileDecoder:
         sizes = re.findall(r"^[ \w]*?(\w+) *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
         ratio = 0.0
         for chunk, claimed, there in sizes:
+            if chunk in ("LIST", "fact", "Align", "Width"):  # says nothing of the samples
+                continue
             # What was written to a pipe claims the largest size there is: that is no damage.
             if int(there) < int(claimed) < 0x7FFF_0000 or chunk in ("riff", "Riff"):
                 ratio = int(claimed) / max(1, int(there))

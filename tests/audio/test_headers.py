@@ -69,6 +69,7 @@ def test_chunks_before_and_behind_the_samples() -> None:
         data[:12] + odd + b"\0" + data[12:],
         data[:12] + odd + data[12:],  # without the byte that makes the length even
         data + LIST,
+        data + LIST[:4] + struct.pack("<I", 100) + b"INFO",  # cut there: no sound is missing
         data + b"some text behind",
         data[:-1],
     ):
