@@ -37,7 +37,7 @@ from serve.protocols.deepgram_flux import FluxProtocol
 from serve.protocols.deepgram_rest import ListenProtocol
 from serve.protocols.gst_server import GstRecognizeProtocol, GstServerProtocol
 from serve.protocols.native import NativeProtocol
-from serve.protocols.openai_realtime import RealtimeProtocol
+from serve.protocols.openai_realtime import RealtimeProtocol, create_session
 from serve.protocols.openai_rest import TranscriptionsProtocol
 from serve.protocols.sherpa import SherpaProtocol
 from serve.protocols.twilio import TwilioProtocol
@@ -79,6 +79,8 @@ def create_app(hub: Hub) -> ASGIApp:
     app.add_api_route("/v1/models", _models, methods=["GET"])
     app.add_api_route("/v1/models/{name:path}", _model, methods=["GET"])
     app.add_api_route("/v1/audio/translations", _translations, methods=["POST"])
+    app.add_api_route("/v1/realtime/client_secrets", _client_secret, methods=["POST"])
+    app.add_api_route("/v1/realtime/transcription_sessions", _client_secret, methods=["POST"])
     app.add_api_route("/load", _load, methods=["POST"])
     app.add_api_route("/detect-language", _detect_language, methods=["POST"])
     app.add_api_route("/healthz", _health, methods=["GET"])
@@ -118,6 +120,15 @@ async def _model(request: Request, name: str) -> dict[str, Any]:
 async def _translations(request: Request) -> Response:
     check_key(request, request.app.state.hub)
     raise openai_rest.no_translation()
+
+
+async def _client_secret(request: Request) -> dict[str, Any]:
+    """OpenAI's, as today and as in the beta."""
+    hub: Hub = request.app.state.hub
+    check_key(request, hub)
+    in_beta = request.url.path.endswith("transcription_sessions")
+    wanted = await recordings.read_json(request, hub)
+    return create_session(hub.info, wanted, hub.client_secrets, in_beta)
 
 
 async def _load(request: Request) -> Response:

@@ -43,6 +43,8 @@ def presented_key(headers: Mapping[str, str], subprotocols: Sequence[str] = ()) 
 
     >>> presented_key({"authorization": "Token abc"}), presented_key({}, ["token", "abc"])
     ('abc', 'abc')
+    >>> presented_key({"authorization": "abc"})
+    'abc'
     >>> presented_key({}, ["realtime", "openai-insecure-api-key.abc"])
     'abc'
     """

@@ -21,6 +21,7 @@ from asr.vad import VadConfig
 from serve import limits, logs
 from serve.auth import Keys, Sites
 from serve.batcher import Batcher
+from serve.client_secrets import ClientSecrets
 from serve.containers import Decoders
 from serve.hotwords import Hotwords
 from serve.limits import Places, Refused
@@ -52,6 +53,7 @@ class Hub:
     def __init__(self, settings: ServeSettings):
         self.settings = settings
         self.keys = Keys(settings.keys)
+        self.client_secrets = ClientSecrets(settings.keys)
         hosts = {settings.host.lower(), *(host.lower() for host in settings.allowed_host)}
         self.sites = Sites(frozenset(hosts), frozenset(settings.cors_origin))
         self.metrics = Metrics()

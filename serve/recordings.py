@@ -12,6 +12,7 @@ import io
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from starlette.datastructures import ImmutableMultiDict, UploadFile
 from starlette.requests import ClientDisconnect, Request
@@ -25,6 +26,7 @@ from serve.guard import check_key
 from serve.hub import Hub
 from serve.limits import bad_request, nonsense_refused
 from serve.protocols.base import RecordingProtocol
+from serve.protocols.values import parse_object
 from serve.settings import ServeSettings
 from serve.uploads import Finished
 
@@ -195,6 +197,13 @@ async def _read(
         raise
     except (ValueError, LookupError, AttributeError) as error:
         raise bad_request(f"the form cannot be read: {error}") from None
+
+
+async def read_json(request: Request, hub: Hub) -> dict[str, Any]:
+    """An object in the body, empty where there is no body. Raises Refused for anything else."""
+    bounded = Request(request.scope, _bounded(request, _FORM_OVERHEAD, hub.settings))
+    body = await bounded.body()
+    return parse_object(body) if body.strip() else {}
 
 
 async def read_fields(request: Request, hub: Hub) -> ImmutableMultiDict[str, str]:

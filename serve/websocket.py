@@ -234,9 +234,13 @@ class Handshake:
         self._protocol: LiveProtocol | None = None
         self._kind = kind
         headers = {"authorization": request.headers.get("authorization", "")}
-        if hub.keys.accept(presented_key(headers, self._subprotocols)):
+        key = presented_key(headers, self._subprotocols)
+        settings = hub.client_secrets.read(key)
+        if settings is not None or hub.keys.accept(key):
             with nonsense_refused(kind.name):
                 self._protocol = kind(hub.info, QueryParams(query))
+                if settings is not None:
+                    self._protocol.restore(settings)
 
     def open(self, transport: asyncio.Transport, rest: bytes) -> asyncio.Task[None]:
         """Answer, take the connection over, and run the session; `rest` has already been read."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import copy
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
@@ -23,6 +24,7 @@ from starlette.datastructures import QueryParams
 from asr.stream import EndpointConfig
 from asr.types import StreamEvent
 from serve.audio_in import AudioFormat
+from serve.client_secrets import ClientSecrets
 from serve.limits import POLICY, Refused, bad_request
 from serve.protocols.base import (
     Action,
@@ -49,6 +51,7 @@ from serve.protocols.values import (
 )
 
 DEFAULT_RATE = 24_000  # Hz
+SECRET_SECONDS = 600  # that a client's secret is valid, unless told otherwise
 MAX_SETTING_LENGTH = 4000  # characters: of a prompt
 MAX_KEYWORDS = 1000
 MAX_APPENDED_BYTES = 15 << 20  # of base64
@@ -160,6 +163,28 @@ class RealtimeSession:
         self.content, self.is_beta = merged, in_beta
 
 
+def create_session(
+    model: ModelInfo, request: Mapping[str, Any], secrets: ClientSecrets, in_beta: bool
+) -> dict[str, Any]:
+    """The answer to client_secrets, or (`in_beta`) to transcription_sessions. Raises Refused."""
+    if in_beta:
+        wanted, lasting = request, _object(request.get("client_secret"), "client_secret")
+        lasting = _object(lasting.get("expires_at"), "client_secret.expires_at")
+    else:
+        wanted = _object(request.get("session"), "session")
+        lasting = _object(request.get("expires_after"), "expires_after")
+    seconds = number(lasting.get("seconds", SECRET_SECONDS), "seconds", 10, 7200)
+    session = RealtimeSession(model)
+    session.update(dict(wanted), in_beta)
+    expires_at = round(time.time() + seconds)
+    kept = {name: session.content[name] for name in ("include", "audio")}
+    value = secrets.make({"session": kept, "is_beta": in_beta}, expires_at)
+    secret = {"value": value, "expires_at": expires_at}
+    if in_beta:
+        return {**session.told(), "client_secret": secret}
+    return {**secret, "session": session.told()}
+
+
 class RealtimeProtocol(LiveProtocol):
     """See the module."""
 
@@ -182,8 +207,9 @@ class RealtimeProtocol(LiveProtocol):
         self._duration = 0.0  # seconds of audio so far
 
     def restore(self, settings: Mapping[str, Any]) -> None:
-        """See LiveProtocol: those that the client's secret was made with."""
-        self._session.update({**settings})
+        """See LiveProtocol."""
+        self._session.update(settings.get("session"))
+        self._session.is_beta = bool(settings.get("is_beta"))
         self._settings = self._session.configuration()
 
     def on_open(self) -> Iterable[Action]:

@@ -263,3 +263,38 @@ def test_error_codes(server, message, code, param):
         error = json.loads(ws.recv(timeout=20))["error"]
     assert (error["type"], error["code"]) == ("invalid_request_error", code)
     assert param is None or error["param"] == param
+
+
+@pytest.mark.parametrize("in_beta", [False, True])
+def test_client_secrets_open_one_kind_of_session(start, in_beta):
+    from websockets.exceptions import InvalidStatus
+
+    server = start(api_key=("backend",))
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="backend", max_retries=0)
+    with client:
+        if in_beta:
+            flat = {"input_audio_format": "g711_ulaw", "turn_detection": None}
+            path = "/realtime/transcription_sessions"
+            made = client.post(path, body=flat, cast_to=object)
+            assert made["input_audio_format"] == "g711_ulaw"
+            secret = made["client_secret"]["value"]
+        else:
+            config = session({"type": "audio/pcmu"}, turn_detection=None)
+            made = client.realtime.client_secrets.create(session=config)
+            assert made.session.audio.input.format.type == "audio/pcmu"
+            secret = made.value
+        body = {"session": {"type": "realtime"}}
+        with pytest.raises(openai.BadRequestError):
+            client.post("/realtime/client_secrets", body=body, cast_to=object)
+    offered = ["realtime", f"openai-insecure-api-key.{secret}"]
+    with server.connect("/v1/realtime?intent=transcription", subprotocols=offered) as ws:
+        created = json.loads(ws.recv(timeout=20))
+        assert ("input_audio_format" in created["session"]) == in_beta
+        append(ws, telephone("pcm_mulaw"))
+        ws.send('{"type": "input_audio_buffer.commit"}')
+        assert received(ws, "completed")[-1]["transcript"] == TEXT
+    headers = {"authorization": f"Bearer {secret}"}
+    with pytest.raises(InvalidStatus), server.connect("/ws", additional_headers=headers):
+        pass
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key=secret).models.list()
