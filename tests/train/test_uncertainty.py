@@ -14,7 +14,7 @@ from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402
 from asr.models.encoder import EncoderConfig  # noqa: E402
 from asr.text.phones import TIMIT_61  # noqa: E402
 from asr.text.vocabulary import Vocabulary  # noqa: E402
-from asr.uncertainty import JudgedWord, Sampler, auc, comparable, judge  # noqa: E402
+from asr.uncertainty import Sampler, ScoredWord, auc, comparable, score_words  # noqa: E402
 
 
 def make(**settings) -> Network:
@@ -27,22 +27,22 @@ def make(**settings) -> Network:
 
 
 def test_words_are_judged_by_the_samples_that_have_them():
-    judged = judge("a cat sat", ["a cat", "cat sat down", ""], "the cat sat")
+    judged = score_words("a cat sat", ["a cat", "cat sat down", ""], "the cat sat")
     assert [w.word for w in judged] == ["a", "cat", "sat"]
     assert [w.uncertainty for w in judged] == pytest.approx([2 / 3, 1 / 3, 2 / 3])
     assert [w.wrong for w in judged] == [True, False, False]
-    assert judge("", ["a"], "a") == []
-    assert judge("a", ["a"], "")[0].wrong
+    assert score_words("", ["a"], "a") == []
+    assert score_words("a", ["a"], "")[0].wrong
 
 
 def test_the_area_is_the_share_of_pairs_in_order():
     rng = np.random.default_rng(0)
-    words = [JudgedWord("", float(rng.integers(5)), bool(rng.integers(2))) for _ in range(40)]
+    words = [ScoredWord("", float(rng.integers(5)), bool(rng.integers(2))) for _ in range(40)]
     wrong = [w.uncertainty for w in words if w.wrong]
     right = [w.uncertainty for w in words if not w.wrong]
     pairs = [1.0 if a > b else 0.5 if a == b else 0.0 for a in wrong for b in right]
     assert auc(words) == pytest.approx(np.mean(pairs))
-    assert np.isnan(auc([JudgedWord("a", 0.5, True)]))
+    assert np.isnan(auc([ScoredWord("a", 0.5, True)]))
 
 
 @pytest.mark.parametrize(
