@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -14,6 +15,7 @@ import uvicorn
 from asr.errors import ASRError
 from serve import logs, tcp
 from serve.app import LIVE, create_app
+from serve.discovery import announced
 from serve.http import HttpProtocol
 from serve.hub import Hub
 from serve.settings import ServeSettings
@@ -160,10 +162,14 @@ def serve(settings: ServeSettings) -> int:
     if settings.wyoming_port is not None:
         sockets.append(bind(settings.host, settings.wyoming_port))
     _announce(settings, sockets)
-    if settings.workers > 1:
-        return Workers(settings, sockets, _work_of_several).run()
-    wyoming_socket = sockets[1] if len(sockets) > 1 else None
-    return _work(Worker(settings, wyoming_socket), sockets[:1])
+    with contextlib.ExitStack() as held:
+        if settings.wyoming_name:
+            host, port = sockets[1].getsockname()[:2]
+            held.enter_context(announced(settings.wyoming_name, host, port))
+        if settings.workers > 1:
+            return Workers(settings, sockets, _work_of_several).run()
+        wyoming_socket = sockets[1] if len(sockets) > 1 else None
+        return _work(Worker(settings, wyoming_socket), sockets[:1])
 
 
 def _announce(settings: ServeSettings, sockets: list[socket.socket]) -> None:

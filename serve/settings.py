@@ -29,6 +29,9 @@ class ServeSettings:
     wyoming_port: Annotated[
         int | None, "Port of the Wyoming protocol (Home Assistant); without keys and TLS."
     ] = None
+    wyoming_name: Annotated[
+        str | None, "Name under which Home Assistant finds the Wyoming port (zeroconf)."
+    ] = None
     workers: Annotated[int, "Worker processes; one that dies is restarted."] = 1
     model: Annotated[str | None, "Folder of the model.  [default: bundled English]"] = None
     decoder: Annotated[
@@ -84,6 +87,8 @@ class ServeSettings:
             )
         if not 0 <= self.batch_wait <= 0.01:
             raise ConfigError(f"batch_wait is {self.batch_wait}", "it is in seconds, 0 to 0.01")
+        if self.wyoming_name and self.wyoming_port is None:
+            raise ConfigError("wyoming_name announces no port", "give --wyoming-port as well")
         for name in ("port", "wyoming_port"):
             if not 0 <= (getattr(self, name) or 0) < 1 << 16:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "ports are 0 to 65535")
