@@ -36,22 +36,24 @@ def test_it_is_told_once() -> None:
 def test_the_search_gets_ready_on_a_thread(
     strict_tone_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from asr.decode import _search
+    from asr.decode import search
 
     decoder = make_decoder(strict_tone_bundle)
     classes = len(strict_tone_bundle.vocabulary)
     decoder.decode(np.full((2, classes), -np.log(classes), np.float32))
-    assert _search.search.signatures
+    assert search.search.signatures
     assert make.compile_ahead(decoder, strict_tone_bundle) is None  # it is ready
+
+    compiled = search.search
 
     class Untried:
         signatures = ()
 
         def __call__(self, *arguments: object) -> object:
-            return _search.search(*arguments)
+            return compiled(*arguments)
 
-    monkeypatch.setattr(_search, "search", Untried())
-    monkeypatch.setattr(_search, "search_pronounced", Untried())
+    monkeypatch.setattr(search, "search", Untried())
+    monkeypatch.setattr(search, "search_pronounced", Untried())
     thread = make.compile_ahead(decoder, strict_tone_bundle)
     assert thread is not None
     thread.join(60)

@@ -38,9 +38,9 @@ def one_broken(monkeypatch):
         recognizer, made = server.hub.loaded.recognizer, []
         healthy = recognizer.stream
 
-        def stream(**options):
+        def stream(sample_rate, **options):
             made.append(options)
-            return Broken(fail) if len(made) == 1 else healthy(**options)
+            return Broken(fail) if len(made) == 1 else healthy(sample_rate, **options)
 
         monkeypatch.setattr(recognizer, "stream", stream)
 
