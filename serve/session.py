@@ -145,7 +145,7 @@ class _Settings:
 
     def open_stream(self, recognizer: Recognizer, sample_rate: int) -> Stream:
         """A stream with these settings."""
-        return recognizer.stream(sample_rate, endpoint=self.endpoint, nbest=self.nbest)
+        return recognizer.stream(sample_rate=sample_rate, endpoint=self.endpoint, nbest=self.nbest)
 
 
 class Session:
