@@ -26,6 +26,7 @@ SILENCE = 2.0**-13  # no sample of digital silence is larger, dither included: -
 # Segments whose first loud window has less power than QUIET_DB are amplified to LEVEL_DB (of full
 # scale; ordinary speech begins at -34 dB or louder), by MAX_GAIN_DB at most.
 QUIET_DB, LEVEL_DB, MAX_GAIN_DB = -40.0, -30.0, 30.0
+QUIET_PEAK = 10 ** (-42 / 20)  # of a recording in which Silero needs amplified samples
 
 Array = NDArray[np.float32]
 Detector: TypeAlias = Callable[[Array], Array]
@@ -113,6 +114,8 @@ class Segmenter:
         self._most = 0.0  # the greatest probability in it
         self._loudest = 0.0  # the greatest power of a window in it
         self._gain: float | None = None  # of that segment, once it is certain that it is speech
+        is_silero = isinstance(self.detector, SileroDetector)
+        self._quiet: _QuietSpeech | None = _QuietSpeech(self._padding) if is_silero else None
         self._min_sound = round(config.min_sound * SAMPLE_RATE)
         self._short: _ShortSound | None = _ShortSound(self._min_sound)  # None: long enough
 
@@ -173,7 +176,9 @@ class Segmenter:
 
     def steps(self, probabilities: Array) -> Iterator[Speech | None]:
         """Last part of `feed`, one window after the other: the segment that each completes."""
-        yield from self._segments(probabilities)
+        first = self._processed - self._origin
+        windows = self._samples[first : first + len(probabilities) * WINDOW].reshape(-1, WINDOW)
+        yield from self._segments(windows, probabilities)
         keep_from = self._processed - self._padding if self._start is None else self._start
         dropped = max(keep_from, self._last_end, self._origin) - self._origin
         self._samples, self._origin = self._samples[dropped:], self._origin + dropped
@@ -184,7 +189,8 @@ class Segmenter:
         end = self._processed + len(rest)
         found: list[Speech] = []
         if len(rest):
-            last = self._segments(self.detector(np.pad(rest, (0, WINDOW - len(rest)))[None]))
+            window = np.pad(rest, (0, WINDOW - len(rest)))[None]
+            last = self._segments(window, self.detector(window))
             found += [speech for speech in last if speech is not None]
             self._processed = end
         if self._start is not None and (speech := self._close(end)) is not None:
@@ -193,7 +199,11 @@ class Segmenter:
             found.append(self._all_sound(self._short))
         return found
 
-    def _segments(self, probabilities: Array) -> Iterator[Speech | None]:
+    def _segments(self, windows: Array, probabilities: Array) -> Iterator[Speech | None]:
+        if self._quiet is not None:
+            probabilities = self._quiet.raised(windows, probabilities)
+            if self._quiet.is_over:
+                self._quiet = None
         for probability in probabilities:
             begin, self._processed = self._processed, self._processed + WINDOW
             yield self._take_in(probability, begin)
@@ -281,6 +291,33 @@ def _audible_range(samples: Array, silence: float = SILENCE) -> tuple[int, int]:
     """Where the sound in samples `(n,)` begins and ends; (0, 0) if it is all digital silence."""
     audible = np.flatnonzero(np.abs(samples) > silence)
     return (int(audible[0]), int(audible[-1]) + 1) if len(audible) else (0, 0)
+
+
+class _QuietSpeech:
+    """A second detector for recordings so quiet that Silero does not react.
+
+    It gets the windows amplified, as long as none has been louder than QUIET_PEAK: a recording at
+    an ordinary level ends it before it counts, which it does after `padding` samples.
+    """
+
+    def __init__(self, padding: int):
+        self._detector = SileroDetector()
+        self._ignored = -(-padding // WINDOW)  # windows that are still to come before it counts
+        self.is_over = False
+
+    def raised(self, windows: Array, probabilities: Array) -> Array:
+        """The greater probability `(n,)` of both detectors for windows `(n, WINDOW)`."""
+        peaks = np.abs(windows).max(axis=1, initial=0.0)
+        loud = np.flatnonzero(peaks > QUIET_PEAK)
+        n_quiet = int(loud[0]) if len(loud) else len(windows)
+        self.is_over = len(loud) > 0
+        raised = probabilities.copy()
+        audible = np.flatnonzero(peaks[:n_quiet] > SILENCE)
+        quiet = self._detector(windows[audible] * np.float32(10 ** (MAX_GAIN_DB / 20)))
+        counts = audible >= self._ignored
+        raised[audible[counts]] = np.maximum(raised[audible[counts]], quiet[counts])
+        self._ignored = max(0, self._ignored - n_quiet)
+        return raised
 
 
 class _ShortSound:

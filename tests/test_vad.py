@@ -17,6 +17,8 @@ from asr import audio, silero, vad
 from asr.errors import ConfigError, MissingDependencyError
 from asr.vad import Segmenter, VadConfig
 
+SAMPLES = Path(__file__).parent.parent / "samples"
+
 RATE = 16_000
 
 
@@ -238,6 +240,31 @@ def test_very_quiet_speech_is_amplified(level: float, is_quiet: bool) -> None:
         if is_quiet:
             power = np.mean(np.square(speech.waveform[RATE : 2 * RATE]))
             assert 10 * np.log10(power) == pytest.approx(vad.LEVEL_DB, abs=1)
+
+
+@pytest.mark.parametrize("peak_db", [-45, -50, -55])
+def test_speech_too_quiet_for_the_detector_is_found(peak_db: int) -> None:
+    loud = audio.read(SAMPLES / "the-upper-house.wav")
+    loud = loud / np.abs(loud).max() / 2
+    quiet = (loud * 2 * 10 ** (peak_db / 20)).astype(np.float32)
+    wanted = spans(loud, VadConfig(detector="silero"), len(loud))
+    for size in (500, 20_000, len(quiet)):
+        found = spans(quiet, VadConfig(detector="silero"), size)
+        assert np.allclose(found, wanted, atol=0.5 * RATE)
+
+
+def test_quiet_noise_is_no_speech() -> None:
+    noise = np.random.default_rng(0).standard_normal(10 * RATE).astype(np.float32)
+    noise *= np.float32(10 ** (-50 / 20)) / np.abs(noise).max()
+    assert spans(noise, VadConfig(detector="silero"), 4000) == []
+
+
+def test_loud_sound_ends_the_help_for_quiet_speech() -> None:
+    loud = audio.read(SAMPLES / "the-upper-house.wav")
+    loud = loud / np.abs(loud).max() / 2
+    segmenter = Segmenter(VadConfig(detector="silero"))
+    segmenter.feed(loud)
+    assert segmenter._quiet is None
 
 
 @pytest.mark.parametrize(
