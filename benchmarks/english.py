@@ -3,30 +3,50 @@
     export ASR_SHARED=…                                    # the shared recordings and texts
     python benchmarks/english.py noises                    # runs/noises.jsonl, runs/rooms.jsonl
     python benchmarks/english.py texts                     # transcripts.txt, novels.txt, …
+    python benchmarks/english.py speech --agree 0.85       # runs/speech.jsonl, runs/lexicon.dict.xz
     python benchmarks/english.py average runs/a/best.safetensors runs/b/best.safetensors \\
         --output runs/mean.safetensors
 
 `noises` writes manifests of background noise and room responses without the recordings that are
 licensed for non-commercial use only. `texts` writes the training transcripts and splits the novels
-and the dialogues into training and held-out text. `average` writes the mean of the weights of
-several networks; a file named twice counts twice. The recipe itself is in
-docs/experiments/acoustic-training.md and language-models.md.
+and the dialogues into training and held-out text. `speech` joins the manifests that the bundled
+model may learn from and those of `--more FOLDER`, without machine transcripts on which two
+recognisers agree less than `--agree`, and adds to CMUdict the words that it lacks, pronounced by
+its example. `average` writes the mean of the weights of several networks; a file named twice counts
+twice. The recipe itself is in docs/experiments/acoustic-training.md and language-models.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import lzma
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from asr.data.manifest import read_manifest
+from asr.data.manifest import read_manifest, write_manifest
+from asr.errors import DecodeError
 from asr.files import replacing
+from asr.lexicon import Lexicon
+from asr.lexicon.pronounce import Pronouncer
+from asr.text.languages import normalizer
+from asr.text.normalize import normalize
+from asr.text.phones import read_lexicon
+from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
 
 CORPORA = ("commonvoice-en", "commonvoice-en-pseudo", "speechocean762", "ljspeech", "asterisk-en")
+SPEECH = (
+    *CORPORA,
+    "digits-fsdd",
+    "librispeech",
+    "librispeech-251",
+    "spelled",
+    "stories-robotutor",
+    "storybooks",
+)
 DIALOGUES = ("sgd-dialogues", "taskmaster-3-4", "voice-commands-en", "switchboard-sample")
 
 
@@ -62,6 +82,44 @@ def write_texts(shared: Path, folder: Path) -> None:
         write(folder / f"{name}-dev.txt", held_out)
 
 
+def write_speech(shared: Path, folder: Path, more: Path | None, min_agree: float) -> None:
+    """Write one manifest of all training speech, and a lexicon of all its words."""
+    manifests = [shared / "speech" / name / "train.jsonl" for name in SPEECH]
+    manifests += sorted(more.glob("*.jsonl")) if more else []
+    utterances = [
+        utterance
+        for manifest in manifests
+        for utterance in read_manifest(manifest)
+        if utterance.extra.get("agree", 1.0) is not None
+        and utterance.extra.get("agree", 1.0) >= min_agree
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder / "speech.jsonl", utterances)
+    dictionary = shared / "text" / "cmudict.dict.xz"
+    spell_out = normalizer("en")
+    words = {word for u in utterances for word in normalize(spell_out(u.text)).split()}
+    with lzma.open(dictionary, "rt", encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    with replacing(folder / "lexicon.dict.xz") as temporary:
+        text = "".join(f"{line}\n" for line in [*lines, *pronounced(dictionary, words)])
+        temporary.write_bytes(lzma.compress(text.encode("utf-8")))
+
+
+def pronounced(dictionary: Path, words: Iterable[str]) -> list[str]:
+    """Dictionary lines of the words that a pronunciation dictionary lacks, as far as it can say."""
+    known = read_lexicon(str(dictionary))
+    first = {word: [list(pronunciations[0])] for word, pronunciations in known.items()}
+    phones = Vocabulary.phones(sorted({phone for [own] in first.values() for phone in own}))
+    lexicon = Lexicon.from_pronunciations(first, phones)
+    pronounce = Pronouncer(lexicon)
+    lines = []
+    for word in sorted(set(words) - known.keys()):
+        with contextlib.suppress(DecodeError):  # letters that the dictionary does not know
+            [best, *_] = pronounce(word)
+            lines.append(" ".join([word, *(lexicon.labels[label] for label in best)]))
+    return lines
+
+
 def write_average(paths: Sequence[Path], output: Path) -> None:
     """Write the mean of the weights in `paths`, with the metadata of the last file."""
     checkpoint.save(output, checkpoint.average(paths), checkpoint.load_metadata(paths[-1]))
@@ -80,6 +138,12 @@ def main() -> None:
     noises.add_argument("--to", type=Path, default=Path("runs"), help="[default: runs]")
     texts = commands.add_parser("texts", help="text for the language models")
     texts.add_argument("--to", type=Path, default=Path(), help="[default: the current folder]")
+    speech = commands.add_parser("speech", help="all training speech, and a lexicon of its words")
+    speech.add_argument("--to", type=Path, default=Path("runs"), help="[default: runs]")
+    speech.add_argument("--more", type=Path, metavar="FOLDER", help="further manifests")
+    speech.add_argument(
+        "--agree", type=float, default=0.0, help="least agreement of machine transcripts"
+    )
     mean = commands.add_parser("average", help="mean of the weights of several networks")
     mean.add_argument("weights", type=Path, nargs="+")
     mean.add_argument("--output", type=Path, required=True)
@@ -90,7 +154,10 @@ def main() -> None:
     if "ASR_SHARED" not in os.environ:
         parser.error("ASR_SHARED is not set: export the folder of the shared recordings")
     shared = Path(os.environ["ASR_SHARED"])
-    (write_noises if options.command == "noises" else write_texts)(shared, options.to)
+    if options.command == "speech":
+        write_speech(shared, options.to, options.more, options.agree)
+    else:
+        (write_noises if options.command == "noises" else write_texts)(shared, options.to)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,32 @@ def test_texts_are_split_into_training_and_held_out_lines(tmp_path: Path) -> Non
     assert (tmp_path / "out/cv-dev.txt").read_text() == "commonvoice-en dev\n"
 
 
+def test_speech_and_the_pronunciations_of_its_words(tmp_path: Path) -> None:
+    def manifest(path: Path, *rows: dict) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        common = {"audio_filepath": "a.wav", "duration": 1.0}
+        path.write_text("".join(json.dumps(common | row) + "\n" for row in rows))
+
+    for name in english.SPEECH:
+        manifest(tmp_path / "speech" / name / "train.jsonl", {"text": "a cab"})
+    pseudo = [{"text": "sure dacab", "agree": 0.9}, {"text": "unsure", "agree": 0.4}]
+    manifest(tmp_path / "speech/commonvoice-en-pseudo/train.jsonl", *pseudo)
+    manifest(tmp_path / "more/game.jsonl", {"text": "bad 2"})
+    (tmp_path / "text").mkdir()
+    entries = "a AH\ncab K AE B\nbad B AE D\ndab D AE B\ntwo T UW\nsure SH UH R\n"
+    with lzma.open(tmp_path / "text/cmudict.dict.xz", "wt", encoding="utf-8") as file:
+        file.write(entries)
+    english.write_speech(tmp_path, tmp_path / "runs", tmp_path / "more", 0.85)
+    rows = [json.loads(row) for row in (tmp_path / "runs/speech.jsonl").read_text().splitlines()]
+    assert [row["text"] for row in rows].count("a cab") == len(english.SPEECH) - 1
+    assert [row["text"] for row in rows if row["text"] != "a cab"] == ["sure dacab", "bad 2"]
+    assert all(Path(row["audio_filepath"]).is_absolute() for row in rows)
+    with lzma.open(tmp_path / "runs/lexicon.dict.xz", "rt", encoding="utf-8") as file:
+        added = file.read().removeprefix(entries).splitlines()
+    assert [line.split()[0] for line in added] == ["dacab"]
+    assert added[0].split()[1] == "D"
+
+
 def test_non_commercial_recordings_are_not_in_the_manifests(tmp_path: Path) -> None:
     for name in ("background", "rooms"):
         folder = tmp_path / "noise" / name
