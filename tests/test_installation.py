@@ -79,3 +79,8 @@ def test_the_test_command_and_ci_install_the_constraints() -> None:
     unconstrained = (ROOT / ".ci" / "unconstrained").read_text(encoding="utf-8")
     assert "-c constraints.txt" not in unconstrained
     assert ".ci/unconstrained" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_ci_names_tests_that_exist() -> None:
+    step = (ROOT / ".ci/unconstrained").read_text(encoding="utf-8")
+    assert all((ROOT / name).exists() for name in re.findall(r"tests/\S+\.py", step))
