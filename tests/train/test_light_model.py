@@ -133,7 +133,7 @@ def test_what_cannot_be_done_is_explained(run, tones, tmp_path, tone_bundle):
         compress_model(run, tmp_path / "out", rank=3, listen=tones)
     with pytest.raises(ConfigError, match="nothing to take away"):
         compress_model(run, tmp_path / "out")
-    with pytest.raises(ConfigError, match="no weights to go on from"):
+    with pytest.raises(ConfigError, match="no weights to continue from"):
         compress_model(tone_bundle.folder, tmp_path / "out", rank=3)
     with pytest.raises(BundleError):
         compress_model(tmp_path, tmp_path / "out", rank=3)
