@@ -178,7 +178,7 @@ class Recognizer:
             channels: `auto`: mixed where that helps, else those that speak; `mix`: their mean;
                 `each`: every one by itself, as in calls; or the number of one, counted from 0.
             hotwords: to listen for in this recording, beside the recogniser's own. Those that the
-                lexicon lacks take a second or two.
+                lexicon lacks take a second.
             on_loss: called with each span lost to damage or truncation. Without it, the
                 first one is an AudioError.
             on_notice: called with what else a reader of the transcript should know.
@@ -310,7 +310,8 @@ class Recognizer:
         """Hot words as people write them -> as this model's decoder takes them.
 
         What cannot be said is in `skipped` of the result. The first word that the lexicon lacks
-        takes some two seconds; any thread may call this. Raises DecodeError for a boost below 0.
+        takes a second, see `learn_pronunciations`; any thread may call this. Raises DecodeError for
+        a boost below 0.
         """
         return prepare_hotwords(
             hotwords,
@@ -318,6 +319,11 @@ class Recognizer:
             language=self.bundle.config.language,
             spell=self._speller,
         )
+
+    def learn_pronunciations(self) -> None:
+        """Get ready for hot words that the lexicon lacks, on any thread: the first of them then
+        takes no longer than the others."""
+        self._speller.learn()
 
     def run_batch(self, jobs: Sequence[Job]) -> list[Heads]:
         """The network's outputs for the jobs of any number of streams, in order.

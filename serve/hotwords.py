@@ -60,6 +60,7 @@ class Hotwords:
         self._cache: OrderedDict[_Wanted, asyncio.Future[Prepared]] = OrderedDict()
         self._waiting = 0
         self._pool = ThreadPoolExecutor(1, "hotwords")
+        self._pool.submit(self._learn)  # so that the first client need not wait for it
 
     async def prepare(self, phrases: Iterable[str], restricts: bool = False) -> Prepared:
         """A recogniser for these phrases as people write them; lists are prepared one by one.
@@ -99,6 +100,12 @@ class Hotwords:
             return self._none(phrases, "the server failed")
         finally:
             self._waiting -= 1
+
+    def _learn(self) -> None:
+        try:
+            self._recognizer.learn_pronunciations()
+        except Exception as error:
+            self._on_fault("hotwords", error)
 
     def _none(self, phrases: tuple[str, ...], reason: str) -> Prepared:
         return Prepared(self._recognizer, tuple(Skipped(phrase, reason) for phrase in phrases))

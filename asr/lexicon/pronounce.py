@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 import math
 import threading
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,20 +25,22 @@ from asr.text.vocabulary import Vocabulary
 
 MAX_PRONUNCIATIONS = 3  # pronunciations of a word
 _MIN_RATIO = 0.1  # of the probability of the best; what is less probable is left out
-_ROUNDS = 6
+_ROUNDS = 5  # of Viterbi training,
+_TRAINING_WORDS = 10_000  # from about this many words
 _UNSEEN = 0.01  # how often everything was seen besides
-# Letters before and behind the one that is pronounced, from narrow to wide.
-_WINDOWS = ((0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 3), (3, 3))
+# A window is the letter that is pronounced with the neighbours at the first few of these places.
+_PLACES = (0, 1, -1, 2, -2, 3, -3)
 _REACH = 3  # of the widest
 
 Integers = NDArray[np.int64]
+Chunks = NDArray[np.int32]
 
 
 class Speller:
     """Spells words for a vocabulary: with its characters, or as a lexicon of phones pronounces.
 
-    Words that the lexicon lacks are pronounced by its example. To learn that takes some two seconds
-    once, at the first such word; any thread may ask.
+    Words that the lexicon lacks are pronounced by its example. To learn that takes half a second
+    once, at the first such word or in `learn`; any thread may ask.
     """
 
     def __init__(self, vocabulary: Vocabulary, lexicon: Lexicon | None):
@@ -62,10 +65,16 @@ class Speller:
             return None
         if word in self._lexicon:
             return None
+        pronouncer = self.learn()
+        assert pronouncer is not None
+        return pronouncer(word)
+
+    def learn(self) -> Pronouncer | None:
+        """Get ready for words that the lexicon lacks; None where none are pronounced."""
         with self._lock:
-            if self._pronouncer is None:
+            if self._pronouncer is None and self._lexicon is not None:
                 self._pronouncer = Pronouncer(self._lexicon)
-        return self._pronouncer(word)
+            return self._pronouncer
 
 
 class Pronouncer:
@@ -80,19 +89,17 @@ class Pronouncer:
 
     def __init__(self, lexicon: Lexicon):
         entries = [(w, s) for w, s in lexicon.entries() if len(s) <= 2 * len(w)]
-        alphabet = sorted({letter for word, _ in entries for letter in word})
-        self._letters = {letter: i for i, letter in enumerate(alphabet, 1)}
+        self._letters = {x: i for i, x in enumerate(sorted(set("".join(w for w, _ in entries))), 1)}
         self._phones = len(lexicon.labels)
-        letters = np.concatenate([self._padded(word) for word, _ in entries])
+        letters = self._padded(*(word for word, _ in entries))
         at = np.flatnonzero(letters)
-        ends = np.cumsum([[len(word), len(spelled)] for word, spelled in entries], axis=0)
-        phones = np.concatenate([spelled for _, spelled in entries], dtype=np.int64)
-        chunks = _divided(letters[at], phones, ends, len(alphabet) + 1, self._phones)
-        self._seen = []
-        for window in _WINDOWS:
-            codes = self._codes(letters, at, window)
-            order = np.argsort(codes, kind="stable")
-            self._seen.append((codes[order], chunks[order]))
+        ends = np.cumsum([(0, 0), *((len(w), len(s)) for w, s in entries)], axis=0)
+        phones = np.fromiter(chain.from_iterable(s for _, s in entries), np.int64, ends[-1, 1])
+        chunks = _divided(letters[at], phones, ends, len(self._letters) + 1, self._phones)
+        # Sorted by the widest window, those of any narrower one are neighbours.
+        codes = self._codes(letters, at)
+        order = np.argsort(codes)
+        self._seen, self._chunks = codes[order], chunks[order]
 
     def __call__(self, word: str) -> list[list[int]]:
         """The best pronunciations of a word, as labels: MAX_PRONUNCIATIONS at most, best first.
@@ -108,7 +115,7 @@ class Pronouncer:
         letters = self._padded(word)
         found: dict[tuple[int, ...], float] = {(): 0.0}
         for place in np.flatnonzero(letters):
-            probable = self._chunks(letters, int(place))
+            probable = self._probable(letters, int(place))
             longer: dict[tuple[int, ...], float] = {}
             for phones, cost in found.items():
                 for chunk, probability in probable.items():
@@ -123,15 +130,17 @@ class Pronouncer:
         best = heapq.nsmallest(MAX_PRONUNCIATIONS, found.items(), key=lambda item: item[1])
         return [list(p) for p, cost in best if cost <= best[0][1] - math.log(_MIN_RATIO)]
 
-    def _chunks(self, letters: Integers, place: int) -> dict[int, float]:
+    def _probable(self, letters: Integers, place: int) -> dict[int, float]:
         """What the letter at `place` may stand for, with probabilities."""
         probable: dict[int, float] = {}
-        for window, (codes, chunks) in zip(_WINDOWS, self._seen, strict=True):
-            code = self._codes(letters, np.array([place]), window)[0]
-            begin, end = np.searchsorted(codes, [code, code + 1])
+        code = int(self._codes(letters, np.array([place]))[0])
+        for n_outside in reversed(range(len(_PLACES))):
+            size = (len(self._letters) + 1) ** n_outside
+            window = code // size
+            begin, end = np.searchsorted(self._seen, [window * size, (window + 1) * size])
             if begin == end:
                 break
-            kinds, counts = np.unique(chunks[begin:end], return_counts=True)
+            kinds, counts = np.unique(self._chunks[begin:end], return_counts=True)
             narrower = len(kinds) / (len(kinds) + end - begin) if probable else 0.0
             probable = {chunk: narrower * share for chunk, share in probable.items()}
             for chunk, count in zip(kinds.tolist(), counts.tolist(), strict=True):
@@ -139,35 +148,40 @@ class Pronouncer:
                 probable[chunk] = probable.get(chunk, 0.0) + share
         return probable
 
-    def _padded(self, word: str) -> Integers:
-        """Numbers of the letters, with enough zeros around them."""
-        letters = np.zeros(len(word) + 2 * _REACH, np.int64)
-        letters[_REACH : len(word) + _REACH] = [self._letters[letter] for letter in word]
-        return letters
+    def _padded(self, *words: str) -> Integers:
+        """Numbers of the letters of one word after the other, with enough zeros around each."""
+        gap = "\0" * _REACH
+        text = "".join(f"{gap}{word}" for word in words) + gap
+        points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        known = np.array([0, *map(ord, self._letters)], np.uint32)
+        return np.searchsorted(known, points)
 
-    def _codes(self, letters: Integers, at: Integers, window: tuple[int, int]) -> Integers:
-        """One number for what is in the window around each place of `at`."""
+    def _codes(self, letters: Integers, at: Integers) -> Integers:
+        """One number for what is in the widest window around each place of `at`."""
         base, codes = len(self._letters) + 1, np.zeros(len(at), np.int64)
-        for offset in range(-window[0], window[1] + 1):
+        for offset in _PLACES:
             codes = codes * base + letters[at + offset]
         return codes
 
 
 def _divided(
     letters: Integers, phones: Integers, ends: Integers, n_letters: int, n_phones: int
-) -> Integers:
+) -> Chunks:
     """What each letter stands for: a chunk of phones, see `_phones_of`.
 
-    `ends` (words, 2): where the letters and the phones of each word end.
+    `ends` (1 + words, 2): where the letters and the phones of each word end, from 0 on.
     """
     n_chunks = 1 + n_phones + n_phones**2
-    chunks = np.zeros(len(letters), np.int64)
+    chunks = np.zeros(len(letters), np.int32)
     costs = np.zeros((0, 0))  # at first evenly
+    step = 1 + len(ends) // _TRAINING_WORDS
     for _ in range(_ROUNDS):
-        _divide(letters, phones, ends, costs, n_phones, chunks)
-        seen = np.bincount(letters * n_chunks + chunks, minlength=n_letters * n_chunks)
+        divided = _divide(letters, phones, ends, step, costs, n_phones, chunks)
+        kinds = letters[divided] * n_chunks + chunks[divided]
+        seen = np.bincount(kinds, minlength=n_letters * n_chunks)
         counts = seen.reshape(n_letters, n_chunks) + _UNSEEN
         costs = -np.log(counts / counts.sum(axis=1, keepdims=True))
+    _divide(letters, phones, ends, 1, costs, n_phones, chunks)
     return chunks
 
 
@@ -183,17 +197,26 @@ def _divide(
     letters: Integers,
     phones: Integers,
     ends: Integers,
+    step: int,
     costs: NDArray[np.float64],
     n_phones: int,
-    chunks: Integers,
-) -> None:
-    """Fill in the division of each word that costs least; without costs, an even one."""
-    letter_begin = phone_begin = 0
-    for word in range(len(ends)):
+    chunks: Chunks,
+) -> NDArray[np.bool_]:
+    """Fill in the division that costs least of one word in `step`; without costs, an even one.
+
+    Returns which letters are divided now.
+    """
+    divided = np.zeros(len(letters), np.bool_)
+    n = m = 0
+    for word in range(1, len(ends)):
+        n, m = max(n, ends[word, 0] - ends[word - 1, 0]), max(m, ends[word, 1] - ends[word - 1, 1])
+    best = np.empty((n + 1, m + 1))
+    taken = np.zeros((n + 1, m + 1), np.int32)
+    for word in range(1, len(ends), step):
+        letter_begin, phone_begin = ends[word - 1]
         letter_end, phone_end = ends[word]
         n, m = letter_end - letter_begin, phone_end - phone_begin
-        best = np.full((n + 1, m + 1), np.inf)
-        taken = np.zeros((n + 1, m + 1), np.int64)
+        best[: n + 1, : m + 1] = np.inf
         best[0, 0] = 0.0
         for i in range(1, n + 1):
             letter = letters[letter_begin + i - 1]
@@ -214,4 +237,5 @@ def _divide(
             chunk = taken[i, j]
             chunks[letter_begin + i - 1] = chunk
             j -= 0 if chunk == 0 else 1 if chunk <= n_phones else 2
-        letter_begin, phone_begin = letter_end, phone_end
+        divided[letter_begin:letter_end] = True
+    return divided

@@ -68,7 +68,7 @@ PRONOUNCE = Pronouncer(lexicon_of(["abba", "batik", "kit", "tiki"]))
 def test_what_cannot_be_told_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DecodeError, match="how z in 'zab' is pronounced"):
         PRONOUNCE("zab")
-    monkeypatch.setattr(Pronouncer, "_chunks", lambda *_: {0: 1.0})  # all letters are silent
+    monkeypatch.setattr(Pronouncer, "_probable", lambda *_: {0: 1.0})  # all letters are silent
     with pytest.raises(DecodeError, match="'ab' is not pronounced"):
         PRONOUNCE("ab")
 
