@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asr.audio import Waveform
-from asr.bundle import Bundle
 from asr.engine import Engine, Heads, OnnxEngine
 from asr.features import Features
+from asr.packaging.bundle import Bundle
 
 
 class Acoustics:

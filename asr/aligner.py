@@ -14,13 +14,13 @@ from asr import audio
 from asr.acoustics import Acoustics
 from asr.alignment.forced import AlignmentConfig, Spellings, Token, align
 from asr.audio import AudioSource, Channels
-from asr.bundle import Bundle
 from asr.channels import find_channel_speech
 from asr.decode.confidence import log_probability
 from asr.engine import Engine
 from asr.errors import DecodeError, VocabularyError
 from asr.lexicon import Lexicon
 from asr.lexicon.pronounce import Pronouncer
+from asr.packaging.bundle import Bundle
 from asr.recognizer import audio_blocks, windows
 from asr.text.languages import normalizer
 from asr.types import Loss, Segment, Transcript, Unit, Word

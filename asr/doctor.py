@@ -173,7 +173,7 @@ def _check_search() -> str:
 def _check_model() -> str:
     import numpy as np
 
-    from asr.bundle import Bundle, bundled
+    from asr.packaging.bundle import Bundle, bundled
     from asr.recognizer import Recognizer
 
     bundle = Bundle.load(bundled())

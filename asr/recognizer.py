@@ -15,7 +15,6 @@ import numpy as np
 from asr import audio
 from asr.acoustics import Acoustics
 from asr.audio import AudioSource, Channels, OnLoss, Waveform
-from asr.bundle import Bundle, bundled
 from asr.channels import ChannelChoice, OnNotice, check_choice, find_channel_speech
 from asr.config import build
 from asr.decode import DecoderConfig, make_decoder
@@ -23,7 +22,8 @@ from asr.decode.make import DecoderKind, check_takes_hotwords, compile_ahead
 from asr.engine import Engine, Heads, Job
 from asr.errors import BundleError, ConfigError
 from asr.lexicon.hotwords import Hotwords, PreparedHotwords, prepare_hotwords
-from asr.punctuator import punctuator_of
+from asr.packaging.bundle import Bundle, bundled
+from asr.punctuation.punctuator import punctuator_of
 from asr.stream import EndpointConfig, Stream
 from asr.types import Hypothesis, Loss, Segment, Transcript
 from asr.vad import Speech, VadConfig

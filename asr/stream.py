@@ -41,7 +41,7 @@ from asr.decode import Decoder, DecoderStream, Partial
 from asr.engine import Heads, Job
 from asr.errors import AudioError, ConfigError
 from asr.live_segments import Chunked, NewRows, OverlappingWindows
-from asr.punctuator import Punctuator
+from asr.punctuation.punctuator import Punctuator
 from asr.types import Hypothesis, Segment, StreamEvent
 from asr.vad import Array, Detector, Segmenter, Speech, VadConfig
 

@@ -21,13 +21,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from asr.bundle import Bundle, bundled
+from asr.analysis.metrics import ErrorCounts, compare, confidence_interval, total
 from asr.config import build
 from asr.data.manifest import read_audio, read_manifest, write_manifest
 from asr.decode.config import DecoderConfig
 from asr.files import replacing
-from asr.metrics import ErrorCounts, compare, confidence_interval, total
-from asr.packaging import package_run
+from asr.packaging.bundle import Bundle, bundled
+from asr.packaging.package import package_run
 from asr.recognizer import Recognizer
 from asr.text.normalize import normalize
 from asr.types import Utterance

@@ -30,15 +30,15 @@ import torch
 from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode
 
+from asr.analysis.diagnostics import load_network
+from asr.analysis.metrics import ErrorCounts, compare, total
+from asr.analysis.plots import save
 from asr.config import build, to_dict
 from asr.data.manifest import read_audio, read_manifest, write_manifest
 from asr.decode import Decoder, GreedySearch
-from asr.diagnostics import load_network
 from asr.engine import OnnxEngine
-from asr.export import to_onnx
 from asr.features import FeatureConfig, Features
 from asr.files import replacing
-from asr.metrics import ErrorCounts, compare, total
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.cells import CELLS
 from asr.models.encoder import EncoderConfig
@@ -48,7 +48,7 @@ from asr.models.encoders import (
     ReversibleConfig,
     TransformerConfig,
 )
-from asr.plots import save
+from asr.packaging.export import to_onnx
 from asr.text.normalize import normalize
 from asr.train.config import TrainingConfig
 from asr.train.setup import make_trainer

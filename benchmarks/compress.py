@@ -23,14 +23,15 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from asr import audio, plots
-from asr.bundle import ONNX, Bundle, bundled
-from asr.compression import compress_model, deflated_size
+from asr import audio
+from asr.analysis import plots
+from asr.analysis.metrics import compare, total
 from asr.config import build
 from asr.data.manifest import read_audio, read_manifest
 from asr.decode.config import DecoderConfig
 from asr.engine import Heads, OnnxEngine
-from asr.metrics import compare, total
+from asr.packaging.bundle import ONNX, Bundle, bundled
+from asr.packaging.compression import compress_model, deflated_size
 from asr.recognizer import Recognizer
 from asr.text.languages import normalizer
 from asr.types import Utterance

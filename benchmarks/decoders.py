@@ -27,14 +27,14 @@ import torch
 from environments import HERE, KENLM, PROJECT, Peer, interpreter
 from safetensors.torch import load_file
 
-from asr.bundle import Bundle, bundled
+from asr.analysis.metrics import compare, total
 from asr.config import build
 from asr.data.manifest import read_audio, read_manifest
 from asr.features import Features
 from asr.lm.arpa import read_arpa
-from asr.metrics import compare, total
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.encoder import EncoderConfig
+from asr.packaging.bundle import Bundle, bundled
 from asr.text.english import normalize
 from asr.text.vocabulary import Vocabulary
 from asr.types import Utterance

@@ -37,13 +37,13 @@ from pathlib import Path
 
 import numpy as np
 
+from asr.analysis.diagnostics import Network, load_network
+from asr.analysis.metrics import ErrorCounts, compare, total
 from asr.data.manifest import read_audio, read_manifest, write_manifest
 from asr.decode import BeamSearch, Decoder
 from asr.decode.transducer import beam_search
-from asr.diagnostics import Network, load_network
 from asr.features import Features
 from asr.files import replacing
-from asr.metrics import ErrorCounts, compare, total
 from asr.models.transducer import TorchSteps, TransducerHead
 from asr.text.phones import fold
 from asr.types import Utterance

@@ -19,12 +19,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from asr import audio
-from asr.bundle import Bundle, bundled
+from asr.analysis.metrics import Comparison, compare, total
 from asr.config import build
 from asr.data.manifest import read_audio, read_manifest
 from asr.decode.config import DecoderConfig
 from asr.lexicon import Lexicon
-from asr.metrics import Comparison, compare, total
+from asr.packaging.bundle import Bundle, bundled
 from asr.recognizer import Recognizer
 from asr.text.english import normalize
 from asr.types import Utterance

@@ -41,10 +41,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from asr import audio
-from asr.bundle import Bundle, bundled
-from asr.export import Precision
 from asr.features import FeatureConfig, Features
-from asr.packaging import load_bundle, package_bundle
+from asr.packaging.bundle import Bundle, bundled
+from asr.packaging.export import Precision
+from asr.packaging.package import load_bundle, package_bundle
 
 Work = Callable[[], object]
 Key = tuple[str, int]  # what computes, and for how many rows or utterances at once

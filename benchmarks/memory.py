@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
+from asr.analysis.plots import save
 from asr.data.dataset import Batch
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.encoder import EncoderConfig
 from asr.models.encoders import AnyEncoderConfig, ReversibleConfig
-from asr.plots import save
 from asr.train.config import LossConfig
 from asr.train.losses import training_loss
 from asr.train.truncated import truncated_backward

@@ -45,10 +45,10 @@ import soundfile
 from environments import HERE, PROJECT, Peer, interpreter
 
 from asr import audio
-from asr.bundle import bundled
+from asr.analysis.metrics import compare, total
 from asr.cli._inputs import expand
 from asr.data.manifest import read_audio, read_manifest
-from asr.metrics import compare, total
+from asr.packaging.bundle import bundled
 from asr.text.english import normalize
 
 PEERS = {

@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import time
 
-from asr.bundle import Bundle, bundled
+from asr.analysis.metrics import compare
 from asr.lexicon import Lexicon
 from asr.lexicon.pronounce import Pronouncer
-from asr.metrics import compare
+from asr.packaging.bundle import Bundle, bundled
 
 
 def main() -> None:

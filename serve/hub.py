@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.audio import SAMPLE_RATE
-from asr.bundle import Bundle, bundled
 from asr.lexicon.hotwords import read_hotwords
+from asr.packaging.bundle import Bundle, bundled
 from asr.recognizer import Recognizer
 from asr.vad import VadConfig
 from serve import limits, logs

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import settings
 from tone_speech import TONES
 
-from asr.bundle import LEXICON, Bundle, BundleConfig, bundled
 from asr.features import FeatureConfig
 from asr.lexicon import Lexicon
+from asr.packaging.bundle import LEXICON, Bundle, BundleConfig, bundled
 from asr.text.vocabulary import Vocabulary
 
 # A deadline measures how busy the machine is, not the code.
@@ -69,8 +69,8 @@ def writing_tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     pytest.importorskip("torch")
     from tagging import tagger_for
 
-    from asr.bundle import PUNCTUATION
-    from asr.export.punctuation import tagger_to_onnx
+    from asr.packaging.bundle import PUNCTUATION
+    from asr.punctuation.export import tagger_to_onnx
 
     graph = tagger_to_onnx(tagger_for({"cab": ","}), {}).SerializeToString()
     folder = tmp_path_factory.mktemp("bundles") / "writing"

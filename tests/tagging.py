@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import torch
 
-from asr.models.punctuation import Tagger, TaggerConfig
-from asr.text.written import MARKS, rows_of
+from asr.punctuation.labels import MARKS, rows_of
+from asr.punctuation.tagger import Tagger, TaggerConfig
 
 
 def tagger_for(marks: Mapping[str, str], certainty: float = 4.0) -> Tagger:

@@ -11,8 +11,8 @@ import pytest
 from tone_speech import PAUSE_SECONDS, TONE_SECONDS, tones
 
 from asr.aligner import GUESSED_SECONDS, Aligner
-from asr.bundle import Bundle
 from asr.errors import AudioError, VocabularyError
+from asr.packaging.bundle import Bundle
 from asr.types import Word
 from asr.vad import VadConfig
 

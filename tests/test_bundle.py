@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from asr import bundle
-from asr.bundle import Bundle, BundleConfig
 from asr.errors import BundleError, ConfigError
 from asr.features import FeatureConfig
+from asr.packaging import bundle
+from asr.packaging.bundle import Bundle, BundleConfig
 from asr.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.characters("ab")

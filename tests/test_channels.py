@@ -11,9 +11,9 @@ import pytest
 from tone_speech import tones
 
 from asr import audio
-from asr.bundle import Bundle
 from asr.channels import Mixer, find_channel_speech, parse_choice
 from asr.errors import AudioError, ConfigError
+from asr.packaging.bundle import Bundle
 from asr.recognizer import Recognizer
 from asr.vad import VadConfig
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
-export = pytest.importorskip("asr.export")
+export = pytest.importorskip("asr.packaging.export")
 
 from asr.engine import Chunks, Job, OnnxEngine  # noqa: E402
 from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402

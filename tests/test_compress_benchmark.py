@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("jiwer")
 
-from asr import plots
+from asr.analysis import plots
 from asr.types import Utterance
 
 compress = load("compress")

@@ -15,7 +15,7 @@ from asr.config import to_dict
 from asr.errors import ConfigError
 from asr.models.attention_decoder import AttentionConfig
 from asr.models.language import LanguageModel
-from asr.models.punctuation import Tagger
+from asr.punctuation.tagger import Tagger
 from asr.train import choices
 from asr.train.config import HeadSettings, TrainingConfig
 from asr.train.network import make_model, make_targets

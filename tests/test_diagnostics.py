@@ -5,8 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from asr import diagnostics, plots  # noqa: E402
-from asr.diagnostics import (  # noqa: E402
+from asr.analysis import diagnostics, plots  # noqa: E402
+from asr.analysis.diagnostics import (  # noqa: E402
     Network,
     attention_weights,
     decoder_attention,

@@ -9,7 +9,7 @@ from asr.models.encoder import EncoderConfig
 from asr.models.encoders import ConformerConfig, ReversibleConfig, TransformerConfig
 
 onnxruntime = pytest.importorskip("onnxruntime")
-export = pytest.importorskip("asr.export")
+export = pytest.importorskip("asr.packaging.export")
 
 CONFIGS = {
     **{f"bidirectional {cell}": EncoderConfig(8, 2, cell=cell) for cell in CELLS},

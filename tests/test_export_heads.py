@@ -18,15 +18,15 @@ from asr.decode.onnx_heads import (  # noqa: E402
 )
 from asr.engine import OnnxEngine  # noqa: E402
 from asr.errors import BundleError, ConfigError  # noqa: E402
-from asr.export import to_onnx  # noqa: E402
-from asr.export.heads import step_graphs  # noqa: E402
-from asr.export.language import language_model_to_onnx  # noqa: E402
 from asr.lm.recurrent import RecurrentLM  # noqa: E402
 from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402
 from asr.models.attention_decoder import AttentionConfig, TorchAttention  # noqa: E402
 from asr.models.encoder import EncoderConfig  # noqa: E402
 from asr.models.language import LanguageModel, SymbolConfig  # noqa: E402
 from asr.models.transducer import TorchSteps, TransducerConfig  # noqa: E402
+from asr.packaging.export import to_onnx  # noqa: E402
+from asr.packaging.export.heads import step_graphs  # noqa: E402
+from asr.packaging.export.language import language_model_to_onnx  # noqa: E402
 from asr.text.vocabulary import UNKNOWN, Vocabulary  # noqa: E402
 
 VOCABULARY = Vocabulary.characters("abcd")

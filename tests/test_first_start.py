@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.bundle import Bundle
 from asr.cli._recognizer_options import COMPILING
 from asr.compiled import on_compiling
 from asr.decode import make, make_decoder
+from asr.packaging.bundle import Bundle
 
 
 def test_it_is_told_once() -> None:

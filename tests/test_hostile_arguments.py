@@ -18,8 +18,8 @@ import asr.cli
 import data_prep.cli
 import serve.cli
 import serve.server
-from asr.bundle import Bundle
 from asr.data.manifest import read_manifest, write_manifest
+from asr.packaging.bundle import Bundle
 from asr.program import TRACEBACK, run
 from asr.types import Utterance
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asr import bundle
 from asr.arrays import load_arrays, save_arrays
-from asr.bundle import Bundle
 from asr.errors import ASRError, BundleError
+from asr.packaging import bundle
+from asr.packaging.bundle import Bundle
 from asr.recognizer import Recognizer
 
 HUGE = 10**9

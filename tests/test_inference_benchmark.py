@@ -14,12 +14,12 @@ pytest.importorskip("onnx")
 import torch
 from safetensors.torch import save
 
-from asr.bundle import ONNX, WEIGHTS, Bundle, BundleConfig
 from asr.config import to_dict
-from asr.export import to_onnx
 from asr.features import FeatureConfig
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.encoder import EncoderConfig
+from asr.packaging.bundle import ONNX, WEIGHTS, Bundle, BundleConfig
+from asr.packaging.export import to_onnx
 from asr.text.vocabulary import Vocabulary
 
 inference = load("inference")

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr.analysis.metrics import ErrorCounts, compare, confidence_interval, error_report, total
 from asr.errors import MissingDependencyError
-from asr.metrics import ErrorCounts, compare, confidence_interval, total
-from asr.report import error_report
 
 pytest.importorskip("jiwer")
 

@@ -15,13 +15,13 @@ pytest.importorskip("onnx")
 from tagging import tagger_for  # noqa: E402
 from tone_speech import tones  # noqa: E402
 
-from asr.bundle import Bundle  # noqa: E402
 from asr.errors import BundleError  # noqa: E402
-from asr.export.punctuation import tagger_to_onnx  # noqa: E402
-from asr.models.punctuation import Tagger, TaggerConfig  # noqa: E402
-from asr.punctuator import Punctuator  # noqa: E402
+from asr.packaging.bundle import Bundle  # noqa: E402
+from asr.punctuation.export import tagger_to_onnx  # noqa: E402
+from asr.punctuation.labels import rows_of  # noqa: E402
+from asr.punctuation.punctuator import Punctuator  # noqa: E402
+from asr.punctuation.tagger import Tagger, TaggerConfig  # noqa: E402
 from asr.recognizer import Recognizer  # noqa: E402
-from asr.text.written import rows_of  # noqa: E402
 from asr.types import Segment, Transcript, Word  # noqa: E402
 from asr.vad import VadConfig  # noqa: E402
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import pytest
 
-from asr.bundle import BUNDLED
 from asr.cli import cli
+from asr.packaging.bundle import BUNDLED
 from data_prep.cli import cli as prepare_cli
 from serve.cli import command as serve_command
 

@@ -19,12 +19,12 @@ from tone_speech import PAUSE_SECONDS, TONE_SECONDS, tones
 
 import asr
 from asr import audio, recognizer
-from asr.bundle import Bundle, BundleConfig
+from asr.analysis.metrics import compare, total
 from asr.config import build
 from asr.decode.config import DecoderConfig
 from asr.errors import AudioError, BundleError, ConfigError
 from asr.features import FeatureConfig
-from asr.metrics import compare, total
+from asr.packaging.bundle import Bundle, BundleConfig
 from asr.recognizer import Recognizer
 from asr.text.languages import normalizer
 from asr.types import Segment

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tone_speech import PAUSE_SECONDS, TONE_SECONDS, tones
 
 from asr import audio
-from asr.bundle import Bundle, BundleConfig
 from asr.decode.config import DecoderConfig
 from asr.errors import AudioError, ConfigError
 from asr.features import FeatureConfig
+from asr.packaging.bundle import Bundle, BundleConfig
 from asr.recognizer import Recognizer
 from asr.stream import EndpointConfig, Stream
 from asr.text.vocabulary import Vocabulary
@@ -252,7 +252,7 @@ def test_calls_in_the_wrong_order_are_explained(hears_tones: Recognizer) -> None
 
 def test_finals_are_those_of_a_file_to_the_last_digit(tmp_path: Path) -> None:
     """A bidirectional network in chunks, with weights by chance: it hears something in anything."""
-    torch, export = pytest.importorskip("torch"), pytest.importorskip("asr.export")
+    torch, export = pytest.importorskip("torch"), pytest.importorskip("asr.packaging.export")
     from asr.models.acoustic import AcousticModel, HeadConfig
     from asr.models.encoder import EncoderConfig
 

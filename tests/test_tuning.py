@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from ctc_reference import synthetic_log_probs
 from tone_speech import tones
 
-from asr import audio, tuning
-from asr.bundle import Bundle
+from asr import audio
+from asr.analysis import tuning
+from asr.analysis.tuning import DevSet, tune
 from asr.cli import cli
 from asr.cli.tune import _dev_set, _spoken
 from asr.config import build
@@ -23,8 +24,8 @@ from asr.errors import ConfigError
 from asr.lexicon import Lexicon
 from asr.lm.arpa import read_arpa
 from asr.lm.ngram import NGram
+from asr.packaging.bundle import Bundle
 from asr.text.vocabulary import Vocabulary
-from asr.tuning import DevSet, tune
 from asr.types import Hypothesis, Utterance
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "she-couldnt-decide.flac"

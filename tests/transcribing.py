@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from tone_speech import tones
 
-from asr.bundle import Bundle
 from asr.cli import main
+from asr.packaging.bundle import Bundle
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -20,9 +20,9 @@ from asr.cli._times import SECONDS, SOME_SECONDS
 from asr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from asr.bundle import Bundle
     from asr.channels import ChannelChoice
     from asr.decode.config import DecoderConfig
+    from asr.packaging.bundle import Bundle
     from asr.recognizer import Recognizer
     from asr.vad import VadConfig
 
@@ -88,7 +88,7 @@ class Settings:
 
     def bundle(self) -> Bundle:
         """The model. Raises ConfigError if it is for another language than `language`."""
-        from asr.bundle import Bundle, bundled
+        from asr.packaging.bundle import Bundle, bundled
         from asr.text.languages import language_name, same_language
 
         bundle = Bundle.load(self.model or bundled())
@@ -122,7 +122,7 @@ class Settings:
 
     def fingerprint(self) -> str:
         """A hash of everything that can change a transcript."""
-        from asr.bundle import CHECKSUMS, bundled
+        from asr.packaging.bundle import CHECKSUMS, bundled
 
         named = [Path(self.model or bundled(), CHECKSUMS), Path(self.hotwords or os.devnull)]
         choices = json.dumps(

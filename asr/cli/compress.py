@@ -61,8 +61,8 @@ def command(
     others, the smallest singular values, the smallest weights. It transcribes at once, with more
     errors; training on, for which OUTPUT is the start, wins back what it can.
     """
-    from asr.bundle import ONNX
-    from asr.compression import compress_model, deflated_size
+    from asr.packaging.bundle import ONNX
+    from asr.packaging.compression import compress_model, deflated_size
 
     bundle = compress_model(model, output, cells=cells, rank=rank, zeros=zeros, listen=listen)
     packed = deflated_size(bundle.model_path)

@@ -17,7 +17,7 @@ from asr.errors import AudioError, ManifestError
 from asr.files import replacing
 
 if TYPE_CHECKING:
-    from asr.metrics import Comparison
+    from asr.analysis.metrics import Comparison
     from asr.recognizer import Recognizer
     from asr.types import Utterance
 
@@ -99,7 +99,7 @@ def command(settings: Settings, manifests: tuple[str, ...], report_folder: str |
 def _compare(
     recognizer: Recognizer, utterances: Sequence[Utterance], use_vad: bool, progress: Progress
 ) -> Result:
-    from asr.metrics import compare
+    from asr.analysis.metrics import compare
     from asr.text.languages import normalizer
 
     normalize = normalizer(recognizer.bundle.config.language)
@@ -158,7 +158,7 @@ def _recognize(
 
 
 def _summary(title: str, result: Result, seconds: float, took: float) -> str:
-    from asr.metrics import confidence_interval, total
+    from asr.analysis.metrics import confidence_interval, total
 
     words = total(c.words for c in result.comparisons)
     characters = total(c.characters for c in result.comparisons)
@@ -186,7 +186,7 @@ def _silence(result: Result) -> str:
 
 
 def _write_report(folder: Path, manifest: str, result: Result) -> None:
-    from asr.report import error_report
+    from asr.analysis.metrics import error_report
 
     folder.mkdir(parents=True, exist_ok=True)
     name = "-".join(Path(manifest).with_suffix("").parts[-2:])  # commonvoice-en/dev.jsonl

@@ -14,7 +14,7 @@ from asr.cli._training import needs_training_extra, precision_options
 from asr.files import read_text
 
 if TYPE_CHECKING:
-    from asr.bundle import Bundle
+    from asr.packaging.bundle import Bundle
 
 _PATH = click.Path(path_type=Path)
 _EXAMPLES = """
@@ -73,8 +73,8 @@ def command(context: click.Context, run: Path, output: Path, onnx: bool, **optio
     words that the language model knows. With --onnx OUTPUT is an ONNX file whose metadata tell what
     the network takes and gives.
     """
-    from asr.bundle import CONFIG
-    from asr.packaging import save_network, unspoken_words
+    from asr.packaging.bundle import CONFIG
+    from asr.packaging.package import save_network, unspoken_words
 
     is_bundle = (run / CONFIG).is_file()
     _check_used(context, is_bundle, onnx)
@@ -112,8 +112,8 @@ def _check_used(context: click.Context, is_bundle: bool, onnx: bool) -> None:
 
 
 def _make_bundle(run: Path, output: Path, is_bundle: bool, options: dict[str, Any]) -> Bundle:
-    from asr.bundle import Bundle
-    from asr.packaging import package_bundle, package_run
+    from asr.packaging.bundle import Bundle
+    from asr.packaging.package import package_bundle, package_run
 
     if is_bundle:
         name, precision = options["name"], options["precision"]

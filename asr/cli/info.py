@@ -14,8 +14,8 @@ def command(model: str | None, as_json: bool) -> None:
     """Show what the bundle in the folder MODEL is (the bundled English one by default), after
     checking that it is intact.
     """
-    from asr.bundle import Bundle, bundled
     from asr.config import to_dict
+    from asr.packaging.bundle import Bundle, bundled
 
     bundle = Bundle.load(model or bundled())
     config = bundle.config

@@ -274,10 +274,10 @@ def export(run: Path, output: Path, precision: str) -> None:
       asr lm export runs/lm rnn.onnx
     """
     from asr.errors import LanguageModelError
-    from asr.export.graph import halve
-    from asr.export.language import language_model_to_onnx
     from asr.files import replacing
     from asr.lm.recurrent import is_recurrent
+    from asr.packaging.export.graph import halve
+    from asr.packaging.export.language import language_model_to_onnx
     from asr.train.language import load_language_model
 
     if not is_recurrent(output):

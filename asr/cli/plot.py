@@ -23,7 +23,7 @@ def command() -> None:
 @needs_training_extra
 def curves(runs: tuple[Path, ...], output: Path | None) -> None:
     """Loss, error rates, gradient norm and blank ratio of the training runs in the folders RUNS."""
-    from asr import plots
+    from asr.analysis import plots
 
     output = output or runs[0] / "curves.png"
     plots.save(plots.learning_curves(*runs), output)
@@ -41,9 +41,10 @@ def curves(runs: tuple[Path, ...], output: Path | None) -> None:
 @needs_training_extra
 def spikes(recording: Path, model: str | None, output: Path, start: float, duration: float) -> None:
     """The spectrogram of RECORDING above the probabilities that the network gives each symbol."""
-    from asr import audio, plots
+    from asr import audio
     from asr.acoustics import Acoustics
-    from asr.bundle import Bundle, bundled
+    from asr.analysis import plots
+    from asr.packaging.bundle import Bundle, bundled
 
     bundle = Bundle.load(model or bundled())
     bundle.check_ctc("a picture of spikes")
@@ -72,8 +73,8 @@ def gradients(
     The norm of the gradient of the last output with respect to the input N frames before, for
     new weights, and for recurrent weights times each GAIN.
     """
-    from asr import plots
-    from asr.diagnostics import gradient_norms
+    from asr.analysis import plots
+    from asr.analysis.diagnostics import gradient_norms
     from asr.models.cells import CELLS
 
     norms = {
@@ -100,10 +101,11 @@ def sensitivity(
     """The gradient of one output with respect to every input (Graves 2008)."""
     import numpy as np
 
-    from asr import audio, diagnostics, plots
-    from asr.bundle import bundled
+    from asr import audio
+    from asr.analysis import diagnostics, plots
     from asr.errors import VocabularyError
     from asr.features import Features
+    from asr.packaging.bundle import bundled
 
     network = diagnostics.load_network(model or bundled())
     symbols = network.vocabulary.symbols
@@ -146,7 +148,8 @@ def sensitivity(
 @needs_training_extra
 def attention(recording: Path, model: Path, text: str | None, output: Path) -> None:
     """Where an attention decoder looks as it spells, or each self-attention head, by frame."""
-    from asr import audio, diagnostics, plots
+    from asr import audio
+    from asr.analysis import diagnostics, plots
     from asr.errors import ConfigError
     from asr.features import Features
 

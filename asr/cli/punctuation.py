@@ -13,8 +13,8 @@ from asr.cli import complain
 from asr.cli._training import needs_training_extra, precision_options
 
 if TYPE_CHECKING:
-    from asr.punctuator import Punctuator
-    from asr.text.written import Labelled
+    from asr.punctuation.labels import Labelled
+    from asr.punctuation.punctuator import Punctuator
 
 _PATH = click.Path(path_type=Path)
 _MODEL = click.option(
@@ -81,7 +81,7 @@ def score(
       asr punctuation score dev.jsonl --listen
     """
     from asr.lm.text import read_written
-    from asr.metrics import WrittenCounts
+    from asr.punctuation.scoring import WrittenCounts
 
     if listen and join > 1:
         raise click.UsageError("the silence between two recordings is not known: leave --join out")
@@ -117,12 +117,12 @@ def export(run: Path, output: Path, precision: str) -> None:
     `asr export --punctuation` takes it into a new model; if OUTPUT is the folder of a model, it is
     put in there.
     """
-    from asr.bundle import PUNCTUATION, Bundle
     from asr.errors import BundleError
-    from asr.export.graph import halve
-    from asr.export.punctuation import tagger_to_onnx
     from asr.files import replacing
-    from asr.train.punctuation import load_tagger
+    from asr.packaging.bundle import PUNCTUATION, Bundle
+    from asr.packaging.export.graph import halve
+    from asr.punctuation.export import tagger_to_onnx
+    from asr.punctuation.training import load_tagger
 
     model = tagger_to_onnx(*load_tagger(run), small=precision == "int8")
     graph = (halve(model) if precision == "fp16" else model).SerializeToString()
@@ -137,8 +137,8 @@ def export(run: Path, output: Path, precision: str) -> None:
 
 
 def _load(model: Path | None) -> Punctuator:
-    from asr.bundle import Bundle, bundled
-    from asr.punctuator import Punctuator, punctuator_of
+    from asr.packaging.bundle import Bundle, bundled
+    from asr.punctuation.punctuator import Punctuator, punctuator_of
 
     if model is not None and model.suffix == ".onnx":
         return Punctuator(model)
@@ -150,11 +150,11 @@ def _aligned(
 ) -> Iterator[tuple[Labelled, list[float]]]:
     """The usable lines of a manifest, and the silence behind each word but the last."""
     from asr.aligner import Aligner
-    from asr.bundle import Bundle, bundled
     from asr.data.manifest import read_manifest
     from asr.errors import ASRError
-    from asr.punctuator import silences
-    from asr.text.written import take_apart
+    from asr.packaging.bundle import Bundle, bundled
+    from asr.punctuation.labels import take_apart
+    from asr.punctuation.punctuator import silences
     from asr.vad import VadConfig
 
     folder = model if model is not None and model.is_dir() else bundled(language)
@@ -192,7 +192,7 @@ def _joined(lines: Iterable[Labelled | None], join: int) -> Iterable[Labelled]:
 
 def _plainly(words: Sequence[str]) -> list[str]:
     """A capital at the beginning and a full stop at the end."""
-    from asr.text.written import LOWER, NOTHING, STOP, put_together
+    from asr.punctuation.labels import LOWER, NOTHING, STOP, put_together
 
     marks = [NOTHING] * (len(words) - 1) + [STOP]
     return put_together(words, marks, [LOWER] * len(words))

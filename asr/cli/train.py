@@ -44,11 +44,11 @@ def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> N
 
     import yaml
 
-    from asr import plots
+    from asr.analysis import plots
     from asr.config import to_dict
+    from asr.punctuation.training import make_punctuation_trainer
     from asr.train.config import LanguageTrainingConfig, PunctuationTrainingConfig, TrainingConfig
     from asr.train.language import make_language_trainer
-    from asr.train.punctuation import make_punctuation_trainer
     from asr.train.setup import make_trainer
 
     config = compose(list(overrides), config_dir)

@@ -11,9 +11,9 @@ from asr.cli import complain
 from asr.errors import AudioError, ManifestError
 
 if TYPE_CHECKING:
+    from asr.analysis.tuning import DevSet
     from asr.audio import Waveform
-    from asr.bundle import Bundle
-    from asr.tuning import DevSet
+    from asr.packaging.bundle import Bundle
     from asr.types import Utterance
 
 
@@ -36,11 +36,11 @@ def command(manifests: tuple[str, ...], model: str, tolerance: float, dry_run: b
     \b
       asr tune -m models/mine dev.jsonl
     """
-    from asr.bundle import Bundle
+    from asr.analysis.tuning import tune
     from asr.config import to_dict
     from asr.data.manifest import read_manifest
     from asr.decode import make_decoder
-    from asr.tuning import tune
+    from asr.packaging.bundle import Bundle
 
     bundle = Bundle.load(model)
     bundle.check_ctc("tuning")
@@ -57,9 +57,9 @@ def command(manifests: tuple[str, ...], model: str, tolerance: float, dry_run: b
 
 def _dev_set(bundle: Bundle, utterances: list[Utterance]) -> DevSet:
     from asr.acoustics import Acoustics
+    from asr.analysis.tuning import DevSet
     from asr.data.manifest import read_audio
     from asr.text.languages import normalizer
-    from asr.tuning import DevSet
 
     normalize = normalizer(bundle.config.language)
     acoustics = Acoustics(bundle)

@@ -46,11 +46,11 @@ def command(
     import numpy as np
     import torch
 
-    from asr import diagnostics
+    from asr.analysis import diagnostics
+    from asr.analysis.uncertainty import Sampler, ScoredWord, auc, comparable, score_words
     from asr.data.manifest import read_audio, read_manifest
     from asr.decode import Decoder, GreedySearch
     from asr.features import Features
-    from asr.uncertainty import Sampler, ScoredWord, auc, comparable, score_words
 
     network = diagnostics.load_network(model, head)
     sampler = Sampler(network, None if (model / "config.json").is_file() else model, sigma)

@@ -10,7 +10,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from asr.bundle import Bundle
 from asr.config import build
 from asr.decode.config import DecoderConfig
 from asr.decode.decoder import Decoder, Search
@@ -18,6 +17,7 @@ from asr.decode.greedy import GreedySearch
 from asr.decode.rescorers import LanguageModel, Rescorer, SecondHead
 from asr.errors import ASRError, ConfigError
 from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords
+from asr.packaging.bundle import Bundle
 
 _TRIAL_FRAMES = 20
 DecoderKind: TypeAlias = Literal["beam", "greedy"]

@@ -13,7 +13,7 @@ from typing import IO, Any, AnyStr
 
 from asr.errors import LanguageModelError
 from asr.files import open_binary
-from asr.text.written import Labelled, take_apart
+from asr.punctuation.labels import Labelled, take_apart
 
 Normalizer = Callable[[str], str]
 Progress = Callable[[int], object]  # told how many more bytes of a file have been read

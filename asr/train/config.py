@@ -17,8 +17,8 @@ from asr.models.attention_decoder import AttentionConfig
 from asr.models.encoder import EncoderConfig
 from asr.models.encoders import AnyEncoderConfig
 from asr.models.language import SymbolConfig
-from asr.models.punctuation import TaggerConfig
 from asr.models.transducer import TransducerConfig
+from asr.punctuation.tagger import TaggerConfig
 
 
 @dataclass(frozen=True)

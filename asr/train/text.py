@@ -15,7 +15,7 @@ from asr.data.sampler import BucketSampler
 from asr.errors import ConfigError, TrainingError
 from asr.files import replacing
 from asr.models.language import LanguageModel
-from asr.models.punctuation import Tagger
+from asr.punctuation.tagger import Tagger
 from asr.train import checkpoint
 from asr.train.checkpoint import BEST, LAST
 from asr.train.config import LanguageTrainingConfig, PunctuationTrainingConfig

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asr.bundle import WEIGHTS, Bundle
 from asr.config import build, differences, to_dict
 from asr.errors import TrainingError
 from asr.features import FeatureConfig
 from asr.models.acoustic import AcousticModel
 from asr.models.encoders import AnyEncoderConfig, encoder_config
+from asr.packaging.bundle import WEIGHTS, Bundle
 from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
 from asr.train.checkpoint import BEST, LAST, MODEL_FILE

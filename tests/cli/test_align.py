@@ -11,9 +11,9 @@ import pytest
 import soundfile
 from tone_speech import tones
 
-from asr.bundle import Bundle
 from asr.cli import main
 from asr.data.manifest import write_manifest
+from asr.packaging.bundle import Bundle
 from asr.types import Utterance
 
 Run = Callable[..., tuple[int, str, str]]

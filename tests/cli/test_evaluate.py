@@ -10,11 +10,11 @@ import pytest
 import soundfile
 from tone_speech import tones
 
-from asr.bundle import Bundle
 from asr.cli import main
 from asr.cli.evaluate import _recognize
 from asr.data.manifest import read_manifest, write_manifest
 from asr.errors import AudioError
+from asr.packaging.bundle import Bundle
 from asr.recognizer import Recognizer
 from asr.types import Utterance
 from asr.vad import VadConfig

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from asr import __version__
-from asr.bundle import Bundle
 from asr.cli import COMMANDS, main
+from asr.packaging.bundle import Bundle
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

@@ -17,11 +17,11 @@ import soundfile
 from rich.console import Console
 from tone_speech import tones
 
-from asr.bundle import Bundle
 from asr.cli import main
 from asr.cli._live import LiveLine
 from asr.errors import AudioError
 from asr.microphone import Playback
+from asr.packaging.bundle import Bundle
 from asr.types import Segment, StreamEvent
 
 RATE = 8_000

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from transcribing import Run, files, record, transcriber
 
-from asr.bundle import Bundle
 from asr.cli._inputs import expand_inputs
 from asr.cli._outputs import Journal
+from asr.packaging.bundle import Bundle
 from asr.writers import FORMATS
 
 

@@ -12,12 +12,12 @@ import pytest
 import soundfile
 from tone_speech import tones
 
-from asr.bundle import PUNCTUATION, Bundle
 from asr.cli import main
 from asr.cli._batch import Settings
 from asr.errors import BundleError
-from asr.metrics import WrittenCounts
-from asr.text.written import take_apart
+from asr.packaging.bundle import PUNCTUATION, Bundle
+from asr.punctuation.labels import take_apart
+from asr.punctuation.scoring import WrittenCounts
 
 Run = Callable[..., str]
 
@@ -64,7 +64,7 @@ def test_scores_with_silences(run: Run, tone_bundle: Bundle, tmp_path: Path) -> 
     pytest.importorskip("torch")
     from tagging import tagger_for
 
-    from asr.export.punctuation import tagger_to_onnx
+    from asr.punctuation.export import tagger_to_onnx
 
     graph = tagger_to_onnx(tagger_for({}, certainty=2.5), {}).SerializeToString()
     folder = shutil.copytree(tone_bundle.folder, tmp_path / "model")

@@ -16,11 +16,11 @@ from tone_speech import tones
 from transcribing import Run, files, options, record, transcriber
 
 from asr import audio
-from asr.bundle import Bundle
 from asr.cli import main
 from asr.cli._inputs import expand
 from asr.cli._recognizer_options import Settings
 from asr.cli.transcribe import command as COMMAND
+from asr.packaging.bundle import Bundle
 from asr.recognizer import Recognizer
 from asr.types import Loss, Transcript
 from asr.vad import VadConfig

@@ -7,9 +7,9 @@ import pytest
 import soundfile
 from tone_speech import tones
 
-from asr.bundle import Bundle
 from asr.data.manifest import read_manifest
 from asr.errors import AudioError, MissingDependencyError
+from asr.packaging.bundle import Bundle
 from asr.recognizer import Recognizer
 from asr.types import Segment, Transcript, Word
 from asr.vad import VadConfig

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from asr.analysis.tuning import expected_calibration_error, fit_confidence
 from asr.decode.confidence import FEATURES, Confidence, word_features
 from asr.errors import ConfigError
-from asr.tuning import expected_calibration_error, fit_confidence
 
 
 def test_fit_recovers_the_law_that_made_the_words() -> None:

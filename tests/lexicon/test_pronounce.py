@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.bundle import Bundle
 from asr.errors import DecodeError
 from asr.lexicon import Lexicon
 from asr.lexicon.hotwords import prepare_hotwords
 from asr.lexicon.pronounce import MAX_PRONUNCIATIONS, Pronouncer, Speller
+from asr.packaging.bundle import Bundle
 from asr.text.vocabulary import Vocabulary
 
 PHONES = Vocabulary.phones(["A", "B", "I", "K", "S", "SH", "T"])

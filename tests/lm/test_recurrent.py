@@ -9,12 +9,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from asr.errors import LanguageModelError  # noqa: E402
-from asr.export.language import language_model_to_onnx  # noqa: E402
 from asr.lm.evaluation import compare  # noqa: E402
 from asr.lm.ngram import NGram  # noqa: E402
 from asr.lm.recurrent import RecurrentLM  # noqa: E402
 from asr.models.cells import CELLS  # noqa: E402
 from asr.models.language import LanguageModel, SymbolConfig  # noqa: E402
+from asr.packaging.export.language import language_model_to_onnx  # noqa: E402
 from asr.text.vocabulary import BLANK, UNKNOWN, Vocabulary  # noqa: E402
 
 CHARACTERS = Vocabulary((BLANK, " ", *"acht", UNKNOWN))

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from asr.bundle import Bundle, BundleConfig
 from asr.features import FeatureConfig, Features
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.cells import CELLS
 from asr.models.encoder import EncoderConfig
 from asr.models.encoders import ConformerConfig, ReversibleConfig, TransformerConfig
+from asr.packaging.bundle import Bundle, BundleConfig
 from asr.recognizer import Recognizer
 from asr.text.vocabulary import Vocabulary
 
-export = pytest.importorskip("asr.export")
+export = pytest.importorskip("asr.packaging.export")
 
 HERTZ = {"a": 300, "b": 600, "c": 1200, "d": 2400}
 TEXTS = ["abcda", "dcdb", "bad"]

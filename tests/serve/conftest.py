@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from sounds import RATE, TALK
 
-from asr.bundle import Bundle
+from asr.packaging.bundle import Bundle
 from asr.recognizer import Recognizer
 from asr.types import Transcript
 from asr.vad import VadConfig

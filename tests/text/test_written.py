@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr.punctuation.labels import ENDS, KEYS, UNKNOWN_CASE, put_together, rows_of, take_apart
 from asr.text.normalize import normalize
-from asr.text.written import ENDS, KEYS, UNKNOWN_CASE, put_together, rows_of, take_apart
 
 # Where case and marks are all there is to know, nothing is lost.
 WHOLE = [

@@ -13,7 +13,7 @@ from asr.cli.tune import command as tune  # noqa: E402
 from asr.data.manifest import read_manifest  # noqa: E402
 from asr.errors import BundleError, ConfigError  # noqa: E402
 from asr.features import Features  # noqa: E402
-from asr.packaging import load_run, package_run  # noqa: E402
+from asr.packaging.package import load_run, package_run  # noqa: E402
 from asr.recognizer import Recognizer  # noqa: E402
 
 TRANSDUCER = {

@@ -9,16 +9,16 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from asr import audio  # noqa: E402
-from asr.bundle import Bundle  # noqa: E402
 from asr.cli import main  # noqa: E402
-from asr.compression import compress_model, deflated_size  # noqa: E402
 from asr.config import build  # noqa: E402
 from asr.data.manifest import read_manifest  # noqa: E402
 from asr.engine import OnnxEngine  # noqa: E402
 from asr.errors import BundleError, ConfigError, TrainingError  # noqa: E402
 from asr.features import Features  # noqa: E402
 from asr.models.cells import weight_matrices  # noqa: E402
-from asr.packaging import load_bundle, package_run  # noqa: E402
+from asr.packaging.bundle import Bundle  # noqa: E402
+from asr.packaging.compression import compress_model, deflated_size  # noqa: E402
+from asr.packaging.package import load_bundle, package_run  # noqa: E402
 from asr.recognizer import Recognizer  # noqa: E402
 from asr.train.config import TrainingConfig  # noqa: E402
 from asr.train.setup import make_trainer  # noqa: E402

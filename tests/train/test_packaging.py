@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from asr import audio  # noqa: E402
-from asr.bundle import LEXICON, LM, Bundle  # noqa: E402
+from asr.analysis.plots import learning_curves, save, spikes  # noqa: E402
 from asr.cli import main  # noqa: E402
 from asr.data.manifest import read_manifest  # noqa: E402
 from asr.decode import Decoder, GreedySearch  # noqa: E402
@@ -20,14 +20,14 @@ from asr.features import Features  # noqa: E402
 from asr.lexicon import Lexicon  # noqa: E402
 from asr.lm.ngram import NGram  # noqa: E402
 from asr.lm.training import train  # noqa: E402
-from asr.packaging import (  # noqa: E402
+from asr.packaging.bundle import LEXICON, LM, Bundle  # noqa: E402
+from asr.packaging.package import (  # noqa: E402
     load_bundle,
     load_run,
     package_bundle,
     package_run,
     unspoken_words,
 )
-from asr.plots import learning_curves, save, spikes  # noqa: E402
 from asr.recognizer import Recognizer  # noqa: E402
 
 

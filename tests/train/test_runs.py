@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 
 from asr.config import build  # noqa: E402
 from asr.errors import ASRError, ConfigError, TrainingError  # noqa: E402
+from asr.punctuation.training import make_punctuation_trainer  # noqa: E402
 from asr.train.checkpoint import LAST  # noqa: E402
 from asr.train.config import (  # noqa: E402
     LanguageTrainingConfig,
@@ -24,7 +25,6 @@ from asr.train.config import (  # noqa: E402
     TrainingConfig,
 )
 from asr.train.language import make_language_trainer  # noqa: E402
-from asr.train.punctuation import make_punctuation_trainer  # noqa: E402
 from asr.train.runs import claimed  # noqa: E402
 from asr.train.setup import make_trainer  # noqa: E402
 

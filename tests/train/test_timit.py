@@ -9,10 +9,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("hydra")
 
-from asr.bundle import Bundle  # noqa: E402
 from asr.cli.train import compose  # noqa: E402
 from asr.data.manifest import read_manifest, write_manifest  # noqa: E402
-from asr.packaging import package_run  # noqa: E402
+from asr.packaging.bundle import Bundle  # noqa: E402
+from asr.packaging.package import package_run  # noqa: E402
 from asr.text.phones import TIMIT_61  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
 from asr.train.language import make_language_trainer  # noqa: E402

@@ -6,15 +6,15 @@ pytest.importorskip("jiwer")
 
 from click.testing import CliRunner  # noqa: E402
 
+from asr.analysis.diagnostics import Network  # noqa: E402
+from asr.analysis.uncertainty import Sampler, ScoredWord, auc, comparable, score_words  # noqa: E402
 from asr.cli import cli, main  # noqa: E402
-from asr.diagnostics import Network  # noqa: E402
 from asr.errors import ConfigError  # noqa: E402
 from asr.features import FeatureConfig  # noqa: E402
 from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402
 from asr.models.encoder import EncoderConfig  # noqa: E402
 from asr.text.phones import TIMIT_61  # noqa: E402
 from asr.text.vocabulary import Vocabulary  # noqa: E402
-from asr.uncertainty import Sampler, ScoredWord, auc, comparable, score_words  # noqa: E402
 
 
 def make(**settings) -> Network:

@@ -10,7 +10,7 @@ from asr.errors import ConfigError  # noqa: E402
 from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402
 from asr.models.cells import CELLS, weight_matrices  # noqa: E402
 from asr.models.encoder import EncoderConfig  # noqa: E402
-from asr.packaging import load_run  # noqa: E402
+from asr.packaging.package import load_run  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
 from asr.train.checkpoint import BEST, LAST  # noqa: E402
 from asr.train.config import PruningConfig  # noqa: E402

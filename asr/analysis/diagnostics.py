@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asr.bundle import CONFIG, Bundle
 from asr.decode.attention import beam_search
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
@@ -17,7 +16,8 @@ from asr.models.acoustic import AcousticModel
 from asr.models.attention import SelfAttention
 from asr.models.attention_decoder import AttentionHead, TorchAttention
 from asr.models.cells import CELLS, recurrent_weight
-from asr.packaging import load_bundle, load_run, run_features
+from asr.packaging.bundle import CONFIG, Bundle
+from asr.packaging.package import load_bundle, load_run, run_features
 from asr.text.vocabulary import Vocabulary
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from asr.errors import ConfigError
 from asr.models.cells import CELLS
 from asr.models.layers import Recurrent, VariationalDropout
-from asr.text.written import CASES, KEYS, MARKS, UNKNOWN_CASE
+from asr.punctuation.labels import CASES, KEYS, MARKS, UNKNOWN_CASE
 
 
 @dataclass(frozen=True)

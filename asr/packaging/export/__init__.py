@@ -15,11 +15,11 @@ from typing import Literal
 import onnx
 
 from asr.errors import ConfigError
-from asr.export.chunks import metadata
-from asr.export.encoders import ENCODERS
-from asr.export.graph import Graph, halve, merge_constants
-from asr.export.heads import rows
 from asr.models.acoustic import AcousticModel
+from asr.packaging.export.chunks import metadata
+from asr.packaging.export.encoders import ENCODERS
+from asr.packaging.export.graph import Graph, halve, merge_constants
+from asr.packaging.export.heads import rows
 
 Precision = Literal["int8", "fp16", "fp32"]
 
@@ -33,7 +33,7 @@ def to_onnx(model: AcousticModel, second: str | None = None) -> onnx.ModelProto:
     is the graph of one chunk: `frames` are chunk + right context, the outputs those of the chunk
     alone, and each input `state_N` (batch, size) what was `next_state_N` before, zeros at first.
     Of a transducer or an attention decoder `log_probs` are the rows that its steps read
-    (`asr.export.heads`).
+    (`asr.packaging.export.heads`).
 
     Raises ConfigError if the second head's frames are not those of the first.
     """

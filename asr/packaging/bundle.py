@@ -48,7 +48,7 @@ MAX_JSON_BYTES = 16 << 20
 MAX_FILE_BYTES = 4 << 30  # more than any file of a model; a sparse file may claim any size
 IN_USE = frozenset({".onnx", ".bin", ".safetensors", ".json"})  # endings of what a program reads
 _DAMAGE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, MemoryError)
-BUNDLED = Path(__file__).parent / "bundled"  # models that come with the package
+BUNDLED = Path(__file__).parents[1] / "bundled"  # models that come with the package
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import numpy as np
 from onnx import TensorProto
 from torch import nn
 
-from asr.export.graph import Graph
 from asr.models.convolution import KERNEL, Convolution
+from asr.packaging.export.graph import Graph
 
 
 def linear_layer(graph: Graph, layer: nn.Linear, hidden: str) -> str:

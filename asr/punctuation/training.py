@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from asr.config import build, to_dict
-from asr.data.written import Written
 from asr.errors import TrainingError
 from asr.lm.text import read_written
-from asr.models.punctuation import Tagger
-from asr.text.written import CASES, MARKS
+from asr.punctuation.dataset import Written
+from asr.punctuation.labels import CASES, MARKS
+from asr.punctuation.tagger import Tagger
 from asr.train.config import PunctuationTrainingConfig
 from asr.train.loop import Trainer
 from asr.train.runs import check_run, digests

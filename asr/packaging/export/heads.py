@@ -9,13 +9,13 @@ from __future__ import annotations
 import onnx
 from torch import nn
 
-from asr.export.graph import Graph
-from asr.export.language import symbol_network
-from asr.export.layers import linear_layer
-from asr.export.recurrent import continued_layers
 from asr.models.attention_decoder import AttentionHead
 from asr.models.heads import CTCHead, Head
 from asr.models.transducer import TransducerHead
+from asr.packaging.export.graph import Graph
+from asr.packaging.export.language import symbol_network
+from asr.packaging.export.layers import linear_layer
+from asr.packaging.export.recurrent import continued_layers
 
 
 def rows(graph: Graph, head: Head, hidden: str) -> tuple[str, int]:

@@ -1,19 +1,19 @@
 """Error rates: how many words or characters must change to turn what was recognised into what was
-said, and how sure the figure is.
+said, how sure the figure is, and a report of which words go wrong in which recordings.
 
 Every test set is a figure of its own: rates of different sets are never pooled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from asr.errors import MissingDependencyError
-from asr.text.written import MARKS, UNKNOWN_CASE, Labelled
 
 if TYPE_CHECKING:
     from jiwer import CharacterOutput, WordOutput
@@ -132,50 +132,48 @@ def _pairs(result: WordOutput) -> Iterable[tuple[str, str]]:
             yield from zip(said, recognised, strict=True)
 
 
-@dataclass
-class WrittenCounts:
-    """How often each mark was restored, and how words were written.
+def error_report(title: str, comparisons: Sequence[Comparison], most: int = 50) -> str:
+    """Plain text: rates, the `most` frequent confusions, then every utterance, the worst first.
 
-    found: right, left out and put in wrongly, for each mark but none, and for words that have
-    capitals although no sentence begins with them, as `capitals`. written: words that are written
-    as they should be, but for the mark behind them, and all.
+    `(said->found)` is a substitution, `(said->*)` a deletion, `(*->found)` an insertion.
     """
+    worst_first = sorted(comparisons, key=lambda c: (-c.words.errors, -c.words.rate, c.name))
+    return "".join(line + "\n" for line in _lines(title, worst_first, most))
 
-    found: dict[str, list[int]] = field(default_factory=dict)
-    written: list[int] = field(default_factory=lambda: [0, 0])
 
-    def add(self, reference: Labelled, restored: Sequence[str]) -> None:
-        """Compare the words of a text, with their marks, with what was restored of it."""
-        given = zip(
-            reference.forms, reference.marks, reference.cases, reference.begins, strict=True
+def _lines(title: str, comparisons: Sequence[Comparison], most: int) -> Iterator[str]:
+    words = total(c.words for c in comparisons)
+    characters = total(c.characters for c in comparisons)
+    yield title
+    yield (
+        f"WER {words.rate:.2%}, CER {characters.rate:.2%}: {words.substitutions} substitutions,"
+        f" {words.deletions} deletions, {words.insertions} insertions in {words.reference} words"
+    )
+    wrong = Counter(pair for c in comparisons for pair in c.pairs if pair[0] != pair[1])
+    for heading, chosen in (
+        ("Substitutions", (pair for pair in wrong.elements() if all(pair))),
+        ("Deletions", (pair for pair in wrong.elements() if not pair[1])),
+        ("Insertions", (pair for pair in wrong.elements() if not pair[0])),
+    ):
+        yield ""
+        yield heading
+        yield from (
+            f"{count:6} {_inline(*pair)}" for pair, count in Counter(chosen).most_common(most)
         )
-        for (form, mark, case, begins), text in zip(given, restored, strict=True):
-            word = text.rstrip("".join(MARKS))
-            marks = {MARKS[mark], text[len(word) :]}
-            for sign in filter(None, marks):
-                self._count(sign, sign == MARKS[mark], sign == text[len(word) :])
-            if case == UNKNOWN_CASE:
-                continue
-            self.written[0] += word == form
-            self.written[1] += 1
-            if not begins:
-                self._count("capitals", form != form.lower(), word != word.lower())
+    yield ""
+    yield "Utterances"
+    for comparison in comparisons:
+        yield f"{comparison.words.errors:3}/{comparison.words.reference:<3} {comparison.name}"
+        yield "        " + aligned(comparison.pairs)
 
-    def f1(self, sign: str) -> float:
-        """The harmonic mean of precision and recall; 0 where there was nothing to find."""
-        right, left_out, wrong = self.found.get(sign, [0, 0, 0])
-        return 2 * right / (2 * right + left_out + wrong) if right else 0.0
 
-    def number(self, sign: str) -> int:
-        """How often it should have been restored."""
-        return sum(self.found.get(sign, [0, 0, 0])[:2])
+def aligned(pairs: Iterable[tuple[str, str]]) -> str:
+    """
+    >>> aligned([("the", "the"), ("cat", "bat"), ("sat", "")])
+    'the (cat->bat) (sat->*)'
+    """
+    return " ".join(said if said == found else _inline(said, found) for said, found in pairs)
 
-    @property
-    def accuracy(self) -> float:
-        """The share of words that are written as they should be."""
-        return self.written[0] / self.written[1] if self.written[1] else 0.0
 
-    def _count(self, sign: str, expected: bool, given: bool) -> None:
-        counts = self.found.setdefault(sign, [0, 0, 0])
-        if expected or given:
-            counts[0 if expected and given else 1 if expected else 2] += 1
+def _inline(said: str, found: str) -> str:
+    return f"({said or '*'}->{found or '*'})"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import onnx
 from torch import Tensor, nn
 
-from asr.export.graph import Graph, merge_constants
-from asr.export.recurrent import continued_layers
 from asr.lm.recurrent import metadata
 from asr.models.language import LanguageModel, SymbolNetwork
+from asr.packaging.export.graph import Graph, merge_constants
+from asr.packaging.export.recurrent import continued_layers
 from asr.text.vocabulary import Vocabulary
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from asr.errors import TrainingError
-from asr.text.written import CAPITAL, UNKNOWN_CASE, Labelled, capitalized, rows_of
+from asr.punctuation.labels import CAPITAL, UNKNOWN_CASE, Labelled, capitalized, rows_of
 
 _MIN_COUNT = 3  # of a form that is taken for the usual one of a word
 

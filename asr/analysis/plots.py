@@ -77,7 +77,8 @@ def learning_curves(*runs: Path) -> Figure:
 def gradients(norms: Mapping[float, Mapping[str, np.ndarray]]) -> Figure:
     """Gradient norms over the time lag: a panel for each gain, a line for each cell.
 
-    norms: gain of the recurrent weights -> cell -> (lags,), as `asr.diagnostics.gradient_norms`.
+    norms: gain of the recurrent weights -> cell -> (lags,), as
+    `asr.analysis.diagnostics.gradient_norms`.
     """
     figure = Figure(figsize=(1 + 5 * len(norms), 4.5), layout="constrained")
     for axes, (gain, lines) in zip(

@@ -6,9 +6,9 @@ import numpy as np
 from onnx import TensorProto
 from torch import nn
 
-from asr.export.graph import Graph
-from asr.export.layers import inside, linear_layer, normalise
 from asr.models.attention import FeedForward, SelfAttention, rotation_angles
+from asr.packaging.export.graph import Graph
+from asr.packaging.export.layers import inside, linear_layer, normalise
 
 
 def self_attention(graph: Graph, layer: SelfAttention, hidden: str, lengths: str) -> str:

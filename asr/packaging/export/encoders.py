@@ -8,16 +8,16 @@ from typing import Any
 
 from torch import nn
 
-from asr.export.attention import feed_forward, half, self_attention, silu
-from asr.export.chunks import chunk_recurrent, own_frames
-from asr.export.graph import Graph
-from asr.export.layers import convolution, inside, linear_layer, normalise, subsample
-from asr.export.recurrent import recurrent
 from asr.models.conformer import Conformer, ConformerLayer, ConvolutionModule
 from asr.models.encoder import Encoder
 from asr.models.layers import Recurrent
 from asr.models.reversible import Change, Reversible
 from asr.models.transformer import Transformer, TransformerLayer
+from asr.packaging.export.attention import feed_forward, half, self_attention, silu
+from asr.packaging.export.chunks import chunk_recurrent, own_frames
+from asr.packaging.export.graph import Graph
+from asr.packaging.export.layers import convolution, inside, linear_layer, normalise, subsample
+from asr.packaging.export.recurrent import recurrent
 
 # Features (T, B, size), lengths (B,), how many layers are wanted -> the hidden states after each of
 # them, and lengths.

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asr.bundle import Bundle
 from asr.data.manifest import read_audio, read_manifest
 from asr.errors import ConfigError
 from asr.features import FeatureConfig, Features
 from asr.models.compression import compress
-from asr.packaging import load_bundle, package_bundle, package_run
+from asr.packaging.bundle import Bundle
+from asr.packaging.package import load_bundle, package_bundle, package_run
 from asr.train.checkpoint import MODEL_FILE
 
 MAX_RECORDINGS, MAX_SECONDS = 100, 30.0  # to read

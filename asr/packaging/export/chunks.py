@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from asr.engine import CHUNK, RIGHT_CONTEXT
-from asr.export.graph import Graph
-from asr.export.recurrent import continued, reverse, zeros
 from asr.models.cells import state_widths
 from asr.models.encoder import Encoder
+from asr.packaging.export.graph import Graph
+from asr.packaging.export.recurrent import continued, reverse, zeros
 
 
 def chunk_recurrent(

@@ -18,7 +18,17 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from asr.bundle import (
+from asr.config import build, to_dict
+from asr.errors import BundleError, ConfigError, TrainingError
+from asr.features import FeatureConfig
+from asr.files import replacing
+from asr.lexicon import Lexicon
+from asr.lm.ngram import NGram
+from asr.lm.recurrent import RecurrentLM
+from asr.lm.words import SPECIAL
+from asr.models.acoustic import AcousticModel, HeadConfig
+from asr.models.encoders import encoder_config
+from asr.packaging.bundle import (
     CARD,
     CHECKSUMS,
     CONFIG,
@@ -33,20 +43,10 @@ from asr.bundle import (
     Bundle,
     BundleConfig,
 )
-from asr.config import build, to_dict
-from asr.errors import BundleError, ConfigError, TrainingError
-from asr.export import Precision, in_precision, to_onnx
-from asr.export.graph import halve
-from asr.export.heads import step_graphs
-from asr.features import FeatureConfig
-from asr.files import replacing
-from asr.lexicon import Lexicon
-from asr.lm.ngram import NGram
-from asr.lm.recurrent import RecurrentLM
-from asr.lm.words import SPECIAL
-from asr.models.acoustic import AcousticModel, HeadConfig
-from asr.models.encoders import encoder_config
-from asr.punctuator import Punctuator
+from asr.packaging.export import Precision, in_precision, to_onnx
+from asr.packaging.export.graph import halve
+from asr.packaging.export.heads import step_graphs
+from asr.punctuation.punctuator import Punctuator
 from asr.text.phones import read_lexicon
 from asr.text.vocabulary import Vocabulary
 from asr.train import checkpoint
@@ -79,9 +79,9 @@ def package_run(
     phones needs a `lexicon` in CMUdict's format, of which the language model's words are kept.
     `second` is the head that may help to rank what the first one found (`asr.decode.rescorers`),
     `rescorer` a recurrent language model that may (`asr.decode.rescorers`), by `asr lm export`;
-    `punctuation` is what `asr punctuation export` wrote (`asr.punctuator`). `right_context` (rows
-    of features) is for networks in chunks; "all" reads whole utterances. The weights to train on
-    from are kept in float16; the graph is made from the exact ones, in its own `precision`.
+    `punctuation` is what `asr punctuation export` wrote. `right_context` (rows of features) is for
+    networks in chunks; "all" reads whole utterances. The weights to train on from are kept in
+    float16; the graph is made from the exact ones, in its own `precision`.
 
     Raises TrainingError if the folder holds no run.
     """
@@ -181,7 +181,8 @@ def save_network(bundle: Bundle, output: Path) -> None:
     """Write the network of a bundle as an ONNX file that tells by itself what it takes and gives.
 
     Its metadata are the settings of the `features`, the `symbols` of the outputs and perhaps
-    `second_symbols` (all JSON), `frame_shift` (s), and `precision`; see also `asr.export.to_onnx`.
+    `second_symbols` (all JSON), `frame_shift` (s), and `precision`; see also
+    `asr.packaging.export.to_onnx`.
 
     Raises BundleError for a head that is not CTC, which is several graphs, and ConfigError for a
     file that is not called .onnx.

@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from asr.analysis.diagnostics import Network
 from asr.config import build
-from asr.diagnostics import Network
 from asr.errors import ConfigError
 from asr.models.layers import Recurrent, VariationalDropout
-from asr.packaging import read_description
+from asr.packaging.package import read_description
 from asr.text.normalize import normalize
 from asr.text.phones import TIMIT_61, fold
 from asr.text.vocabulary import Vocabulary

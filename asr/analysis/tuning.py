@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from asr.analysis.metrics import Comparison, compare
 from asr.decode import Decoder, DecoderConfig
 from asr.decode.beam import BeamSearch
 from asr.decode.confidence import FEATURES, MAX_LOGIT, Confidence
 from asr.decode.decoder import Outputs
 from asr.errors import ConfigError
 from asr.lm.words import UNKNOWN_ID
-from asr.metrics import Comparison, compare
 from asr.types import Hypothesis
 
 Report = Callable[[str], object]

@@ -14,9 +14,9 @@ import torch
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from asr.export.graph import Graph
 from asr.models.cells import LSTM, QRNN, SRU, IndRNN, LiGRU, PeepholeLSTM, state_widths
 from asr.models.layers import Recurrent
+from asr.packaging.export.graph import Graph
 
 Scanned = tuple[str, list[str]]  # outputs (T, B, H), states after the last frame
 

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 
 import onnx
 
-from asr.export.graph import Graph
-from asr.export.recurrent import recurrent
 from asr.models.layers import Recurrent
-from asr.models.punctuation import Tagger
-from asr.punctuator import metadata
-from asr.text.written import CASES, KEYS, MARKS
+from asr.packaging.export.graph import Graph
+from asr.packaging.export.recurrent import recurrent
+from asr.punctuation.labels import CASES, KEYS, MARKS
+from asr.punctuation.punctuator import metadata
+from asr.punctuation.tagger import Tagger
 
 
 def tagger_to_onnx(
     model: Tagger, forms: Mapping[str, str], *, small: bool = True
 ) -> onnx.ModelProto:
-    """The graph that `asr.punctuator.Punctuator` runs.
+    """The graph that `asr.punctuation.punctuator.Punctuator` runs.
 
     Inputs `tokens` (batch, words, KEYS) and `lengths` (batch,), int64; outputs `marks` (batch,
     words, marks) and `cases` (batch, words, cases), log-probabilities. `small` keeps the weights in

@@ -1,0 +1,1 @@
+"""Measuring, tuning and looking into models and transcripts."""

@@ -1,0 +1,1 @@
+"""Case and punctuation of words: labels, network, training, export, restoring."""
