@@ -7,6 +7,7 @@ compiled on every start instead of not at all.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from numba import njit
@@ -35,6 +36,12 @@ def inner(function: Callable[..., Any]) -> Any:
     has an int32 of a record and another an int64, cast it.
     """
     return register_jitable(nogil=True, _nrt=False, no_cfunc_wrapper=True)(function)
+
+
+def is_cached(function: Any) -> bool:
+    """Whether an earlier start has left a compiled function on the disk."""
+    folder = function.stats.cache_path
+    return folder is not None and any(Path(folder).glob(f"*.{function.__name__}-*.nbi"))
 
 
 def on_compiling(tell: Callable[[], object]) -> None:

@@ -84,8 +84,7 @@ class Recognizer:
         self.skipped_hotwords = prepared.skipped
         with model.loading():
             self._decoder = make_decoder(model, settings, kind=decoder, hotwords=prepared)
-            if decoder == "beam" and model.head_kind == "ctc":
-                compile_ahead(self._decoder, model)
+            compile_ahead(self._decoder, model)
             self._acoustics = Acoustics(model, threads=self._threads, engine=engine)
             self._punctuator = punctuator_of(model) if punctuate else None
 

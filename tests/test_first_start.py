@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -34,7 +35,7 @@ def test_it_is_told_once() -> None:
 
 
 def test_the_search_gets_ready_on_a_thread(
-    strict_tone_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    strict_tone_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from asr.decode import search
 
@@ -47,13 +48,17 @@ def test_the_search_gets_ready_on_a_thread(
     compiled = search.search
 
     class Untried:
-        signatures = ()
+        __name__, signatures, stats = "untried", (), SimpleNamespace(cache_path=str(tmp_path))
 
         def __call__(self, *arguments: object) -> object:
             return compiled(*arguments)
 
     monkeypatch.setattr(search, "search", Untried())
     monkeypatch.setattr(search, "search_pronounced", Untried())
+    cached = tmp_path / "search.untried-1.py311.nbi"
+    cached.touch()
+    assert make.compile_ahead(decoder, strict_tone_bundle) is None  # the decoding itself loads it
+    cached.unlink()
     thread = make.compile_ahead(decoder, strict_tone_bundle)
     assert thread is not None
     thread.join(60)

@@ -79,6 +79,11 @@ class BeamSearch:
         self._names: dict[int, str] = {}  # of the words met so far: to find one takes a while
         self._idle: list[Beam] = []  # work space of searches that are over
 
+    @property
+    def kernel(self) -> Any:
+        """The compiled function that takes in frames."""
+        return search.search_pronounced if self.pronounces else search.search
+
     def stream(self, frame_shift: float) -> BeamSearchStream:
         return BeamSearchStream(self, frame_shift)
 
@@ -207,7 +212,7 @@ class BeamSearchStream:
     def feed(self, *heads: np.ndarray) -> None:
         """Continue with log-probabilities (frames, classes)."""
         probabilities = to_probabilities(heads[0], len(self._search.vocabulary))
-        run = search.search_pronounced if self._search.pronounces else search.search
+        run = self._search.kernel
         at = 0
         while at < len(probabilities):
             at = run(probabilities, at, self._limit, self._beam, self._grammar, self._lm)

@@ -61,14 +61,17 @@ def make_decoder(
 
 
 def compile_ahead(decoder: Decoder, bundle: Bundle) -> Thread | None:
-    """Make a search ready on a thread, while its caller loads other things; None if it is.
+    """Compile a search on a thread, while its caller loads other things; None if it is compiled.
 
-    That takes some ten seconds on the first start after an installation, and half a second on any
-    other. Who decodes meanwhile waits for it.
+    That takes some ten seconds on the first start after an installation. Who decodes meanwhile
+    waits for it.
     """
-    from asr.decode.search import search, search_pronounced
+    kernel = getattr(decoder.search, "kernel", None)
+    if kernel is None:  # greedy decoding compiles nothing
+        return None
+    from asr.compiled import is_cached
 
-    if search.signatures or search_pronounced.signatures:
+    if kernel.signatures or is_cached(kernel):
         return None
     vocabularies = [v for v in (bundle.vocabulary, bundle.second_vocabulary) if v is not None]
     outputs = tuple(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-from asr.text import english, korean
 from asr.text.normalize import normalize
 
-_NORMALIZERS = {"en": english.normalize, "ko": korean.normalize}
+_RULES = {"en": "asr.text.english", "ko": "asr.text.korean"}
 # Of the languages that models are most likely made for; others go by their tags.
 _NAMES = {
     **{"en": "English", "ko": "Korean", "de": "German", "fr": "French", "es": "Spanish"},
     **{"it": "Italian", "pt": "Portuguese", "nl": "Dutch", "ru": "Russian", "pl": "Polish"},
     **{"ja": "Japanese", "zh": "Chinese", "ar": "Arabic", "hi": "Hindi", "tr": "Turkish"},
 }
-_SPELLERS = {"en": english.spell_out, "ko": korean.spell_out}
 
 
 def normalizer(language: str) -> Callable[[str], str]:
@@ -26,7 +26,8 @@ def normalizer(language: str) -> Callable[[str], str]:
     >>> normalizer("de")("Nr. 5")
     'nr 5'
     """
-    return _NORMALIZERS.get(_primary(language), normalize)
+    rules = _rules(language)
+    return rules.normalize if rules else normalize
 
 
 def speller(language: str) -> Callable[[str], str]:
@@ -35,7 +36,8 @@ def speller(language: str) -> Callable[[str], str]:
     >>> speller("en")("Room 5!"), speller("de")("Raum 5!")
     ('Room five!', 'Raum 5!')
     """
-    return _SPELLERS.get(_primary(language), str)
+    rules = _rules(language)
+    return rules.spell_out if rules else str
 
 
 def language_name(tag: str) -> str:
@@ -53,6 +55,13 @@ def same_language(name: str, tag: str) -> bool:
     (True, True, False)
     """
     return _primary(name) == _primary(tag) or name.lower() == language_name(tag).lower()
+
+
+def _rules(language: str) -> Any:
+    """The module of a language, None without one. Its expressions take a while to compile, so it is
+    imported only where it is needed."""
+    name = _RULES.get(_primary(language))
+    return import_module(name) if name else None
 
 
 def _primary(language: str) -> str:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from asr.errors import VocabularyError
 from asr.files import read_text
-from asr.text.korean import JAMO, compose, decompose
+from asr.text.jamo import JAMO, compose, decompose
 
 BLANK = "<blank>"
 WORD_START = "\u2581"  # sentencepiece's mark of a piece that begins a word

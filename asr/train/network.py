@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from asr.errors import ConfigError
 from asr.models.acoustic import AcousticModel, HeadConfig
-from asr.text.korean import JAMO
+from asr.text.jamo import JAMO
 from asr.text.normalize import normalize
 from asr.text.phones import TIMIT_61, read_lexicon
 from asr.text.pieces import train_pieces

@@ -1,4 +1,4 @@
-"""Korean numerals as they are said, and jamo."""
+"""Korean numerals as they are said."""
 
 import json
 import unicodedata
@@ -9,34 +9,6 @@ from hypothesis import strategies as st
 
 from asr.text import korean
 from asr.text.normalize import normalize
-from asr.text.vocabulary import Vocabulary
-
-SYLLABLES = "".join(map(chr, range(0xAC00, 0xD7A4)))
-
-
-def test_every_syllable_comes_back_from_its_jamo():
-    assert len(SYLLABLES) == 11_172
-    assert all(korean.compose(korean.decompose(s)) == s for s in SYLLABLES)
-    assert korean.compose(korean.decompose(SYLLABLES)) == SYLLABLES
-    assert set(korean.decompose(SYLLABLES)) == set(korean.JAMO)
-    assert len(korean.JAMO) == 19 + 21 + 27
-
-
-@settings(deadline=None)
-@given(st.text(st.sampled_from(SYLLABLES + "ㅋㅏ aé9.")))
-def test_any_text_comes_back_from_its_jamo(text):
-    assert korean.compose(korean.decompose(text)) == text
-
-
-def test_an_incomplete_syllable_is_kept_as_it_is():
-    assert korean.compose("\u1161\u1100\u1100\u1161") == "\u1161\u1100가"
-
-
-def test_jamo_make_a_small_vocabulary_for_any_text():
-    vocabulary = Vocabulary.characters(korean.JAMO)
-    text = "값을 읽다 뷁"
-    assert len(vocabulary) == 69
-    assert korean.compose(vocabulary.decode(vocabulary.encode(korean.decompose(text)))) == text
 
 
 @pytest.mark.parametrize(
