@@ -11,12 +11,11 @@ from functools import cached_property
 import numpy as np
 
 from asr import audio
-from asr.acoustics import Acoustics
+from asr.acoustics import Acoustics, Engine
 from asr.alignment.forced import AlignmentConfig, Spellings, Token, align
 from asr.audio import AudioSource, Channels
 from asr.channels import find_channel_speech
-from asr.decode.confidence import log_probability
-from asr.engine import Engine
+from asr.decode.words import log_probability
 from asr.errors import DecodeError, VocabularyError
 from asr.lexicon import Lexicon
 from asr.lexicon.pronounce import Pronouncer

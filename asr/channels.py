@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from asr.audio import SAMPLE_RATE, Channels, Waveform
 from asr.errors import AudioError, ConfigError
-from asr.silero import WINDOW
-from asr.vad import SILENCE, Segmenter, Speech, VadConfig, detect_together, make_detector
+from asr.vad import SILENCE, WINDOW, Segmenter, Speech, VadConfig, detect_together, make_detector
 
 ChannelChoice: TypeAlias = int | Literal["auto", "mix", "each"]
 OnNotice: TypeAlias = Callable[[str], object]

@@ -143,7 +143,7 @@ def _check_audio() -> str:
 
 
 def _check_vad() -> str:
-    from asr.silero import SileroDetector
+    from asr.vad import SileroDetector
 
     SileroDetector()
     return "Silero v6"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asr.acoustics import ChunkedUtterance, Chunks, Job
 from asr.audio import Waveform
-from asr.engine import ChunkedUtterance, Chunks, Job
 from asr.features import Features
 from asr.vad import Speech
 

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asr import audio
-from asr.acoustics import Acoustics
+from asr.acoustics import Acoustics, Engine, Heads, Job
 from asr.audio import AudioSource, Channels, OnLoss, Waveform
 from asr.channels import ChannelChoice, OnNotice, check_choice, find_channel_speech
 from asr.config import build
 from asr.decode import DecoderConfig, make_decoder
-from asr.decode.make import DecoderKind, check_takes_hotwords, compile_ahead
-from asr.engine import Engine, Heads, Job
+from asr.decode.decoder import DecoderKind, check_takes_hotwords, compile_ahead
 from asr.errors import BundleError, ConfigError
 from asr.lexicon.hotwords import Hotwords, PreparedHotwords, prepare_hotwords
 from asr.packaging.bundle import Bundle, bundled
@@ -168,7 +167,7 @@ class Recognizer:
         Args:
             source: a path, the bytes of a file, a binary file object, or samples: an array or a
                 tensor `(samples,)`, `(samples, channels)` or `(channels, samples)`, of floats in
-                [-1, 1] or integers (`asr.audio.arrays.as_channels`).
+                [-1, 1] or integers (`asr.audio.resampling.as_channels`).
             sample_rate: of samples (Hz); files know their own.
             progress: called now and then with the time up to which the recording has been read (s).
             limit: refuse recordings that turn out to be longer than this many seconds.

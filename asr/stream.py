@@ -35,10 +35,9 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 
 from asr import audio
-from asr.acoustics import Acoustics
+from asr.acoustics import Acoustics, Heads, Job
 from asr.audio import Resampler, Waveform
 from asr.decode import Decoder, DecoderStream, Partial
-from asr.engine import Heads, Job
 from asr.errors import AudioError, ConfigError
 from asr.live_segments import Chunked, NewRows, OverlappingWindows
 from asr.punctuation.punctuator import Punctuator

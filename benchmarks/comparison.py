@@ -30,13 +30,13 @@ import torch
 from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode
 
+from asr.acoustics import OnnxEngine
 from asr.analysis.diagnostics import load_network
 from asr.analysis.metrics import ErrorCounts, compare, total
 from asr.analysis.plots import save
 from asr.config import build, to_dict
 from asr.data.manifest import read_audio, read_manifest, write_manifest
 from asr.decode import Decoder, GreedySearch
-from asr.engine import OnnxEngine
 from asr.features import FeatureConfig, Features
 from asr.files import replacing
 from asr.models.acoustic import AcousticModel, HeadConfig

@@ -24,12 +24,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from asr import audio
+from asr.acoustics import Heads, OnnxEngine
 from asr.analysis import plots
 from asr.analysis.metrics import compare, total
 from asr.config import build
 from asr.data.manifest import read_audio, read_manifest
-from asr.decode.config import DecoderConfig
-from asr.engine import Heads, OnnxEngine
+from asr.decode.decoder import DecoderConfig
 from asr.packaging.bundle import ONNX, Bundle, bundled
 from asr.packaging.compression import compress_model, deflated_size
 from asr.recognizer import Recognizer

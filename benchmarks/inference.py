@@ -19,7 +19,7 @@ GFLOP/s    two floating-point operations for each multiplication of the network'
 share      of the fastest product above of the same arithmetic; 16 bits are unpacked to 32
 differs    most that a probability differs from torch's
 
-Batches are shown and not used: `asr.engine.OnnxEngine` says why.
+Batches are shown and not used: `asr.acoustics.OnnxEngine` says why.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from asr.lm.arpa import read_arpa
 from asr.lm.evaluation import Prediction, evaluate
 from asr.lm.ngram import NGram
 from asr.lm.text import read_sentences
-from asr.lm.words import UNKNOWN_ID
 from asr.text.english import normalize
+from asr.text.vocabulary import UNKNOWN_ID
 
 
 @dataclass(frozen=True)

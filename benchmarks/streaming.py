@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from asr import audio
+from asr.acoustics import OnnxEngine
 from asr.analysis.metrics import Comparison, compare, confidence_interval, total
 from asr.audio import Waveform
 from asr.data.manifest import read_audio, read_manifest
-from asr.engine import OnnxEngine
 from asr.recognizer import Recognizer, load
 from asr.text.languages import normalizer
 from asr.types import StreamEvent

@@ -18,8 +18,8 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from asr.acoustics import Heads, Job
 from asr.audio import Waveform
-from asr.engine import Heads, Job
 from asr.recognizer import Recognizer
 from asr.stream import Stream
 from asr.types import StreamEvent

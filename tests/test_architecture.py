@@ -7,17 +7,21 @@ import io
 import re
 import subprocess
 import sys
+import threading
 import tokenize
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
+import asr
 from asr.packaging.bundle import Bundle
 
 ROOT = Path(__file__).parents[1]
 # Lines of code, without docstrings and comments. A file may be as long as its one idea needs.
 MAX_FUNCTION_LINES, MAX_CLASS_LINES = 65, 250
+MAX_FILES = 25  # of ours on the way of a recording to words
 HOUSE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # A room may import rooms of its own layer and of those before it: see CONTRIBUTING.md's table.
 LAYERS = [
@@ -33,10 +37,9 @@ HEAVY = {
 }
 # What transcribing imports, and therefore may not need the training extra at import.
 CORE = """
-    types errors arrays config files sessions compiled writers audio text features silero vad lm
-    lexicon decode engine acoustics recognizer live_segments stream aligner recordings subtitles
-    channels __init__ __main__ analysis/metrics packaging/bundle punctuation/labels
-    punctuation/punctuator punctuation/scoring
+    types errors config files compiled writers audio text features vad lm lexicon decode acoustics
+    recognizer live_segments stream aligner recordings subtitles channels __init__ __main__
+    analysis/metrics packaging/bundle punctuation/labels punctuation/punctuator punctuation/scoring
 """.split()
 
 
@@ -214,6 +217,28 @@ def test_greedy_decoding_loads_neither_compiler_nor_ffmpeg(bundled_model: Bundle
     loaded = loaded_after(code)
     assert not loaded & {"numba", "llvmlite"}
     assert "av" not in loaded  # ffmpeg takes 18 MB, and libsndfile reads FLAC
+
+
+def test_a_recording_crosses_few_files_on_its_way_to_words(bundled_model: Bundle) -> None:
+    """Files of ours with a function that runs, in loading the model and in transcribing."""
+    sample = ROOT / "samples" / "she-couldnt-decide.flac"
+    asr.load().transcribe(sample)  # imports and compiles
+    crossed = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(ROOT / "asr"):
+            crossed.add(path.relative_to(ROOT / "asr").as_posix())
+
+    load = asr.load
+    threading.setprofile(note)
+    sys.setprofile(note)
+    try:
+        load().transcribe(sample)
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]
+    assert len(crossed) <= MAX_FILES, sorted(crossed)
 
 
 def test_every_listed_command_is_there() -> None:

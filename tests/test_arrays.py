@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from asr.arrays import ALIGNMENT, load_arrays, save_arrays
 from asr.errors import ASRError
+from asr.files import ALIGNMENT, load_arrays, save_arrays
 
 DTYPES = st.sampled_from(["uint8", "uint16", "int32", "int64", "float32", "float64"])
 ARRAYS = st.dictionaries(

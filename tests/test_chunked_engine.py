@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 export = pytest.importorskip("asr.packaging.export")
 
-from asr.engine import Chunks, Job, OnnxEngine  # noqa: E402
+from asr.acoustics import Chunks, Job, OnnxEngine  # noqa: E402
 from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402
 from asr.models.cells import CELLS  # noqa: E402
 from asr.models.encoder import EncoderConfig  # noqa: E402

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 CODE = """
-from asr.alignment.likelihood import _forward, forward
+from asr.decode.lattice import _forward, forward
 import numpy as np
 scores = np.empty(1)
 forward(np.array([[0.5, 0.5]]), np.array([1]), np.array([0, 1]), 0, scores)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.engine import OnnxEngine
+from asr.acoustics import OnnxEngine
 from asr.errors import BundleError
 
 SIZE, HIDDEN, CLASSES = 5, 8, 4

@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
+from asr.acoustics import OnnxEngine  # noqa: E402
 from asr.decode import Decoder, DecoderConfig, attention, transducer  # noqa: E402
 from asr.decode.onnx_heads import (  # noqa: E402
     OnnxAttention,
@@ -16,7 +17,6 @@ from asr.decode.onnx_heads import (  # noqa: E402
     attention_search,
     transducer_search,
 )
-from asr.engine import OnnxEngine  # noqa: E402
 from asr.errors import BundleError, ConfigError  # noqa: E402
 from asr.lm.recurrent import RecurrentLM  # noqa: E402
 from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402

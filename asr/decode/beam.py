@@ -12,14 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from asr.alignment.checks import to_probabilities
 from asr.decode import lattice, prefix_tree, search
-from asr.decode.confidence import Confidence
-from asr.decode.config import DecoderConfig
+from asr.decode.decoder import DecoderConfig
 from asr.decode.grammar import build_grammar, unknown_word_cost
 from asr.decode.phrases import phrase_model, restricted_lexicon
-from asr.decode.records import NOTHING, PATH, Beam, Grammar, grown, new_beam, start
-from asr.decode.words import Partial, Span, group, to_words
+from asr.decode.prefix_tree import NOTHING, PATH, Beam, Grammar, grown, new_beam, start
+from asr.decode.words import Confidence, Partial, Span, group, to_probabilities, to_words
 from asr.errors import DecodeError
 from asr.lexicon import Lexicon
 from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords, with_boosts
@@ -73,7 +71,8 @@ class BeamSearch:
         self.lm = lm
         self.pronounces = vocabulary.kind == "phones" and lexicon is not None
         self.lexicon = _lexicon_of(lm, vocabulary) if lm and lexicon is None else lexicon
-        self._hotwords = with_boosts(hotwords, self.config.hotword_boost)
+        boost = self.config.hotword_boost
+        self._hotwords = with_boosts(hotwords, boost) if hotwords else {}
         self._grammar = self._build_grammar()
         self.confidence: Callable[..., list[float]] = Confidence(self.config.confidence)
         self._names: dict[int, str] = {}  # of the words met so far: to find one takes a while

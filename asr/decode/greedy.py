@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from asr.alignment.checks import to_probabilities
-from asr.decode.confidence import Confidence
-from asr.decode.config import DecoderConfig
-from asr.decode.words import Partial, group, to_words
+from asr.decode.decoder import DecoderConfig
+from asr.decode.words import Confidence, Partial, group, to_probabilities, to_words
 from asr.errors import ConfigError
 from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords
 from asr.text.vocabulary import Vocabulary

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from onnxruntime import InferenceSession
 
+from asr.acoustics import open_session
 from asr.decode import attention, transducer
-from asr.decode.config import DecoderConfig
+from asr.decode.decoder import DecoderConfig
 from asr.decode.transducer import Floats, StepwiseLM
 from asr.decode.words import Partial, Span, group
 from asr.errors import BundleError, ConfigError
 from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords
 from asr.lm.recurrent import RecurrentLM
-from asr.sessions import open_session
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis, Word
 

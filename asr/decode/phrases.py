@@ -18,8 +18,7 @@ from asr.lexicon import Lexicon
 from asr.lexicon.hotwords import PreparedHotwords
 from asr.lm.backoff import NEVER, BackoffModel
 from asr.lm.ngram import NGram
-from asr.lm.words import END_ID, SPECIAL, START_ID, UNKNOWN_ID, WordList
-from asr.text.vocabulary import Vocabulary
+from asr.text.vocabulary import END_ID, SPECIAL, START_ID, UNKNOWN_ID, Vocabulary, WordList
 
 _DISCOUNT = 0.5  # of a bigram's count
 

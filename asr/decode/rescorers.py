@@ -1,6 +1,7 @@
 """Rescorers rerank the N-best list of a search: a second head, a recurrent language model.
 
-What is too slow for each prefix of a search can still compare the hundred texts that are left.
+What is too slow for each prefix of a search can still compare the hundred texts that are left. The
+acceptance test then decides whether the best one is given at all.
 """
 
 from __future__ import annotations
@@ -8,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from asr.decode.config import DecoderConfig
 from asr.errors import DecodeError
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis
+
+if TYPE_CHECKING:
+    from asr.decode.decoder import DecoderConfig
 
 # Natural-log probabilities of texts, one a text and in their order; -inf is allowed.
 Scorer = Callable[[Sequence[str]], Sequence[float]]
@@ -61,7 +64,7 @@ class SecondHead:
         return config.second_nbest
 
     def scores(self, texts: Sequence[str], second: np.ndarray | None) -> np.ndarray:
-        from asr.alignment.likelihood import text_log_likelihoods  # compiled
+        from asr.decode.lattice import text_log_likelihoods  # compiled
 
         assert second is not None
         return text_log_likelihoods(second, texts, self.vocabulary)
@@ -148,3 +151,46 @@ def _check_scores(scores: Sequence[float], texts: int) -> None:
             f" {sum(map(math.isnan, scores))} of them NaN",
             "it must give one natural-log probability a text",
         )
+
+
+# Seconds of speech with a perfect fit, added to each utterance: short ones fit badly at random.
+PRIOR_SECONDS = 3.0
+
+
+class AcceptanceTest:
+    """Whether a text fits what was said: another language, music or noise should give no text.
+
+    Where somebody speaks the language of the lexicon, the text found is nearly as probable as the
+    best path without lexicon and language model; elsewhere the path is clear and no words fit it
+    (Sukkar & Lee 1996, "Vocabulary independent discriminative utterance verification", IEEE
+    Transactions on Speech and Audio Processing: a likelihood ratio test against a loop of units).
+
+    The misfit is what the best path is ahead of the text's acoustic score, in nats, divided by the
+    seconds of the utterance and PRIOR_SECONDS. It must not exceed `rejection_threshold`, and the
+    mean confidence of the words must reach `rejection_confidence` (see DecoderConfig).
+
+    `head_weights`: share of each of the network's heads in acoustic scores.
+    """
+
+    def __init__(
+        self, config: DecoderConfig, frame_shift: float, head_weights: Sequence[float] = (1.0,)
+    ):
+        self._config, self._frame_shift = config, frame_shift
+        self._head_weights = head_weights
+        self._seconds = PRIOR_SECONDS
+        self._best_path = 0.0
+
+    def feed(self, heads: Sequence[np.ndarray]) -> None:
+        """Continue with the log-probabilities (frames, classes) of each head."""
+        self._seconds += len(heads[0]) * self._frame_shift
+        for log_probs, weight in zip(heads, self._head_weights, strict=False):
+            if weight:
+                self._best_path += weight * float(log_probs.max(axis=1).sum())
+
+    def accepts(self, best: Hypothesis) -> bool:
+        """Whether the best hypothesis, with its words, may be given."""
+        misfit = self._best_path - best.acoustic_score
+        confidence = sum(word.confidence for word in best.words) / max(1, len(best.words))
+        if misfit > self._config.rejection_threshold * self._seconds:
+            return False
+        return confidence >= self._config.rejection_confidence

@@ -24,6 +24,13 @@ import numpy as np
 
 from asr.compiled import inner, kernel
 from asr.decode.prefix_tree import (
+    LM_CACHE_BITS,
+    MAX_TOKENS,
+    NOTHING,
+    PROTECTED,
+    SMALL,
+    SMALL_EXPONENT,
+    UNKNOWN,
     drop_old_alternatives,
     enter,
     find_child,
@@ -34,15 +41,6 @@ from asr.decode.prefix_tree import (
     release,
     representative,
 )
-from asr.decode.records import (
-    LM_CACHE_BITS,
-    MAX_TOKENS,
-    NOTHING,
-    PROTECTED,
-    SMALL,
-    SMALL_EXPONENT,
-    UNKNOWN,
-)
 from asr.lm.ngram import ngram_score
 
 MIN_BLANK = 1e-30  # a blank of probability 0 would end the search
@@ -52,9 +50,9 @@ MIN_BLANK = 1e-30  # a blank of probability 0 would end the search
 def search(probabilities, begin, limit, beam, grammar, lm):
     """Take in rows of `probabilities` (frames, classes) float32 from `begin` on; words are spelled.
 
-    `beam`, `grammar`: see `asr.decode.records`; `lm`: tables of an n-gram model, or None. Returns
-    the row reached. That is before the end where the nodes run out or the lattice holds `limit`
-    frames: the caller makes room and calls again.
+    `beam`, `grammar`: see `asr.decode.prefix_tree`; `lm`: tables of an n-gram model, or None.
+    Returns the row reached. That is before the end where the nodes run out or the lattice holds
+    `limit` frames: the caller makes room and calls again.
     """
     for t in range(begin, len(probabilities)):
         if _is_full(beam, grammar, limit):

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.arrays import load_arrays, save_arrays
 from asr.errors import ASRError, DecodeError, VocabularyError
-from asr.lm.words import SPECIAL, WordList
-from asr.text.vocabulary import WORD_START, Vocabulary
+from asr.files import load_arrays, save_arrays
+from asr.text.vocabulary import SPECIAL, WORD_START, Vocabulary, WordList
 
 _STRESS = re.compile(r"\d$")
 

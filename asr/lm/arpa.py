@@ -17,7 +17,7 @@ from asr.errors import LanguageModelError
 from asr.files import open_binary, replacing
 from asr.lm.backoff import BackoffModel
 from asr.lm.text import UNREADABLE, bounded_lines
-from asr.lm.words import END, SPECIAL, START, UNKNOWN, WordList
+from asr.text.vocabulary import END, SPECIAL, START, UNKNOWN, WordList
 
 MAX_ORDER = 16
 _TOGETHER = 1 << 14  # n-grams written at a time

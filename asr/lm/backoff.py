@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from asr.lm.words import END_ID, START_ID, WordList
+from asr.text.vocabulary import END_ID, START_ID, WordList
 
 NEVER = -99 * math.log(10.0)  # by convention of ARPA files, the weight of what cannot occur
 _TOGETHER, _FEW = 1 << 22, 1 << 12  # n-grams looked up at a time, and without being sorted

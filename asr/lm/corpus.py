@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.errors import LanguageModelError
-from asr.lm.words import END, END_ID, SPECIAL, START, START_ID, UNKNOWN_ID, WordList
+from asr.text.vocabulary import END, END_ID, SPECIAL, START, START_ID, UNKNOWN_ID, WordList
 
 _BUFFER_IDS = 1 << 18
 

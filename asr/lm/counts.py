@@ -15,7 +15,7 @@ import numpy as np
 
 from asr.lm.columns import Column
 from asr.lm.corpus import Tokens
-from asr.lm.words import START_ID
+from asr.text.vocabulary import START_ID
 
 CHUNK = 1 << 23  # n-grams sorted at a time: some 400 MB
 _NONE = -1  # node of an n-gram that would reach over the beginning of its sentence

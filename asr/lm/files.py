@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.arrays import MAGIC
 from asr.errors import LanguageModelError
-from asr.files import open_binary
+from asr.files import MAGIC, open_binary
 from asr.lm.arpa import read_arpa, write_arpa
 from asr.lm.backoff import BackoffModel
 from asr.lm.ngram import NGram

@@ -17,7 +17,7 @@ from asr.errors import LanguageModelError
 from asr.lm.backoff import NEVER, BackoffModel
 from asr.lm.columns import Column
 from asr.lm.counts import CHUNK, NGramCounts, Report
-from asr.lm.words import START_ID, WordList
+from asr.text.vocabulary import START_ID, WordList
 
 logger = logging.getLogger(__name__)
 

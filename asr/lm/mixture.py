@@ -10,7 +10,7 @@ import numpy as np
 
 from asr.errors import LanguageModelError
 from asr.lm.backoff import NEVER, BackoffModel
-from asr.lm.words import END, UNKNOWN_ID, WordList
+from asr.text.vocabulary import END, UNKNOWN_ID, WordList
 
 _ITERATIONS = 200
 _TOLERANCE = 1e-6

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from asr.arrays import load_arrays, save_arrays
 from asr.compiled import inner, kernel
 from asr.errors import ASRError, LanguageModelError
-from asr.lm.backoff import BackoffModel
+from asr.files import load_arrays, save_arrays
 from asr.lm.quantize import CODES, codebook, nearest
-from asr.lm.words import END_ID, START_ID, UNKNOWN_ID, WordList
+from asr.text.vocabulary import END_ID, START_ID, UNKNOWN_ID, WordList
+
+if TYPE_CHECKING:
+    from asr.lm.backoff import BackoffModel
 
 KIND = "asr-ngram"
 VERSION = 1

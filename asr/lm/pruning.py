@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from asr.lm.backoff import BackoffModel
-from asr.lm.words import END_ID, START_ID
+from asr.text.vocabulary import END_ID, START_ID
 
 
 def prune(model: BackoffModel, threshold: float) -> BackoffModel:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.acoustics import open_session
 from asr.errors import LanguageModelError, VocabularyError
-from asr.sessions import open_session
 from asr.text.vocabulary import UNKNOWN, WORD_START, Vocabulary
 
 FORMAT = "asr-recurrent-lm-1"

@@ -12,7 +12,7 @@ from asr.lm.backoff import BackoffModel
 from asr.lm.corpus import ALL_WORDS, Tokenizer, Tokens, VocabularyChoice
 from asr.lm.counts import Report, count_ngrams
 from asr.lm.kneser_ney import estimate
-from asr.lm.words import WordList
+from asr.text.vocabulary import WordList
 
 _COUNT = 0.6  # share of the work: counting, beside estimating
 

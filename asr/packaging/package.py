@@ -25,7 +25,6 @@ from asr.files import replacing
 from asr.lexicon import Lexicon
 from asr.lm.ngram import NGram
 from asr.lm.recurrent import RecurrentLM
-from asr.lm.words import SPECIAL
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.encoders import encoder_config
 from asr.packaging.bundle import (
@@ -48,7 +47,7 @@ from asr.packaging.export.graph import halve
 from asr.packaging.export.heads import step_graphs
 from asr.punctuation.punctuator import Punctuator
 from asr.text.phones import read_lexicon
-from asr.text.vocabulary import Vocabulary
+from asr.text.vocabulary import SPECIAL, Vocabulary
 from asr.train import checkpoint
 from asr.train.checkpoint import BEST, LAST, MODEL_FILE
 

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.acoustics import open_session
 from asr.errors import BundleError
 from asr.packaging.bundle import Bundle
 from asr.punctuation.labels import CASES, COMMA, ENDS, KEYS, MARKS, put_together, rows_of
-from asr.sessions import open_session
 from asr.types import Segment, Word
 
 FORMAT = "asr-punctuation-1"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ctc_reference import LETTERS, random_log_probs, texts_of_all_paths
 
-from asr.alignment.likelihood import ctc_log_likelihood, text_log_likelihoods
+from asr.decode.lattice import ctc_log_likelihood, text_log_likelihoods
 from asr.errors import DecodeError
 from asr.text.vocabulary import Vocabulary
 

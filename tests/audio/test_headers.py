@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from media import RATE, by_ffmpeg, by_soundfile, chirp, likeness, read
 
 from asr import audio
-from asr.audio.views import Patch, View
+from asr.audio.containers import Patch, View
 from asr.errors import AudioError
 
 WAVE = chirp(4.0)

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from asr.decode import BeamSearch, Decoder
-from asr.decode.acceptance import PRIOR_SECONDS
-from asr.decode.rescorers import SecondHead
+from asr.decode.rescorers import PRIOR_SECONDS, SecondHead
 from asr.errors import ConfigError
 from asr.lexicon import Lexicon
 from asr.text.vocabulary import Vocabulary

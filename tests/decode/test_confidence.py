@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from asr.analysis.tuning import expected_calibration_error, fit_confidence
-from asr.decode.confidence import FEATURES, Confidence, word_features
+from asr.decode.words import FEATURES, Confidence, word_features
 from asr.errors import ConfigError
 
 

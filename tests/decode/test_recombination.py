@@ -19,10 +19,10 @@ from ctc_reference import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.alignment.likelihood import ctc_log_likelihood
 from asr.decode import Decoder
 from asr.decode.beam import BeamSearchStream
-from asr.decode.records import NOTHING
+from asr.decode.lattice import ctc_log_likelihood
+from asr.decode.prefix_tree import NOTHING
 from asr.lexicon import Lexicon
 from asr.lm.arpa import read_arpa
 from asr.lm.ngram import NGram

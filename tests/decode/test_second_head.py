@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ctc_reference import synthetic_log_probs
 
-from asr.alignment.likelihood import text_log_likelihoods
 from asr.decode import BeamSearch, Decoder, DecoderConfig
+from asr.decode.lattice import text_log_likelihoods
 from asr.decode.rescorers import SecondHead
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis

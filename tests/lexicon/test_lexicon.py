@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.arrays import save_arrays
 from asr.errors import DecodeError
+from asr.files import save_arrays
 from asr.lexicon import Lexicon
-from asr.lm.words import WordList
-from asr.text.vocabulary import Vocabulary
+from asr.text.vocabulary import Vocabulary, WordList
 
 ABC = Vocabulary.characters("abc")
 PHONES = Vocabulary.phones(["AH", "K", "T"])

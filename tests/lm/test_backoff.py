@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from asr.lm.files import load_model, save_model
-from asr.lm.words import START_ID
+from asr.text.vocabulary import START_ID
 
 
 def sums(model) -> list[float]:

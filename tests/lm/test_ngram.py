@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.arrays import load_arrays, save_arrays
 from asr.errors import LanguageModelError
+from asr.files import load_arrays, save_arrays
 from asr.lm.files import expand
 from asr.lm.ngram import NGram, ngram_score
 from asr.lm.pruning import prune

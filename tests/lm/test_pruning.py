@@ -10,7 +10,7 @@ import pytest
 
 from asr.lm.backoff import BackoffModel
 from asr.lm.pruning import _history_probabilities, _losses, prune
-from asr.lm.words import END_ID, START_ID
+from asr.text.vocabulary import END_ID, START_ID
 
 
 def _distribution(model: BackoffModel, node: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.lm.words import SPECIAL, WordList
+from asr.text.vocabulary import SPECIAL, WordList
 
 WORDS = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), min_size=1)
 

@@ -110,7 +110,7 @@ def test_work_the_network_cannot_do_fails_alone(recognizer, batcher):
         """Its jobs have rows of a wrong size."""
 
         def pushing(self, block):
-            from asr.engine import Job
+            from asr.acoustics import Job
 
             yield judge_nothing, np.zeros((0, 512), np.float32)
             return [Job(np.zeros((10, 3), np.float32))]

@@ -9,10 +9,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from asr import audio  # noqa: E402
+from asr.acoustics import OnnxEngine  # noqa: E402
 from asr.cli import main  # noqa: E402
 from asr.config import build  # noqa: E402
 from asr.data.manifest import read_manifest  # noqa: E402
-from asr.engine import OnnxEngine  # noqa: E402
 from asr.errors import BundleError, ConfigError, TrainingError  # noqa: E402
 from asr.features import Features  # noqa: E402
 from asr.models.cells import weight_matrices  # noqa: E402

@@ -10,11 +10,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from asr import audio  # noqa: E402
+from asr.acoustics import Chunks, OnnxEngine  # noqa: E402
 from asr.analysis.plots import learning_curves, save, spikes  # noqa: E402
 from asr.cli import main  # noqa: E402
 from asr.data.manifest import read_manifest  # noqa: E402
 from asr.decode import Decoder, GreedySearch  # noqa: E402
-from asr.engine import Chunks, OnnxEngine  # noqa: E402
 from asr.errors import BundleError, ConfigError, TrainingError  # noqa: E402
 from asr.features import Features  # noqa: E402
 from asr.lexicon import Lexicon  # noqa: E402

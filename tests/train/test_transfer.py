@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from asr.engine import Chunks, OnnxEngine  # noqa: E402
+from asr.acoustics import Chunks, OnnxEngine  # noqa: E402
 from asr.errors import BundleError, TrainingError  # noqa: E402
 from asr.packaging.package import package_run  # noqa: E402
 from asr.train import checkpoint  # noqa: E402

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from asr.engine import CHUNK, RIGHT_CONTEXT
+from asr.acoustics import CHUNK, RIGHT_CONTEXT
 from asr.models.cells import state_widths
 from asr.models.encoder import Encoder
 from asr.packaging.export.graph import Graph
@@ -44,7 +44,7 @@ def own_frames(graph: Graph, hidden: str, n_own: int) -> str:
 
 
 def metadata(encoder: nn.Module) -> dict[str, str]:
-    """What `asr.engine.OnnxEngine` must know to run the graph of an encoder."""
+    """What `asr.acoustics.OnnxEngine` must know to run the graph of an encoder."""
     if not isinstance(encoder, Encoder) or encoder.config.chunk is None:
         return {}
     return {CHUNK: str(encoder.config.chunk), RIGHT_CONTEXT: str(encoder.config.right_context)}

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from asr.engine import NEXT_STATE, STATE
+from asr.acoustics import NEXT_STATE, STATE
 
 OPSET = 17  # the first with LayerNormalization
 IR_VERSION = 8
