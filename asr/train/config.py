@@ -168,6 +168,10 @@ class TrainerConfig:
     """The course of a run of an acoustic model."""
 
     epochs: int = 30
+    # End after so many minutes instead, whatever the machine: the learning rate follows the clock,
+    # so no two runs are alike. The evaluations count, the last one and the average do not. For
+    # machines that are lent for a time; null: `epochs` tell the end.
+    minutes: float | None = None
     seed: int = 1
     device: str = "auto"  # cpu, cuda, cuda:1, …; auto: a GPU if there is one
     # A bundle, a run's folder or a file of weights to start from, whatever the vocabulary
@@ -195,6 +199,8 @@ class TrainerConfig:
     log_steps: int = 20
 
     def __post_init__(self) -> None:
+        if self.minutes is not None and self.minutes <= 0:
+            raise ConfigError(f"trainer.minutes is {self.minutes}", "more than 0, or null")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"trainer.threads is {self.threads}", "at least 1, or null")
         if self.truncate is not None and self.precision == "fp16":

@@ -20,7 +20,7 @@ class State:
     step_in_epoch: int = 0  # batches of this epoch that are done
     step: int = 0  # updates
     bad_steps: int = 0  # updates in a row that were skipped
-    seconds: float = 0.0
+    seconds: float = 0.0  # of training, with waiting for data and all evaluations but the last
     # Of each evaluation in this phase (score, epoch or number of the evaluation); less is better.
     scores: list[tuple[float, int]] = field(default_factory=list)
     phase: int = 1
@@ -45,8 +45,11 @@ class Course(ABC):
     ema: float | None = None
     average: int | None = None
     crosses_epochs = False
-    total_steps: int
     patience: int
+
+    @abstractmethod
+    def total_steps(self, state: State) -> int:
+        """Updates of the whole run."""
 
     @abstractmethod
     def evaluation_is_due(self, state: State) -> bool: ...
@@ -81,8 +84,7 @@ class Epochs(Course):
         self._epochs, self._sampler, self._accumulate = settings.epochs, sampler, accumulate
         self.ema, self.average, self.patience = settings.ema, settings.average, settings.patience
 
-    @property
-    def total_steps(self) -> int:  # type: ignore[override]
+    def total_steps(self, state: State) -> int:
         return math.ceil(len(self._sampler) / self._accumulate) * self._epochs
 
     def evaluation_is_due(self, state: State) -> bool:
@@ -101,24 +103,47 @@ class Epochs(Course):
         return f"epoch {state.epoch + 1}"
 
 
+class Minutes(Epochs):
+    """As many epochs as the time allows; the last one may be cut short."""
+
+    def __init__(self, minutes: float, *arguments: Any):
+        super().__init__(*arguments)
+        self._seconds = minutes * 60
+
+    def total_steps(self, state: State) -> int:
+        """At the pace so far."""
+        if not state.seconds:
+            return super().total_steps(state)
+        return max(state.step + 1, round(state.step / state.seconds * self._seconds))
+
+    def evaluation_is_due(self, state: State) -> bool:
+        return super().evaluation_is_due(state) or self.at_end(state)
+
+    def at_end(self, state: State) -> bool:
+        return state.seconds >= self._seconds
+
+
 class Steps(Course):
     """A number of updates, evaluated every `evaluate_steps`; the best weights are kept."""
 
     crosses_epochs = True
 
     def __init__(self, settings: SequenceTrainerConfig):
-        self.total_steps, self.patience = settings.steps, settings.patience
+        self._steps, self.patience = settings.steps, settings.patience
         self._every = settings.evaluate_steps
 
+    def total_steps(self, state: State) -> int:
+        return self._steps
+
     def evaluation_is_due(self, state: State) -> bool:
-        due = state.step % self._every == 0 or state.step == self.total_steps
+        due = state.step % self._every == 0 or state.step == self._steps
         return due and state.step > state.evaluated
 
     def after_evaluation(self, state: State) -> None:
         state.evaluated = state.step
 
     def at_end(self, state: State) -> bool:
-        return state.step >= self.total_steps and not self.evaluation_is_due(state)
+        return state.step >= self._steps and not self.evaluation_is_due(state)
 
     def mark(self, state: State) -> int:
         return len(state.scores)
@@ -131,4 +156,6 @@ def make_course(config: Any, sampler: BucketSampler) -> Course:
     settings = config.trainer
     if isinstance(settings, SequenceTrainerConfig):
         return Steps(settings)
+    if settings.minutes is not None:
+        return Minutes(settings.minutes, settings, sampler, config.optimizer.accumulate)
     return Epochs(settings, sampler, config.optimizer.accumulate)

@@ -52,6 +52,7 @@ class Trainer:
         self.state = State()
         self.average = MovingAverage(self.model, self.course.ema)
         self._asked_to_stop = self._agreed_to_stop = False
+        self._lap_began = time.monotonic()
         check_run(self.folder, config, task.symbols, task.inputs)
 
     def fit(self, give_up: Callable[[State], bool] = lambda state: False) -> State:
@@ -71,6 +72,7 @@ class Trainer:
             if fits:
                 self.log.info(fits)
             self.log.info(self._summary())
+            self._lap()
             while not self.interrupted and not self.course.is_over(self.state):
                 self._train()
                 if self.interrupted:
@@ -103,8 +105,7 @@ class Trainer:
         that of one process on one joined batch.
         """
         state, settings, task = self.state, self.config.optimizer, self.task
-        started = time.monotonic()
-        total_steps = self.course.total_steps
+        total_steps = self.course.total_steps(state)
         rate = learning_rate(state.step, total_steps, settings, [s for s, _ in state.scores])
         torch.manual_seed(hash((self.config.trainer.seed, state.step, self.processes.rank)))
         self.optimizer.zero_grad(set_to_none=True)
@@ -117,10 +118,11 @@ class Trainer:
             sum(loss.symbols for loss in losses),
             sum(loss.examples / loss.views for loss in losses),
             float(self._asked_to_stop),
+            self._lap() if self.processes.is_main else 0.0,  # all processes go by one clock
         ]
         parameters = task.parameters()
         sums = self.processes.sum_gradients(parameters, torch.tensor(counts)).tolist()
-        loss, total, symbols, examples, stop = sums
+        loss, total, symbols, examples, stop, seconds = sums
         self._agreed_to_stop = stop > 0
         self.scaler.unscale_(self.optimizer)
         values = task.add_gradients(examples, state.phase)
@@ -142,7 +144,7 @@ class Trainer:
         self.scaler.update()
         state.step += 1
         task.after_update(state.step, total_steps, self.average.weights)
-        state.seconds += time.monotonic() - started
+        state.seconds += seconds
         means = {k: sum(x.values[k] for x in losses) / max(len(losses), 1) for k in task.logged}
         figures = {"loss": loss / max(symbols, 1.0), "gradient_norm": norm, "rate": rate}
         return {**figures, **means, **values}
@@ -171,6 +173,11 @@ class Trainer:
         self.scaler.load_state_dict(metadata.get("scaler", {}))
         self.state = State.read(metadata["state"])
         self.log.info(f"resumed at epoch {self.state.epoch + 1}, step {self.state.step}")
+
+    def _lap(self) -> float:
+        """Seconds since the last call."""
+        began, self._lap_began = self._lap_began, time.monotonic()
+        return self._lap_began - began
 
     def _summary(self) -> str:
         size = sum(p.numel() for p in self.model.parameters())

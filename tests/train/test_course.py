@@ -6,13 +6,13 @@ pytest.importorskip("torch")
 
 from asr.data.sampler import BucketSampler
 from asr.train.config import SequenceTrainerConfig, TrainerConfig
-from asr.train.course import Epochs, State, Steps
+from asr.train.course import Epochs, Minutes, State, Steps
 
 
 def test_epochs():
     sampler = BucketSampler([1] * 5, 1, shuffle=False)
     course = Epochs(TrainerConfig(epochs=2, patience=3), sampler, accumulate=2)
-    assert course.total_steps == 6
+    assert course.total_steps(State()) == 6
     state = State(epoch=1, step_in_epoch=4)
     assert not course.evaluation_is_due(state)
     state.step_in_epoch = 5
@@ -21,6 +21,20 @@ def test_epochs():
     course.after_evaluation(state)
     assert (state.epoch, state.step_in_epoch) == (2, 0)
     assert course.is_over(state)
+
+
+def test_minutes():
+    sampler = BucketSampler([1] * 5, 1, shuffle=False)
+    course = Minutes(2.0, TrainerConfig(epochs=1), sampler, 1)
+    state = State(epoch=3, step=15, step_in_epoch=1, seconds=60.0)
+    assert course.total_steps(State()) == 5  # without a pace yet
+    assert course.total_steps(state) == 30
+    assert not course.evaluation_is_due(state)
+    assert not course.is_over(state)
+    state.seconds = 120.0
+    assert course.evaluation_is_due(state)
+    assert course.is_over(state)
+    assert course.total_steps(state) == 16  # the rate of a last update is above zero
 
 
 def test_steps():

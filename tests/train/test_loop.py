@@ -1,6 +1,8 @@
+import itertools
 import json
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from asr.data.manifest import read_manifest  # noqa: E402
 from asr.errors import ConfigError, TrainingError  # noqa: E402
-from asr.train import checkpoint  # noqa: E402
+from asr.train import checkpoint, loop  # noqa: E402
 from asr.train.checkpoint import BEST, LAST  # noqa: E402
 
 
@@ -56,6 +58,21 @@ def test_the_rate_is_reduced_alike_where_a_run_was_interrupted(make, tmp_path):
         scores = [record["cer"] for record in log(tmp_path / folder, "dev")]
         stuck = sum(b >= min(scores[:i]) for i, b in enumerate(scores[:-1]) if i)
         assert rates[-1] == pytest.approx(rates[0] * max(0.02, 0.1**stuck))
+
+
+def test_a_run_ends_when_its_time_is_over_and_its_rate_follows_the_clock(
+    make, tmp_path, monkeypatch
+):
+    seconds = itertools.count()
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    settings = {"trainer": {"minutes": 0.5, "log_steps": 1}, "optimizer": {"warmup_steps": 1}}
+    trainer = make(run=str(tmp_path / "run"), **settings)
+    state = trainer.fit()
+    assert state.seconds >= 30
+    rates = [record["rate"] for record in log(tmp_path / "run", "train")]
+    assert rates[-1] < 0.3 * max(rates)
+    assert len(log(tmp_path / "run", "dev")) == state.epoch
+    assert (tmp_path / "run" / BEST).exists()
 
 
 def test_a_run_stopped_by_a_signal_in_mid_epoch_goes_on_exactly(make, tmp_path):
