@@ -228,10 +228,31 @@ class Recognizer:
         `blocks`: `(samples, channels)` at 16 kHz, one after the other; `first`: the sample of the
         recording that they begin with.
         """
-        found = find_channel_speech(blocks, channels, self.vad, on_notice)
-        segments = self._segments(found, first)
+        found = windows(find_channel_speech(blocks, channels, self.vad, on_notice))
+        segments = (s for window in found for s in self.window_segments(window, first))
+        return self.written(segments, channels)
+
+    def window_segments(self, window: Sequence[Speech], first: int = 0) -> list[Segment]:
+        """The segments of a part of a recording (`windows`), as they are recognised.
+
+        `first`: the number in the recording of the first sample that was read.
+        """
+        segments = []
+        hypotheses = self.recognize([speech.waveform for speech in window])
+        for speech, hypothesis in zip(window, hypotheses, strict=True):
+            if hypothesis.words:
+                start, end = first + speech.start, first + speech.end
+                segment = hypothesis.at(start / audio.SAMPLE_RATE, end / audio.SAMPLE_RATE)
+                segments.append(replace(segment, channel=speech.channel))
+        return segments
+
+    def written(
+        self, segments: Iterable[Segment], channels: ChannelChoice = "auto"
+    ) -> Iterator[Segment]:
+        """All segments of a recording with capitals and punctuation, where this recogniser
+        restores them."""
         if self._punctuator is None:
-            return segments
+            return iter(segments)
         if channels == "each":  # sentences do not continue in another channel
             return map(self._punctuator.segment, segments)
         return self._punctuator.segments(segments)
@@ -337,16 +358,6 @@ class Recognizer:
 
         path = self.bundle.lexicon_path
         return Speller(self.bundle.vocabulary, Lexicon.load(path) if path else None)
-
-    def _segments(self, found: Iterable[Speech], first: int) -> Iterator[Segment]:
-        """`first`: the number in the recording of the first sample that was read."""
-        for window in windows(found):
-            hypotheses = self.recognize([speech.waveform for speech in window])
-            for speech, hypothesis in zip(window, hypotheses, strict=True):
-                if hypothesis.words:
-                    start, end = first + speech.start, first + speech.end
-                    segment = hypothesis.at(start / audio.SAMPLE_RATE, end / audio.SAMPLE_RATE)
-                    yield replace(segment, channel=speech.channel)
 
 
 def load(model: str | os.PathLike[str] | None = None, **settings: Any) -> Recognizer:

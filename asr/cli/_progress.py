@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 REFRESH_SECONDS = 0.1
+HOURLY = 600  # times real time from which speed is shown in hours a minute
 _ERASE_LINE = "\r\x1b[2K"
 
 
@@ -29,7 +30,7 @@ class Progress:
         self._task = self._bar.add_task("", total=n_recordings, speed="") if self._bar else None
         self._began = time.monotonic()
         self._drawn = 0.0
-        self._done, self._seconds = 0, 0.0
+        self._done, self._seconds, self._expected = 0, 0.0, n_recordings
 
     def __enter__(self) -> Progress:
         if self._bar:
@@ -44,6 +45,12 @@ class Progress:
     ) -> None:
         if self._bar:
             self._bar.stop()
+
+    def expect(self, n_recordings: int) -> None:
+        """There are this many more recordings."""
+        self._expected += n_recordings
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, total=self._expected)
 
     def within(self, name: str, seconds: float, duration: float | None) -> None:
         """`seconds` of the recording `name` are done, of `duration` if that is known."""
@@ -68,9 +75,8 @@ class Progress:
         if self._bar and self._task is not None:
             now = time.monotonic()
             speed = seconds / max(1e-3, now - self._began)
-            self._bar.update(
-                self._task, description=name, completed=completed, speed=f"{speed:.0f}x real time"
-            )
+            shown = f"{speed:.0f}x real time" if speed < HOURLY else f"{speed / 60:.0f} h a minute"
+            self._bar.update(self._task, description=name, completed=completed, speed=shown)
             if now - self._drawn > REFRESH_SECONDS:
                 self._bar.refresh()
                 self._drawn = now

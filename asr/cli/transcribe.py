@@ -77,6 +77,14 @@ from asr.writers import FORMATS
     metavar="N",
     help="Recordings to transcribe in parallel, such as 4: one process each, sharing the cores.",
 )
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Transcribe on a Ray cluster: its address, auto for the one that this machine belongs to,"
+    " or local for one of this machine's cores. FILES and --out may then be addresses in object"
+    " stores, such as s3://bucket/calls/**/*.flac, and FILES also tables (.jsonl, .parquet) with a"
+    " column uri or audio_filepath. Needs the extra [cluster]; see docs/scale.md.",
+)
 @recognizer_options(reading=True)
 def command(
     settings: Settings,
@@ -89,6 +97,7 @@ def command(
     max_line_width: int | None,
     max_line_count: int | None,
     jobs: int,
+    cluster: str | None,
 ) -> int:
     """Transcribe FILES: recordings, folders, patterns, or - for standard input. WAV, FLAC, Ogg,
     Opus, MP3, M4A, MP4, WebM and more, of any length.
@@ -101,10 +110,17 @@ def command(
       asr transcribe interview.wav --start 1:30 --duration 60 --hotwords names.txt
       ffmpeg -i film.mkv -f wav - | asr transcribe -
     """
-    inputs = expand_inputs(files)
-    where = target(formats, out, len(inputs))
     lines = {"max_line_width": max_line_width, "max_line_count": max_line_count}
     layout = SubtitleLayout(**{name: given for name, given in lines.items() if given is not None})
+    if cluster is not None:
+        if jobs > 1:
+            raise click.UsageError("--jobs is for one machine, and --cluster uses all its cores")
+        from asr.cli._cluster import transcribe_on, transcriber
+
+        makes = transcriber(settings, formats, out, layout)
+        return transcribe_on(cluster, files, makes, full_names=full_names, overwrite=overwrite)
+    inputs = expand_inputs(files)
+    where = target(formats, out, len(inputs))
     if layout != SubtitleLayout() and not {"srt", "vtt"} & {*where.formats}:
         raise click.UsageError("--max-line-width and --max-line-count are for srt and vtt")
     if jobs > 1 and STDIN in (item.path for item in inputs):

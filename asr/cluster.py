@@ -1,0 +1,280 @@
+"""Work spread over a Ray cluster, where processes and whole machines may be lost.
+
+    batches of tasks -> (parts of each, where it is a large one) -> results, in any order
+
+Ray Data hands batches to cores. A process of a core calls `make` once, such as to load a model,
+and what that returns for each task. A batch whose process died is tried again, then its tasks one
+by one; a task that ends its process each time is a failure of that task alone. Tasks and results
+are pickled, so a node needs the same version of this package.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import pickle
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from asr.errors import ASRError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import ray.data
+
+Work: TypeAlias = Callable[[Any], Any]
+Split: TypeAlias = Callable[[Any], Iterable[Any]]
+
+LOCAL = "local"  # the address of a cluster of this machine's cores, for this run alone
+_RETRIES = 2  # of a batch whose process or machine was lost
+_BLOCK_BYTES = 4 << 20  # parts of large tasks travel in blocks of about this size
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Connect to a cluster: its address, `auto` for the one this machine belongs to, or LOCAL.
+
+    Raises MissingDependencyError without Ray, ASRError where there is no such cluster.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no statistics leave the machine
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"a cluster needs {error.name}", "pip install 'blstm-ctc-asr[cluster]'"
+        ) from error
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address == LOCAL:
+            ray.init(address=LOCAL, include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except Exception as error:  # ConnectionError, ValueError and those of gRPC
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ASRError(
+            f"no cluster at {address}: {reason[0]}",
+            "`ray start --head` begins one; `local` uses this machine's cores",
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run(
+    batches: Iterable[Sequence[Any]],
+    make: Callable[[], Work],
+    *,
+    is_large: Callable[[Any], bool] = lambda task: False,
+    split: Split | None = None,
+) -> Iterator[tuple[Any, list[Any]]]:
+    """Each task with its result, in any order: with one result, or, of large ones, a result for
+    each part that `split` yields, in order.
+
+    A result is an exception where work or split raised one, or where processes kept dying.
+    Call it within `connected`.
+
+    Args:
+        batches: tasks; a batch is what one core takes at a time: seconds of work, not hours.
+        make: called once in each process; returns the function that is called with each task.
+        is_large: of tasks that occupy many cores.
+        split: reads a large one, and yields one part at least.
+    """
+    lost = yield from _round(batches, make, is_large, split)
+    if lost:
+        lost = yield from _round(([task] for task in lost), make, is_large, split)
+    for task in lost:
+        yield (
+            task,
+            [
+                ASRError(
+                    f"{task}: processes were stopped while they worked on it, {_RETRIES + 1} times",
+                    "memory may have run out: ask for nodes with more of it",
+                )
+            ],
+        )
+
+
+@dataclass
+class _Batch:
+    """Tasks that are waited for: one bit of `left` for each; `parts` are results of a large one."""
+
+    tasks: ray.ObjectRef[pa.Table]
+    left: int
+    parts: dict[int, Any]
+    n_parts: int | None = None
+
+
+def _round(
+    batches: Iterable[Sequence[Any]],
+    make: Callable[[], Work],
+    is_large: Callable[[Any], bool],
+    split: Split | None,
+) -> Generator[tuple[Any, list[Any]], None, list[Any]]:
+    """The results of all tasks but those whose processes died, which are returned."""
+    import ray
+
+    waiting: dict[int, _Batch] = {}
+    large, small = [], []
+
+    def put(tasks: Sequence[Any]) -> ray.ObjectRef[pa.Table]:
+        rows = ray.put(_rows(len(waiting), tasks))
+        waiting[len(waiting)] = _Batch(rows, (1 << len(tasks)) - 1, {})
+        return rows
+
+    for tasks in batches:
+        large += [put([task]) for task in tasks if is_large(task)]
+        if some := [task for task in tasks if not is_large(task)]:
+            small.append(put(some))
+    for row in _results(large, small, make, split):
+        batch = waiting[row["batch"]]
+        batch.parts[row["part"]] = pickle.loads(row["content"])
+        if row["last"]:
+            batch.n_parts = row["part"] + 1
+        if len(batch.parts) != batch.n_parts:
+            continue
+        yield pickle.loads(row["task"]), [batch.parts[i] for i in range(batch.n_parts)]
+        batch.parts, batch.n_parts = {}, None
+        batch.left &= ~(1 << row["index"])
+        if not batch.left:
+            del waiting[row["batch"]]
+    lost = []
+    for batch in waiting.values():
+        tasks = ray.get(batch.tasks)["task"].to_pylist()
+        lost += [pickle.loads(task) for i, task in enumerate(tasks) if batch.left >> i & 1]
+    return lost
+
+
+def _rows(number: int, tasks: Sequence[Any]) -> pa.Table:
+    """A batch as Ray moves it. `content` is the part or the result, null for the task itself."""
+    import pyarrow as pa
+
+    n = len(tasks)
+    columns = {
+        "batch": pa.array([number] * n, pa.int64()),
+        "index": pa.array(range(n), pa.int64()),
+        "part": pa.array([0] * n, pa.int64()),
+        "last": pa.array([True] * n),
+        "task": pa.array(map(pickle.dumps, tasks), pa.binary()),
+        "content": pa.array([None] * n, pa.binary()),
+    }
+    return pa.table(columns)
+
+
+def _results(
+    large: list[Any], small: list[Any], make: Callable[[], Work], split: Split | None
+) -> Iterator[dict[str, Any]]:
+    """The rows that come back, as they come."""
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # `run` reports what is lost
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # a batch that is lost does not end the others
+    context.target_max_block_size = _BLOCK_BYTES
+    options: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
+    options["max_retries"] = _RETRIES  # without it, what ends its process would be tried for ever
+    # Ray warns that this may get another name; its versions have a tested upper bound here.
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    datasets = []
+    if large:
+        assert split is not None
+        # Reading holds no core, which those that work on its parts need, so that it never ends up
+        # waiting for them. It is a small share of the work.
+        datasets.append(
+            ray.data.from_arrow_refs(large).map_batches(
+                functools.partial(_split, split),
+                num_cpus=0,
+                compute=ray.data.TaskPoolStrategy(size=min(len(large), _cores())),
+                **options,
+            )
+        )
+    if small:
+        datasets.append(ray.data.from_arrow_refs(small))
+    if not datasets:
+        return
+    dataset = datasets[0].union(*datasets[1:]) if len(datasets) > 1 else datasets[0]
+    made = pickle.dumps(make)
+    dataset = dataset.map_batches(functools.partial(_work, made), num_cpus=1, **options)
+    blocks: Iterable[Any] = dataset.iter_batches(
+        batch_size=None, batch_format="pyarrow", prefetch_batches=0
+    )
+    try:
+        for block in blocks:
+            yield from block.to_pylist()
+    except ray.exceptions.RayError as error:
+        raise ASRError(
+            f"the cluster was lost: {type(error).__name__}", "run the same command again to resume"
+        ) from error
+
+
+def _cores() -> int:
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _split(split: Split, rows: pa.Table) -> Iterator[pa.Table]:
+    """A large task -> its parts, each as soon as it is there. Runs in a process of the cluster."""
+    task = pickle.loads(rows["task"][0].as_py())
+    number, waiting = 0, b""
+    for part in _attempt_all(split, task):
+        if number:
+            yield _filled(rows, [waiting], part=number - 1, last=False)
+        number, waiting = number + 1, _pickled(part)
+    yield _filled(rows, [waiting], part=number - 1, last=True)
+
+
+def _work(made: bytes, rows: pa.Table) -> pa.Table:
+    """Tasks, or parts of large ones -> their results. Runs in a process of the cluster."""
+    results = []
+    for row in rows.to_pylist():
+        content = row["content"] if row["content"] is not None else row["task"]
+        results.append(_pickled(_attempt(made, pickle.loads(content))))
+    return _filled(rows, results)
+
+
+def _filled(rows: pa.Table, contents: list[bytes], **values: Any) -> pa.Table:
+    import pyarrow as pa
+
+    columns = {name: pa.array([value] * len(rows)) for name, value in values.items()}
+    columns["content"] = pa.array(contents, pa.binary())
+    for name, column in columns.items():
+        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+    return rows
+
+
+@functools.cache
+def _loaded(made: bytes) -> Work:
+    """What this process made first for a run, and uses for all its tasks."""
+    return pickle.loads(made)()
+
+
+def _attempt(made: bytes, task: Any) -> Any:
+    if isinstance(task, Exception):  # splitting raised it
+        return task
+    try:
+        return _loaded(made)(task)
+    except Exception as error:  # one task must not end the others
+        return error
+
+
+def _attempt_all(split: Split, task: Any) -> Iterator[Any]:
+    try:
+        yield from split(task)
+    except Exception as error:
+        yield error
+
+
+def _pickled(result: Any) -> bytes:
+    try:
+        content = pickle.dumps(result)
+        if isinstance(result, Exception):
+            pickle.loads(content)  # some can be written and not read
+    except Exception as error:
+        return pickle.dumps(ASRError(f"{result!r} cannot be sent: {error}"))
+    return content
