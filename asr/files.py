@@ -16,11 +16,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path, PurePath
-from typing import IO, Any
-
-import numpy as np
+from typing import IO, TYPE_CHECKING, Any
 
 from asr.errors import ASRError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # File names are bytes, and text may hold some that no encoding has: in JSON this is their escape.
 JSON_ESCAPE = "backslashreplace"
@@ -185,6 +186,8 @@ def _view(mapped: mmap.mmap, data_start: int, entry: dict[str, Any]) -> np.ndarr
         raise ValueError(f"dtype {name!r}")
     if not all(type(n) is int and n >= 0 for n in (*shape, offset)) or offset % ALIGNMENT:
         raise ValueError(f"shape {shape}, offset {offset}")
+    import numpy as np  # here: programs that read no arrays start without it
+
     dtype, count = np.dtype(name).newbyteorder("<"), math.prod(shape)
     if data_start + offset + count * dtype.itemsize > len(mapped):
         raise ValueError("the file ends before its arrays do")
@@ -196,6 +199,8 @@ def _view(mapped: mmap.mmap, data_start: int, entry: dict[str, Any]) -> np.ndarr
 def _little_endian(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.name not in _DTYPES:
         raise ValueError(f"{name}: arrays of {array.dtype} cannot be stored")
+    import numpy as np
+
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 

@@ -365,6 +365,33 @@ def synthesize(
 
 
 @cli.command()
+@click.option(
+    "--to", type=click.Path(path_type=Path), required=True, help="The text file to write."
+)
+@click.option("--lines", type=click.IntRange(1), default=50_000, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Another seed gives other lines.")
+def dictation(to: Path, lines: int, seed: int) -> None:
+    """Write English text of what people dictate, for language models.
+
+    Names spelled by letters, telephone numbers, codes, dates, times, prices and addresses, one a
+    line, as they are said. Mix a model of it into another one:
+
+    \b
+      asr-prepare dictation --to dictation.txt
+      asr lm train dictation.txt --order 4 --output dictation.bin
+      asr lm mix lm.bin dictation.bin --dev prose.txt --dev spelled.txt --output mixed.bin
+    """
+    import itertools
+
+    from asr.files import replacing
+    from data_prep.dictation import Dictation
+
+    with replacing(to) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in itertools.islice(Dictation(seed), lines))
+    click.echo(f"{to}: {lines:,} lines")
+
+
+@cli.command()
 @click.option("--to", type=FOLDER, required=True, help="The folder of NAME.txt and NAME.json.")
 @click.option(
     "--only",

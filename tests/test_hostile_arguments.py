@@ -134,6 +134,7 @@ CALLS = {
     "asr-prepare stats": "{manifest}",
     "asr-prepare synthesize": "{text} --to {new}",
     "asr-prepare text": "--to {new} --dump {text}",
+    "asr-prepare dictation": "--to {new} --lines 2",
     "asr-serve": "--model {folder}",
     "asr-prepare folder": "--from-folder {folder} --to {new}",
     "asr-prepare kaldi": "--from-folder {folder} --to {new}",

@@ -168,7 +168,7 @@ class TrainerConfig:
     """The course of a run of an acoustic model."""
 
     epochs: int = 30
-    # End after so many minutes instead, whatever the machine: the learning rate follows the clock,
+    # End after this time instead, on any machine: the learning rate follows the clock,
     # so no two runs are alike. The evaluations count, the last one and the average do not. For
     # machines that are lent for a time; null: `epochs` tell the end.
     minutes: float | None = None
