@@ -12,7 +12,7 @@ import numpy as np
 
 from asr import audio
 from asr.acoustics import Acoustics, Engine
-from asr.alignment.forced import AlignmentConfig, Spellings, Token, align
+from asr.alignment import AlignmentConfig, Spellings, Token, align
 from asr.audio import AudioSource, Channels
 from asr.channels import find_channel_speech
 from asr.decode.words import log_probability

@@ -31,7 +31,7 @@ from asr.analysis.metrics import compare, total
 from asr.config import build
 from asr.data.manifest import read_audio, read_manifest
 from asr.features import Features
-from asr.lm.arpa import read_arpa
+from asr.lm.files import read_arpa
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.encoder import EncoderConfig
 from asr.packaging.bundle import Bundle, bundled

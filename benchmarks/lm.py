@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 from environments import lmplz
 
-from asr.lm.arpa import read_arpa
 from asr.lm.evaluation import Prediction, evaluate
+from asr.lm.files import read_arpa
 from asr.lm.ngram import NGram
 from asr.lm.text import read_sentences
 from asr.text.english import normalize

@@ -21,8 +21,8 @@ from asr.cli.train import compose
 from asr.data.dataset import Batch
 from asr.train.device import choose_device
 from asr.train.losses import training_loss
-from asr.train.network import make_model
 from asr.train.optimization import make_optimizer
+from asr.train.setup import make_model
 
 CLASSES, UTTERANCE_SECONDS = 29, 10.0
 

@@ -18,7 +18,7 @@ from asr.models.language import LanguageModel
 from asr.punctuation.tagger import Tagger
 from asr.train import choices
 from asr.train.config import HeadSettings, TrainingConfig
-from asr.train.network import make_model, make_targets
+from asr.train.setup import make_model, make_targets
 
 CONF = Path(__file__).parents[1] / "conf"
 CHOICES = [

@@ -22,7 +22,7 @@ from asr.config import build
 from asr.decode import BeamSearch, Decoder, DecoderConfig
 from asr.errors import ConfigError
 from asr.lexicon import Lexicon
-from asr.lm.arpa import read_arpa
+from asr.lm.files import read_arpa
 from asr.lm.ngram import NGram
 from asr.packaging.bundle import Bundle
 from asr.text.vocabulary import Vocabulary

@@ -11,12 +11,12 @@ import click
 
 from asr.cli import complain
 from asr.cli._inputs import STDIN, Input, check_names_differ
-from asr.cli._losses import warn_of_losses
 from asr.cli._outputs import Entry, Journal, Target
 from asr.cli._progress import Progress
 from asr.errors import ASRError
 from asr.program import explain
 from asr.subtitles import SubtitleLayout
+from asr.types import Loss
 from asr.writers import TranscriptWriter, writer_for
 
 if TYPE_CHECKING:
@@ -204,3 +204,32 @@ def _report(recording: str, error: Exception) -> None:
     reason = explain(error)
     is_named = isinstance(error, ASRError) and (recording == STDIN or recording in reason)
     complain(reason if is_named else f"{recording}: {reason}")
+
+
+MAX_NAMED = 5  # places that are named; the others are counted
+
+
+def warn_of_losses(recording: str, losses: Sequence[Loss]) -> None:
+    """One line that names the places and the seconds that are missing; none if nothing is."""
+    if losses:
+        complain(f"{recording}: {describe(losses)}; the rest is transcribed")
+
+
+def describe(losses: Sequence[Loss]) -> str:
+    """
+    >>> describe([Loss(3.5, 4.0, "damaged: no header"), Loss(9.0, None, "truncated")])
+    'at least 0.50 s are missing: 3.50-4.00 s (damaged: no header), from 9.00 s on (truncated)'
+    """
+    known = sum(loss.end - loss.start for loss in losses if loss.end is not None)
+    least = "at least " if any(loss.end is None for loss in losses) else ""
+    amount = f"{least}{known:.2f} s are missing" if known else "its end is missing"
+    places = [_place(loss) for loss in losses[:MAX_NAMED]]
+    if len(losses) > MAX_NAMED:
+        places.append(f"and {len(losses) - MAX_NAMED} more places")
+    return f"{amount}: {', '.join(places)}"
+
+
+def _place(loss: Loss) -> str:
+    if loss.end is None:
+        return f"from {loss.start:.2f} s on ({loss.reason})"
+    return f"{loss.start:.2f}-{loss.end:.2f} s ({loss.reason})"

@@ -18,7 +18,7 @@ from asr.cli._inputs import (
     check_names_differ,
     input_below,
 )
-from asr.cli._losses import warn_of_losses
+from asr.cli._listeners import warn_of_losses
 from asr.cli._outputs import Entry, Journal, making, parse_formats, target
 from asr.cli._progress import Progress
 from asr.cli._recognizer_options import Settings, recognizer_options

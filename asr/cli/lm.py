@@ -135,9 +135,9 @@ def train(
     Counts are sorted on disk, in the folder for temporary files (TMPDIR): some 12 bytes a word of
     the text and 40 an n-gram, so that 200 million words need some 10 GB there, and 2 of memory.
     """
-    from asr.lm.corpus import VocabularyChoice
+    from asr.lm.counts import VocabularyChoice
+    from asr.lm.kneser_ney import train
     from asr.lm.text import read_sentences
-    from asr.lm.training import train
 
     normalizer = _normalizer(language, normalize)
     corpora = [[text] for text in texts] if dev else [list(texts)]
@@ -278,7 +278,7 @@ def export(run: Path, output: Path, precision: str) -> None:
     from asr.lm.recurrent import is_recurrent
     from asr.packaging.export.graph import halve
     from asr.packaging.export.language import language_model_to_onnx
-    from asr.train.language import load_language_model
+    from asr.train.text import load_language_model
 
     if not is_recurrent(output):
         raise LanguageModelError(f"{output}: its name does not tell its format", "name it *.onnx")
@@ -364,8 +364,8 @@ def _mixed(
 
 
 def _save(output: Path, model: BackoffModel, entropy: float | None) -> None:
+    from asr.lm.backoff import prune
     from asr.lm.files import save_model
-    from asr.lm.pruning import prune
 
     if entropy is not None:
         model = prune(model, entropy)

@@ -81,7 +81,7 @@ def score(
       asr punctuation score dev.jsonl --listen
     """
     from asr.lm.text import read_written
-    from asr.punctuation.scoring import WrittenCounts
+    from asr.punctuation.labels import WrittenCounts
 
     if listen and join > 1:
         raise click.UsageError("the silence between two recordings is not known: leave --join out")

@@ -48,8 +48,8 @@ def command(overrides: tuple[str, ...], config_dir: str | None, show: bool) -> N
     from asr.config import to_dict
     from asr.punctuation.training import make_punctuation_trainer
     from asr.train.config import LanguageTrainingConfig, PunctuationTrainingConfig, TrainingConfig
-    from asr.train.language import make_language_trainer
     from asr.train.setup import make_trainer
+    from asr.train.text import make_language_trainer
 
     config = compose(list(overrides), config_dir)
     if show:

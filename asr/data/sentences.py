@@ -77,7 +77,7 @@ def word_vocabulary(sentences: Iterable[Sequence[str]], size: int, alphabet: str
 
 def piece_vocabulary(sentences: Iterable[Sequence[str]], size: int, alphabet: str) -> Vocabulary:
     """Pieces of the words that `alphabet` spells, and `<unk>`: `size` classes in all."""
-    from asr.text.pieces import train_pieces
+    from asr.text.vocabulary import train_pieces
 
     letters, texts, left = set(alphabet), [], _PIECES_FROM
     for words in sentences:

@@ -14,8 +14,7 @@ import numpy as np
 
 from asr.decode import lattice, prefix_tree, search
 from asr.decode.decoder import DecoderConfig
-from asr.decode.grammar import build_grammar, unknown_word_cost
-from asr.decode.phrases import phrase_model, restricted_lexicon
+from asr.decode.grammar import build_grammar, phrase_model, restricted_lexicon, unknown_word_cost
 from asr.decode.prefix_tree import NOTHING, PATH, Beam, Grammar, grown, new_beam, start
 from asr.decode.words import Confidence, Partial, Span, group, to_probabilities, to_words
 from asr.errors import DecodeError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -11,18 +11,51 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
-from asr.models import chunks
 from asr.models.attention import SelfAttention
 from asr.models.cells import CELLS, recurrent_weight
-from asr.models.convolution import Convolution
 from asr.models.layers import (
     LayeredEncoder,
     Recurrent,
     VariationalDropout,
     Waiting,
+    join_chunks,
+    split_chunks,
     subsample,
     subsample_step,
 )
+
+KERNEL = (11, 21)  # frames, bands
+
+
+class Convolution(nn.Module):
+    """Convolutions over time and frequency, each followed by a rectifier that is clipped at 20.
+
+    Every layer halves the bands; the first takes every `stride`-th frame. Whatever lies beyond the
+    end of an utterance counts as zero in every layer, so that its batch makes no difference. (The
+    paper's batch normalisation is left out for the same reason.)
+    """
+
+    def __init__(self, bands: int, channels: Sequence[int], stride: int):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        padding = (KERNEL[0] // 2, KERNEL[1] // 2)
+        for before, after in zip((1, *channels), channels, strict=False):
+            strides = (1 if self.layers else stride, 2)
+            self.layers.append(nn.Conv2d(before, after, KERNEL, strides, padding))
+            bands = (bands + 1) // 2
+        self.output_size = channels[-1] * bands
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(T, B, bands), (B,) -> (T', B, output_size), (B,); T' is ceil(T / stride)."""
+        maps = inputs.transpose(0, 1)[:, None]  # (B, channels, T, bands)
+        for layer in self.layers:
+            assert isinstance(layer, nn.Conv2d)
+            frames = torch.arange(maps.shape[2], device=maps.device)
+            inside = frames < lengths.to(maps.device)[:, None]
+            maps = layer(maps * inside[:, None, :, None]).clamp(0, 20)
+            stride = layer.stride[0]
+            lengths = (lengths + stride - 1) // stride
+        return maps.permute(2, 0, 1, 3).flatten(2), lengths
 
 
 @dataclass(frozen=True)
@@ -38,14 +71,14 @@ class EncoderConfig:
     the rate before the third of four layers); missing entries are 1.
     dropout: between layers, with one mask for all frames. recurrent_dropout: of what a cell reads
     of the frame before, also with one mask (Gal & Ghahramani 2016).
-    convolutions: channels of the convolutional layers in front (`asr.models.convolution`), whose
+    convolutions: channels of the convolutional layers in front (`asr.models.encoder`), whose
     first takes every `convolution_stride`-th frame. They read one spectrum a frame: features that
     are not stacked.
     attention_heads: of a self-attention over the states of the last layer, added to them and
     normalised; 0 leaves it out.
     init_range: weights drawn from U(-r, r) as in Graves 2013; None keeps each cell's own choice.
     chunk: utterances go through the layers in chunks of this many frames, each with `right_context`
-    frames of what follows it, as they do live (`asr.models.chunks`); None takes them as a whole.
+    frames of what follows it, as they do live (`asr.models.layers`); None takes them as a whole.
     """
 
     hidden_size: int = 320
@@ -257,7 +290,7 @@ class Encoder(LayeredEncoder):
         assert self.config.chunk is not None
         n_own, batch = self.config.chunk, hidden.shape[1]
         n_frames = min(len(hidden), n_chunks * n_own)
-        hidden, within = chunks.split(hidden, lengths, n_own, self.config.right_context, n_chunks)
+        hidden, within = split_chunks(hidden, lengths, n_own, self.config.right_context, n_chunks)
         lengths = lengths.clamp(max=n_frames)
         for index, (layer, factor, (cell, masks)) in enumerate(
             zip(self.layers, self.config.subsampling, before, strict=True)
@@ -272,7 +305,7 @@ class Encoder(LayeredEncoder):
             )
             repeated = None if mask is None else mask.repeat(1, n_chunks, 1)
             hidden = self._finish(index, hidden, output, repeated)
-            joined = chunks.join(hidden[:n_own], batch)[:n_frames]
+            joined = join_chunks(hidden[:n_own], batch)[:n_frames]
             yield (joined, lengths), LayerChunks(cell, masks)
 
     def _first_chunks(self, inputs: Tensor) -> tuple[LayerChunks, ...]:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from asr.models.cells import CELLS, recurrent_weight
-from asr.models.chunks import side_by_side
 
 
 class LayeredEncoder(nn.Module, ABC):
@@ -88,7 +87,7 @@ class Recurrent(nn.Module):
         state: Any,
         masks: Sequence[Tensor | None],
     ) -> tuple[Tensor, Any]:
-        """Chunks of `n_own` frames and what follows each, as `asr.models.chunks` lays them.
+        """Chunks of `n_own` frames and what follows each, as `asr.models.layers` lays them.
 
         (F, K * batch, input_size), (K * batch,) -> (F, K * batch, output_size), and the forward
         state after the last chunk. `state` is that before the first one; `masks` are those of the
@@ -206,3 +205,39 @@ def detached(state: Any) -> Any:
         parts = map(detached, state)
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
     return state.detach() if isinstance(state, Tensor) else state
+
+
+def split_chunks(
+    sequences: Tensor, lengths: Tensor, chunk: int, right: int, n_chunks: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """(T, B, C), (B,) -> chunks and what follows them (chunk + right, K * B, C), (K * B,).
+
+    Latency-controlled recurrence: each chunk, with `right` frames behind it, goes through all
+    layers by itself, so an output depends on everything before, and on `right` frames after its
+    chunk, however many layers there are (Zhang et al. 2016, "Highway long short-term memory RNNs
+    for distant speech recognition"; Xue & Yan 2017). Row `k * B + b` is chunk k of utterance b.
+
+    The lengths are those within a chunk, 0 for chunks behind the end of their utterance. There are
+    as many chunks as hold all frames, or the first `n_chunks`.
+    """
+    if n_chunks is None:
+        n_chunks = max(1, -(-len(sequences) // chunk))
+    sequences = sequences[: n_chunks * chunk + right]
+    missing = n_chunks * chunk + right - len(sequences)
+    padded = nn.functional.pad(sequences, (0, 0, 0, 0, 0, missing))
+    chunks = padded.unfold(0, chunk + right, chunk)  # (K, B, C, chunk + right)
+    begins = chunk * torch.arange(n_chunks, device=lengths.device)[:, None]
+    left = (lengths - begins).clamp(0, chunk + right)
+    return chunks.flatten(0, 1).permute(2, 0, 1), left.flatten()
+
+
+def join_chunks(chunks: Tensor, batch: int) -> Tensor:
+    """Chunks without what follows them (chunk, K * B, C) -> (K * chunk, B, C)."""
+    return chunks.unflatten(1, (-1, batch)).transpose(0, 1).flatten(0, 1)
+
+
+def side_by_side(states: list[Any]) -> Any:
+    """The states of a cell before each chunk as one for the batch of all chunks."""
+    if isinstance(states[0], tuple):
+        return tuple(side_by_side([*parts]) for parts in zip(*states, strict=True))
+    return torch.cat(states, dim=-2)  # (B, H), or (1, B, H) where torch's own cells want that

@@ -14,19 +14,228 @@ from functools import cache
 
 from asr.text import normalize as plain
 from asr.text import roman
-from asr.text.english_numbers import cardinal, digits, ordinal, year
-from asr.text.english_words import (
-    ABBREVIATIONS,
-    CURRENCY_CODES,
-    DENOMINATORS,
-    LENGTHS,
-    MONEY,
-    MONEY_SCALES,
-    REFERENCES,
-    SIGNS_IN_ADDRESSES,
-    TITLES,
-    UNITS,
-)
+
+_ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
+    fifteen sixteen seventeen eighteen nineteen""".split()
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_SCALES = {
+    10**15: "quadrillion",
+    10**12: "trillion",
+    10**9: "billion",
+    10**6: "million",
+    1000: "thousand",
+    100: "hundred",
+}
+_ORDINALS = {
+    "one": "first",
+    "two": "second",
+    "three": "third",
+    "five": "fifth",
+    "eight": "eighth",
+    "nine": "ninth",
+    "twelve": "twelfth",
+}
+
+
+def cardinal(number: int) -> str:
+    """
+    >>> cardinal(1_200_045), cardinal(-7)
+    ('one million two hundred thousand forty five', 'minus seven')
+    """
+    if number < 0:
+        return "minus " + cardinal(-number)
+    if number < 20:
+        return _ONES[number]
+    if number < 100:
+        tens, ones = divmod(number, 10)
+        return _TENS[tens - 2] + (" " + _ONES[ones] if ones else "")
+    scale = next(scale for scale in _SCALES if number >= scale)
+    count, rest = divmod(number, scale)
+    return f"{cardinal(count)} {_SCALES[scale]}" + (" " + cardinal(rest) if rest else "")
+
+
+def ordinal(number: int) -> str:
+    """
+    >>> ordinal(3), ordinal(20), ordinal(112)
+    ('third', 'twentieth', 'one hundred twelfth')
+    """
+    *head, last = cardinal(number).split()
+    return " ".join([*head, _ORDINALS.get(last) or re.sub("y$", "ie", last) + "th"])
+
+
+def year(number: int) -> str:
+    """
+    >>> year(1776), year(1905), year(2008)
+    ('seventeen seventy six', 'nineteen oh five', 'two thousand eight')
+    """
+    century, rest = divmod(number, 100)
+    if not (1100 <= number < 2000 or 2010 <= number < 2100):
+        return cardinal(number)
+    if rest == 0:
+        return cardinal(century) + " hundred"
+    return f"{cardinal(century)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"
+
+
+def digits(number: str) -> str:
+    """
+    >>> digits("007")
+    'zero zero seven'
+    """
+    return " ".join(_ONES[int(digit)] for digit in number if digit.isdecimal())
+
+
+# One name for one unit, and for several; of money also of its hundredth part.
+MONEY = {
+    "$": ("dollar", "dollars", "cent", "cents"),
+    "£": ("pound", "pounds", "penny", "pence"),
+    "€": ("euro", "euros", "cent", "cents"),
+    "¥": ("yen", "yen", "sen", "sen"),
+    "₩": ("won", "won", "jeon", "jeon"),
+    "₹": ("rupee", "rupees", "paisa", "paise"),
+    "₽": ("ruble", "rubles", "kopeck", "kopecks"),
+    "₺": ("lira", "lira", "kurus", "kurus"),
+    "₪": ("shekel", "shekels", "agora", "agorot"),
+    "₫": ("dong", "dong", "xu", "xu"),
+    "₿": ("bitcoin", "bitcoins", "satoshi", "satoshis"),
+    "US$": ("US dollar", "US dollars", "cent", "cents"),
+    "CA$": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
+    "C$": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
+    "AU$": ("Australian dollar", "Australian dollars", "cent", "cents"),
+    "A$": ("Australian dollar", "Australian dollars", "cent", "cents"),
+    "NZ$": ("New Zealand dollar", "New Zealand dollars", "cent", "cents"),
+    "S$": ("Singapore dollar", "Singapore dollars", "cent", "cents"),
+    "NT$": ("Taiwan dollar", "Taiwan dollars", "cent", "cents"),
+    "R$": ("real", "reais", "centavo", "centavos"),
+    "HK$": ("Hong Kong dollar", "Hong Kong dollars", "cent", "cents"),
+}
+CURRENCY_CODES = {"USD": "US$", "EUR": "€", "GBP": "£", "JPY": "¥", "CAD": "C$", "AUD": "A$"}
+MONEY_SCALES = {
+    **dict.fromkeys(("k", "K", "thousand"), "thousand"),
+    **dict.fromkeys(("m", "M", "mn", "mm", "mil", "million"), "million"),
+    **dict.fromkeys(("b", "B", "bn", "billion"), "billion"),
+    **dict.fromkeys(("t", "T", "tn", "trn", "trillion"), "trillion"),
+}
+UNITS = {
+    "km/h": ("kilometer per hour", "kilometers per hour"),
+    "mph": ("mile per hour", "miles per hour"),
+    "kph": ("kilometer per hour", "kilometers per hour"),
+    "m/s": ("meter per second", "meters per second"),
+    "Mbps": ("megabit per second", "megabits per second"),
+    "Gbps": ("gigabit per second", "gigabits per second"),
+    "sq ft": ("square foot", "square feet"),
+    "sq. ft.": ("square foot", "square feet"),
+    "sq. ft": ("square foot", "square feet"),
+    "m": ("meter", "meters"),
+    "mi": ("mile", "miles"),
+    "yds": ("yard", "yards"),
+    "yd": ("yard", "yards"),
+    "g": ("gram", "grams"),
+    "l": ("liter", "liters"),
+    "L": ("liter", "liters"),
+    "hrs": ("hour", "hours"),
+    "hr": ("hour", "hours"),
+    "h": ("hour", "hours"),
+    "mins": ("minute", "minutes"),
+    "min": ("minute", "minutes"),
+    "secs": ("second", "seconds"),
+    "sec": ("second", "seconds"),
+    "ms": ("millisecond", "milliseconds"),
+    "V": ("volt", "volts"),
+    "W": ("watt", "watts"),
+    "kWh": ("kilowatt hour", "kilowatt hours"),
+    "MW": ("megawatt", "megawatts"),
+    "dB": ("decibel", "decibels"),
+    "kcal": ("kilocalorie", "kilocalories"),
+    "km": ("kilometer", "kilometers"),
+    "cm": ("centimeter", "centimeters"),
+    "mm": ("millimeter", "millimeters"),
+    "kg": ("kilogram", "kilograms"),
+    "mg": ("milligram", "milligrams"),
+    "ml": ("milliliter", "milliliters"),
+    "lbs": ("pound", "pounds"),
+    "lb": ("pound", "pounds"),
+    "oz": ("ounce", "ounces"),
+    "ft": ("foot", "feet"),
+    "kHz": ("kilohertz", "kilohertz"),
+    "MHz": ("megahertz", "megahertz"),
+    "GHz": ("gigahertz", "gigahertz"),
+    "Hz": ("hertz", "hertz"),
+    "kW": ("kilowatt", "kilowatts"),
+    "kB": ("kilobyte", "kilobytes"),
+    "KB": ("kilobyte", "kilobytes"),
+    "MB": ("megabyte", "megabytes"),
+    "GB": ("gigabyte", "gigabytes"),
+    "TB": ("terabyte", "terabytes"),
+    "°C": ("degree celsius", "degrees celsius"),
+    "°F": ("degree fahrenheit", "degrees fahrenheit"),
+    "°": ("degree", "degrees"),
+    "¢": ("cent", "cents"),
+    "%": ("percent", "percent"),
+    "‰": ("per mille", "per mille"),
+}
+LENGTHS = ("km", "cm", "mm", "ft", "mi", "m", "yd")  # which may be square or cubic
+# Before a number only.
+REFERENCES = {
+    "p": "page",
+    "pp": "pages",
+    "ch": "chapter",
+    "vol": "volume",
+    "fig": "figure",
+    "sec": "section",
+    "art": "article",
+    "eq": "equation",
+}
+# These need no full stop; those of the second table are words, or parts of words, without one.
+TITLES = {"Mr": "mister", "Mrs": "missus", "Dr": "doctor", "Prof": "professor"}
+ABBREVIATIONS = {
+    "Capt": "captain",
+    "Col": "colonel",
+    "Gen": "general",
+    "Gov": "governor",
+    "Hon": "honorable",
+    "Lt": "lieutenant",
+    "Maj": "major",
+    "Rep": "representative",
+    "Rev": "reverend",
+    "Sen": "senator",
+    "Sgt": "sergeant",
+    "Jr": "junior",
+    "Sr": "senior",
+    "Ave": "avenue",
+    "Blvd": "boulevard",
+    "Rd": "road",
+    "Mt": "mount",
+    "Ft": "fort",
+    "Co": "company",
+    "Corp": "corporation",
+    "Dept": "department",
+    "Inc": "incorporated",
+    "Ltd": "limited",
+    "approx": "approximately",
+    "etc": "et cetera",
+    "vs": "versus",
+    "e.g": "for example",
+    "i.e": "that is",
+}
+
+
+DENOMINATORS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 20, 32, 50, 64, 100, 1000)
+SIGNS_IN_ADDRESSES = {
+    "@": "at",
+    ".": "dot",
+    "/": "slash",
+    "-": "dash",
+    "_": "underscore",
+    ":": "colon",
+    "?": "question mark",
+    "=": "equals",
+    "&": "and",
+    "%": "percent",
+    "#": "hash",
+    "~": "tilde",
+    "+": "plus",
+}
+
 
 _MONTHS = """january february march april may june july august september october november
     december""".split()

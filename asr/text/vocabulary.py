@@ -4,6 +4,7 @@ language model as a sorted, front-coded list that stays on disk.
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from asr.errors import VocabularyError
+from asr.errors import MissingDependencyError, VocabularyError
 from asr.files import read_text
 from asr.text.jamo import JAMO, compose, decompose
 
@@ -258,3 +259,44 @@ class WordList:
 def _shared_prefix(a: bytes, b: bytes) -> int:
     length = min(len(a), len(b), _MAX_SHARED)
     return next((i for i in range(length) if a[i] != b[i]), length)
+
+
+def train_pieces(texts: Iterable[str], size: int) -> Vocabulary:
+    """A vocabulary of `size` units, blank included, that spells `texts` in few pieces.
+
+    `texts` are normalised, for what is learned is what is seen. Every character of them is a piece
+    too, so none of them ever needs an unknown symbol. Pieces are learned by byte-pair encoding
+    (Sennrich et al. 2016): with these, the greedy longest match of `Vocabulary.encode` needs no
+    more pieces than sentencepiece's own encoder, so the vocabulary is all that is kept.
+
+    Raises VocabularyError if `size` is too small for the characters or too large for the texts.
+    """
+    try:
+        import sentencepiece
+    except ImportError as error:
+        raise MissingDependencyError(
+            "sentencepiece is not installed", "pip install 'blstm-ctc-asr[data]'"
+        ) from error
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=size,
+            character_coverage=1.0,
+            normalization_rule_name="identity",  # the texts are normalised by ourselves
+            max_sentence_length=1 << 20,  # bytes; longer ones would be left out silently
+            unk_id=0,  # takes the place of the blank
+            bos_id=-1,
+            eos_id=-1,
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        raise VocabularyError(
+            f"no {size} pieces can be learned from these texts ({error})",
+            "choose a size between the number of characters and that of frequent words",
+        ) from error
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    pieces = [processor.id_to_piece(i) for i in range(1, processor.get_piece_size())]
+    return Vocabulary((BLANK, *pieces), kind="pieces")

@@ -37,7 +37,7 @@ class HeadSettings:
     alphabet: str = "abcdefghijklmnopqrstuvwxyz'"
     pieces: int = 200  # how many, with the blank
     lexicon: str | None = None  # a file in CMUdict's format
-    # ctc_crf (asr.train.crf) is for a head that CTC has trained already.
+    # ctc_crf (asr.train.losses) is for a head that CTC has trained already.
     criterion: Literal["ctc", "ctc_crf"] = "ctc"
     kind: Literal["ctc", "transducer", "attention"] = "ctc"
     transducer: TransducerConfig = field(default_factory=TransducerConfig)  # of that kind alone
@@ -175,7 +175,7 @@ class TrainerConfig:
     seed: int = 1
     device: str = "auto"  # cpu, cuda, cuda:1, …; auto: a GPU if there is one
     # A bundle, a run's folder or a file of weights to start from, whatever the vocabulary
-    # (asr.train.transfer), or a list of them. PART=FILE takes the weights of one part of the
+    # (asr.train.setup), or a list of them. PART=FILE takes the weights of one part of the
     # network, as PreTrans of Graves 2013 does: heads.phones.prediction=runs/lm/best.safetensors.
     init: str | tuple[str, ...] | None = None
     # bf16: autocast to bfloat16, on CUDA or CPUs that have it. fp16: on CUDA, gradients scaled.

@@ -25,7 +25,7 @@ from asr.text.languages import normalizer
 from asr.text.targets import Targets
 from asr.train.checkpoint import LAST, MODEL_FILE
 from asr.train.config import DataConfig, TrainingConfig
-from asr.train.distributed import Processes
+from asr.train.device import Processes
 from asr.types import Utterance
 
 

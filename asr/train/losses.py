@@ -3,16 +3,138 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from asr.data.dataset import Batch
 from asr.models.acoustic import AcousticModel
 from asr.train.config import LossConfig
-from asr.train.crf import UnitTrigram, crf_term
+
+_DISCOUNT = 0.7
+_P_EMPTY = 1e-3  # probability of the empty sequence
+_TINY = 1e-30  # keeps the logarithm finite
+
+
+class UnitTrigram:
+    """Which of P units comes next, estimated from sequences of class indices (1 to P; 0 is blank).
+
+    `first` (P,): after the start. `follows` (P + 1, P, P): [p, q, r] is the probability of unit
+    r + 1 after units p and q + 1, where p = 0 is the start. `ends` (P + 1, P): of the end there.
+    """
+
+    def __init__(self, sequences: Iterable[Sequence[int]], classes: int):
+        n_units = classes - 1
+        end = n_units
+        unigrams = np.zeros(n_units + 1)
+        bigrams = np.zeros((n_units + 1, n_units + 1))  # [p, q]: p = 0 is the start
+        trigrams = np.zeros((n_units + 1, n_units, n_units + 1))
+        for sequence in sequences:
+            units = [unit - 1 for unit in sequence]
+            if not units:
+                continue
+            np.add.at(unigrams, [*units, end], 1)
+            np.add.at(bigrams, ([0, *(u + 1 for u in units)], [*units, end]), 1)
+            before = [0, *(u + 1 for u in units[:-1])]
+            np.add.at(trigrams, (before, units, [*units[1:], end]), 1)
+        lowest = (unigrams + 1) / (unigrams + 1).sum()
+        middle = _discounted(bigrams, lowest)
+        highest = _discounted(trigrams, middle[1:])
+        self.first = torch.from_numpy(middle[0, :-1]).float()
+        self.follows = torch.from_numpy(highest[..., :-1].copy()).float()
+        self.ends = torch.from_numpy(highest[..., -1].copy()).float()
+
+    def log_probs(self, targets: Tensor, lengths: Tensor) -> Tensor:
+        """ln p of sequences: (B, U) class indices, padded, and (B,) -> (B,)."""
+        values = []
+        for row, length in zip(targets.tolist(), lengths.tolist(), strict=True):
+            units = [unit - 1 for unit in row[:length]]
+            if not units:
+                values.append(np.log(_P_EMPTY))
+                continue
+            before = [0, *(unit + 1 for unit in units[:-1])]
+            inner = self.follows[before[:-1], units[:-1], units[1:]].log().sum()
+            last = self.ends[before[-1], units[-1]].log()
+            values.append(float(self.first[units[0]].log() + inner + last))
+        return torch.tensor(values, dtype=torch.float32)
+
+
+def _discounted(counts: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """Interpolated absolute discounting over the last axis."""
+    total = counts.sum(axis=-1, keepdims=True)
+    kept = np.maximum(counts - _DISCOUNT, 0)
+    left = np.where(total > 0, total - kept.sum(axis=-1, keepdims=True), 1.0)
+    return (kept + left * lower) / np.maximum(total, 1.0)
+
+
+def log_partition(log_probs: Tensor, lengths: Tensor, trigram: UnitTrigram) -> Tensor:
+    """ln of the sum, over all sequences of units, of p(sequence) times its CTC likelihood.
+
+    log_probs (B, T, classes) with the blank at 0, lengths (B,) -> (B,), float32 and differentiable.
+    """
+    with torch.autocast(log_probs.device.type, enabled=False):
+        return _forward(log_probs.float(), lengths, trigram)
+
+
+def _forward(log_probs: Tensor, lengths: Tensor, trigram: UnitTrigram) -> Tensor:
+    batch, n_frames, classes = log_probs.shape
+    device = log_probs.device
+    first, follows, ends = (
+        table.to(device) for table in (trigram.first, trigram.follows, trigram.ends)
+    )
+    # A frame of padding is a blank that costs empty.
+    inside = torch.arange(n_frames, device=device)[None, :] < lengths.to(device)[:, None]
+    padding = torch.full((classes,), -torch.inf, device=device)
+    padding[0] = 0.0
+    probs = torch.where(inside[..., None], log_probs, padding).exp()
+    # States are the last two units p and q, as (q, b, p), after a blank or after a unit: a unit may
+    # be repeated only after a blank.
+    repeats = torch.eye(classes - 1, dtype=torch.bool, device=device)
+    transitions = (
+        torch.cat([follows, follows.masked_fill(repeats, 0.0)]).transpose(0, 1).contiguous()
+    )
+    after_blank = log_probs.new_zeros(classes - 1, batch, classes)
+    after_unit = torch.zeros_like(after_blank)
+    empty, total = log_probs.new_ones(batch), log_probs.new_zeros(batch)
+    blanks, units = probs[:, :, 0].T, probs[:, :, 1:].permute(1, 2, 0)
+    for blank, unit in zip(blanks.unbind(), units.unbind(), strict=True):  # (B,), (P, B)
+        continued = torch.bmm(torch.cat([after_blank, after_unit], dim=2), transitions)  # (q, b, r)
+        started = first[:, None, None] * empty[None, :, None]
+        entering = torch.cat([started, continued.permute(2, 1, 0)], dim=2)
+        after_blank = (after_blank + after_unit) * blank[None, :, None]
+        after_unit = (after_unit + entering) * unit[..., None]
+        empty = empty * blank
+        scale = after_blank.sum(dim=(0, 2)) + after_unit.sum(dim=(0, 2)) + empty
+        after_blank, after_unit = (
+            after_blank / scale[None, :, None],
+            after_unit / scale[None, :, None],
+        )
+        empty, total = empty / scale, total + scale.log()
+    ended = ((after_blank + after_unit) * ends.T[:, None]).sum(dim=(0, 2))
+    return total + torch.log(ended + _P_EMPTY * empty + _TINY)
+
+
+def crf_term(
+    log_probs: Tensor,
+    lengths: Tensor,
+    targets: Tensor,
+    target_lengths: Tensor,
+    trigram: UnitTrigram,
+) -> Tensor:
+    """(B,): what CTC-CRF adds to the CTC loss: ln Z - ln p(target); see `log_partition`.
+
+    CTC takes the frames to be independent given the audio. As a conditional random field, a
+    sequence of units is scored by its CTC likelihood times a trigram model of units, and its share
+    of the scores of all sequences is maximised (Xiang & Ou, "CRF-based single-stage acoustic
+    modeling with CTC topology", ICASSP 2019). The denominator is computed in full, as in Povey et
+    al., "Purely sequence-trained neural networks for ASR based on lattice-free MMI", Interspeech
+    2016.
+    """
+    prior = trigram.log_probs(targets, target_lengths).to(log_probs.device)
+    return log_partition(log_probs, lengths, trigram) - prior
 
 
 def training_loss(
@@ -24,7 +146,7 @@ def training_loss(
 ) -> tuple[Tensor, Tensor]:
     """Weighted sum over heads and utterances of -ln p(target) and regularisers; share of blanks.
 
-    `trigrams` are those of the heads that are trained by CTC-CRF (`asr.train.crf`).
+    `trigrams` are those of the heads that are trained by CTC-CRF (`asr.train.losses`).
 
     Utterances without a target for a head add nothing to its loss, nor do utterances too short for
     their target, whose loss is infinite and whose gradient is undefined. The second value is the

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from asr.config import to_dict
+from asr.config import build, differences, to_dict
 from asr.data.manifest import write_manifest
 from asr.data.shards import shard_numbers
-from asr.errors import ConfigError
+from asr.errors import ConfigError, TrainingError
 from asr.features import FeatureConfig
 from asr.files import replacing
-from asr.models.acoustic import AcousticModel
-from asr.text.vocabulary import Vocabulary
+from asr.models.acoustic import AcousticModel, HeadConfig
+from asr.models.encoders import AnyEncoderConfig, encoder_config
+from asr.packaging.bundle import WEIGHTS, Bundle
+from asr.text.jamo import JAMO
+from asr.text.normalize import normalize
+from asr.text.phones import TIMIT_61, read_lexicon
+from asr.text.targets import Pronunciation, Spelling
+from asr.text.vocabulary import Vocabulary, train_pieces
+from asr.train import checkpoint
 from asr.train.acoustic import AcousticTask
-from asr.train.checkpoint import MODEL_FILE
-from asr.train.config import TrainingConfig
-from asr.train.crf import UnitTrigram
+from asr.train.checkpoint import BEST, LAST, MODEL_FILE
+from asr.train.config import HeadSettings, TrainerConfig, TrainingConfig
 from asr.train.data import (
     input_files,
     make_datasets,
@@ -27,13 +36,12 @@ from asr.train.data import (
     usable_utterances,
     with_statistics,
 )
-from asr.train.device import choose_device
-from asr.train.distributed import Processes
+from asr.train.device import Processes, choose_device
 from asr.train.log import RunLog
 from asr.train.loop import Trainer
-from asr.train.network import check_context, make_model, make_targets
+from asr.train.losses import UnitTrigram
 from asr.train.runs import check_run, digests
-from asr.train.transfer import sources, start_from
+from asr.train.truncated import check_heads
 from asr.types import Utterance
 
 
@@ -84,7 +92,7 @@ def make_trainer(config: TrainingConfig) -> Trainer:
         model,
         primary,
         *datasets,
-        lengths=(_rows(train, features), _rows(dev, features)),
+        lengths=(_lengths(train, features), _lengths(dev, features)),
         trigrams={
             name: UnitTrigram((spell(u.text) or () for u in train), len(spell.vocabulary))
             for name, spell in targets.items()
@@ -97,7 +105,7 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     return Trainer(task, config, log)
 
 
-def _rows(utterances: list[Utterance], features: FeatureConfig) -> list[int]:
+def _lengths(utterances: list[Utterance], features: FeatureConfig) -> list[int]:
     return [features.n_rows(utterance.duration) for utterance in utterances]
 
 
@@ -136,3 +144,161 @@ def _write_description(
     }
     with replacing(Path(config.run) / MODEL_FILE) as temporary:
         temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+
+def make_targets(head: HeadSettings, texts: Sequence[str] = ()) -> Spelling | Pronunciation:
+    """How transcripts like `texts` are spelled for one head, with its vocabulary."""
+    if head.units == "characters":
+        return Spelling(Vocabulary.characters(head.alphabet))
+    if head.units == "jamo":
+        return Spelling(Vocabulary.characters(JAMO))
+    if head.units == "pieces":
+        return Spelling(train_pieces(map(normalize, texts), head.pieces))
+    if head.units == "timit":
+        return Spelling(Vocabulary.phones(TIMIT_61), normalizer=str)  # labels are no words
+    if head.lexicon is None:
+        raise ConfigError(
+            "a head of phones needs a pronunciation dictionary", "set its lexicon=FILE"
+        )
+    lexicon = read_lexicon(head.lexicon)
+    # Those that a target can hold: the first pronunciation of each word.
+    phones = sorted({phone for pronunciations in lexicon.values() for phone in pronunciations[0]})
+    return Pronunciation(Vocabulary.phones(phones), lexicon)
+
+
+def make_model(config: TrainingConfig, classes: Mapping[str, int]) -> AcousticModel:
+    """The network for heads of these sizes. Raises ConfigError for settings that do not fit."""
+    heads = {
+        name: HeadConfig(
+            classes[name],
+            head.layer or config.model.layers,
+            head.kind,
+            head.transducer,
+            head.attention,
+        )
+        for name, head in config.heads.items()
+    }
+    return AcousticModel(config.features.size, config.model, heads)
+
+
+def check_context(model: AcousticModel, trainer: TrainerConfig) -> None:
+    """Raise ConfigError if a model cannot be trained with these right contexts or windows."""
+    if trainer.truncate is not None:
+        check_heads(model)
+        model.causal_encoder()
+    for right_context in trainer.right_contexts:
+        with model.chunked_encoder().looking_ahead(right_context):
+            if trainer.truncate is not None:
+                model.causal_encoder()
+
+
+# What weights do not fix.
+_FREE = {"dropout", "recurrent_dropout", "init_range", "mean", "std", "chunk", "right_context"}
+
+
+class Source:
+    """What `trainer.init` names, for the whole network or for the part whose name is `part`.
+
+    Raises TrainingError, or BundleError, for what has no weights.
+    """
+
+    def __init__(self, path: Path, part: str = ""):
+        self.path, self._part = path, part
+        self.features: FeatureConfig | None = None
+        self._encoder: dict[str, Any] | None = None
+        self._symbols: dict[str, tuple[str, ...]] = {}
+        if path.is_dir() and (path / MODEL_FILE).exists():
+            self._file = path / (BEST if (path / BEST).exists() else LAST)
+            about = json.loads((path / MODEL_FILE).read_text(encoding="utf-8"))
+            self.features = build(FeatureConfig, about["features"])
+            self._encoder = about["model"]
+            self._symbols = {name: tuple(h["symbols"]) for name, h in about["heads"].items()}
+        elif path.is_dir():
+            bundle = Bundle.load(path)
+            self._file = path / WEIGHTS
+            self.features = bundle.config.features
+            self._encoder = bundle.config.model.get("encoder")
+            for primary in list(bundle.config.model.get("heads", ()))[:1]:
+                self._symbols = {primary: bundle.vocabulary.symbols}
+        else:
+            self._file = path
+
+    def copy_to(self, model: AcousticModel, vocabularies: Mapping[str, Vocabulary]) -> list[str]:
+        """Give `model` the weights that fit it; returns the names of those that stay random."""
+        weights = {name: w.float() for name, w in checkpoint.load_weights(self._file).items()}
+        if self._part:
+            weights = checkpoint.prefixed(f"{self._part}.", weights)
+        current = model.state_dict()
+        taken, random = {}, []
+        for name, fresh in current.items():
+            known = weights.get(name)
+            head = name.split(".")[1] if name.startswith("heads.") else ""
+            old, new = self._symbols.get(head), vocabularies[head].symbols if head else ()
+            if known is None:
+                random.append(name)
+            elif old is not None and old != new and len(known) == len(old):
+                taken[name] = _rows(fresh, known, old, new)
+                random += [f"{name} for {symbol!r}" for symbol in new if symbol not in old]
+            elif known.shape == fresh.shape:
+                taken[name] = known
+            else:
+                random.append(name)
+        if not taken:
+            raise TrainingError(f"{self.path}: none of its weights fits this network")
+        model.load_state_dict({**current, **taken})
+        return random
+
+    def check(self, features: FeatureConfig, encoder: AnyEncoderConfig) -> None:
+        """Raise TrainingError if the weights are those of another network, naming what differs."""
+        wrong = []
+        if self.features is not None:
+            wrong += _different("features", self.features, features)
+        if self._encoder is not None:
+            wrong += _different("model", encoder_config(self._encoder), encoder)
+        if wrong:
+            raise TrainingError(
+                f"{self.path}: made for another network than the one to train",
+                "set " + " ".join(wrong),
+            )
+
+
+def sources(init: str | Sequence[str]) -> list[Source]:
+    """Those of a setting `trainer.init`: PATH or PART=PATH, or a list of them."""
+    found = []
+    for name in [init] if isinstance(init, str) else init:
+        part, _, path = name.rpartition("=")
+        found.append(Source(Path(path), part))
+    return found
+
+
+def start_from(
+    chosen: Sequence[Source], model: AcousticModel, vocabularies: Mapping[str, Vocabulary]
+) -> str:
+    """Give `model` the weights of all sources, of later ones where several fit.
+
+    Returns a message: the sources, and the weights that stay random.
+    """
+    missing = [source.copy_to(model, vocabularies) for source in chosen]
+    random = [name for name in missing[0] if all(name in others for others in missing)]
+    names = " and ".join(str(source.path) for source in chosen)
+    return f"started from {names}" + (f"; random: {', '.join(random)}" if random else "")
+
+
+def _different(group: str, known: Any, wanted: Any) -> list[str]:
+    """Overrides that make `wanted` what is `known`."""
+    changed = differences(to_dict(known), to_dict(wanted))
+    return [
+        f"{group}.{name}={json.dumps(old).replace(' ', '')}"
+        for name, old, _ in changed
+        if name not in _FREE
+    ]
+
+
+def _rows(fresh: Tensor, known: Tensor, old: Sequence[str], new: Sequence[str]) -> Tensor:
+    """An output layer for the symbols `new`: the rows `known` for `old`, where there are any."""
+    place = {symbol: row for row, symbol in enumerate(old)}
+    rows = [
+        known[place[symbol]] if symbol in place else row
+        for symbol, row in zip(new, fresh.cpu(), strict=True)
+    ]
+    return torch.stack(rows)

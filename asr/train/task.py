@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from asr.data.sampler import BucketSampler
-from asr.train.distributed import Processes
+from asr.train.device import Processes
 from asr.train.optimization import make_optimizer
 
 

@@ -21,8 +21,7 @@ from asr.errors import ConfigError
 from asr.models.acoustic import AcousticModel
 from asr.models.layers import detached
 from asr.train.config import LossConfig
-from asr.train.crf import UnitTrigram
-from asr.train.losses import loss_of
+from asr.train.losses import UnitTrigram, loss_of
 
 Outputs = dict[str, tuple[Tensor, Tensor]]
 

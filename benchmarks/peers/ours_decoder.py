@@ -1,7 +1,7 @@
 from decoding import main
 
 from asr.decode import BeamSearch, Decoder
-from asr.lm.arpa import read_arpa
+from asr.lm.files import read_arpa
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import BLANK, Vocabulary
 

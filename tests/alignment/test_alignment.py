@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from ctc_reference import LETTERS, random_log_probs, synthetic_log_probs
 
-from asr.alignment import forced
-from asr.alignment.forced import AlignmentConfig, Spellings, Token, align
+from asr import alignment
+from asr.alignment import AlignmentConfig, Spellings, Token, align
 from asr.errors import ConfigError, DecodeError
 from asr.text.vocabulary import Vocabulary
 
@@ -82,7 +82,7 @@ def viterbi(
 def test_the_best_of_all_ways_to_leave_words_out(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forced, "BLOCK", block)
+    monkeypatch.setattr(alignment, "BLOCK", block)
     rng = np.random.default_rng(0)
     words = [[[1], [2, 1]], [[2, 2]], [[2, 3], [3]], [[1, 2]]]
     for config in (AlignmentConfig(absent=0.8, foreign=0.4), AlignmentConfig(2.0, np.inf)):
@@ -122,7 +122,7 @@ def test_blocks_and_beam_do_not_show(block: int, monkeypatch: pytest.MonkeyPatch
     log_probs = synthetic_log_probs(text, LETTERS, rng, error=0.2)
     words = spelled(text, LETTERS)
     expected = align(log_probs, words, LETTERS, AlignmentConfig(beam=np.inf))
-    monkeypatch.setattr(forced, "BLOCK", block)
+    monkeypatch.setattr(alignment, "BLOCK", block)
     assert align(log_probs, words, LETTERS, AlignmentConfig(beam=60.0)) == expected
     heard = [LETTERS.decode([token.unit for token in word]) for word in expected]
     assert heard == text.split()

@@ -138,7 +138,7 @@ def test_what_is_wrong_is_said(fail, texts, tmp_path):
 def test_a_recurrent_model_is_exported_compared_and_writes(run, texts, tmp_path):
     pytest.importorskip("torch")
     from asr.cli.train import compose
-    from asr.train.language import make_language_trainer
+    from asr.train.text import make_language_trainer
 
     overrides = ["task=language_model", f"data.train=[{texts[0]}]", f"data.dev=[{texts[0]}]"]
     overrides += ["data.units=words", "model.hidden_size=8", "model.embedding=4"]

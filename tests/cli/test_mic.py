@@ -18,7 +18,7 @@ from rich.console import Console
 from tone_speech import tones
 
 from asr.cli import main
-from asr.cli._live import LiveLine
+from asr.cli.mic import LiveLine
 from asr.errors import AudioError
 from asr.microphone import Playback
 from asr.packaging.bundle import Bundle
@@ -139,7 +139,7 @@ def test_devices_are_listed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asr.cli._live._REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("asr.cli.mic._REFRESH_SECONDS", 0.0)
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=40, color_system="standard")
     with LiveLine(console) as line:

@@ -16,8 +16,7 @@ from asr.cli import main
 from asr.cli._batch import Settings
 from asr.errors import BundleError
 from asr.packaging.bundle import PUNCTUATION, Bundle
-from asr.punctuation.labels import take_apart
-from asr.punctuation.scoring import WrittenCounts
+from asr.punctuation.labels import WrittenCounts, take_apart
 
 Run = Callable[..., str]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ctc_reference import TINY_ARPA
 
-from asr.lm.arpa import read_arpa
+from asr.lm.files import read_arpa
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
 

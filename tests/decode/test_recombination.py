@@ -24,7 +24,7 @@ from asr.decode.beam import BeamSearchStream
 from asr.decode.lattice import ctc_log_likelihood
 from asr.decode.prefix_tree import NOTHING
 from asr.lexicon import Lexicon
-from asr.lm.arpa import read_arpa
+from asr.lm.files import read_arpa
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import Vocabulary
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asr.lm.backoff import BackoffModel
-from asr.lm.training import train
+from asr.lm.kneser_ney import train
 
 TEXT = """
 the cat sat on the mat

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from asr.errors import LanguageModelError
-from asr.lm.arpa import read_arpa, write_arpa
-from asr.lm.files import load_model
+from asr.lm.files import load_model, read_arpa, write_arpa
 
 GOOD = r"""
 made by hand

@@ -11,10 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import LanguageModelError
-from asr.lm.corpus import ALL_WORDS, Tokenizer, VocabularyChoice
-from asr.lm.counts import count_ngrams
-from asr.lm.kneser_ney import estimate
-from asr.lm.training import train
+from asr.lm.counts import ALL_WORDS, Tokenizer, VocabularyChoice, count_ngrams
+from asr.lm.kneser_ney import estimate, train
 
 SENTENCES = st.lists(st.lists(st.sampled_from("abcde"), min_size=1, max_size=6), min_size=1)
 ENOUGH = [  # for proper discounts of orders 1 to 3

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import LanguageModelError
+from asr.lm.kneser_ney import train
 from asr.lm.mixture import mix, tune_weights
-from asr.lm.training import train
 
 SENTENCES = st.lists(
     st.lists(st.sampled_from("abcde"), min_size=1, max_size=5), min_size=1, max_size=8

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from asr.errors import LanguageModelError
 from asr.files import load_arrays, save_arrays
+from asr.lm.backoff import prune
 from asr.lm.files import expand
-from asr.lm.ngram import NGram, ngram_score
-from asr.lm.pruning import prune
-from asr.lm.quantize import codebook, nearest
-from asr.lm.training import train
+from asr.lm.kneser_ney import train
+from asr.lm.ngram import NGram, codebook, nearest, ngram_score
 
 WORDS = ["the", "a", "cat", "cats", "dog", "dogs", "fish", "mat", "sat", "on", "and", "zebra"]
 ANY_WORDS = st.lists(st.sampled_from(WORDS), max_size=8)

@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from asr.lm.backoff import BackoffModel
-from asr.lm.pruning import _history_probabilities, _losses, prune
+from asr.lm.backoff import BackoffModel, _history_probabilities, _losses, prune
 from asr.text.vocabulary import END_ID, START_ID
 
 

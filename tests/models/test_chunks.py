@@ -6,9 +6,8 @@ import torch
 from asr.errors import ConfigError
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.cells import CELLS
-from asr.models.chunks import join, split
 from asr.models.encoder import EncoderConfig
-from asr.models.layers import subsample
+from asr.models.layers import join_chunks, split_chunks, subsample
 
 CONFIGS = {
     **{
@@ -131,10 +130,10 @@ def test_a_long_chunk_is_the_whole_utterance():
 
 def test_split_and_join():
     sequences, lengths = torch.arange(20.0).view(10, 2, 1), torch.tensor([10, 5])
-    chunks, within = split(sequences, lengths, chunk=4, right=2)
+    chunks, within = split_chunks(sequences, lengths, chunk=4, right=2)
     assert chunks[:, 2, 0].tolist() == [8, 10, 12, 14, 16, 18]  # the second of the first utterance
     assert within.tolist() == [6, 5, 6, 1, 2, 0]
-    assert torch.equal(join(chunks[:4], batch=2)[:10], sequences)
+    assert torch.equal(join_chunks(chunks[:4], batch=2)[:10], sequences)
 
 
 def test_dropout_has_one_mask_for_all_chunks_of_an_utterance():

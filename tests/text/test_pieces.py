@@ -7,7 +7,7 @@ import pytest
 
 from asr.errors import VocabularyError
 from asr.text.normalize import normalize
-from asr.text.pieces import train_pieces
+from asr.text.vocabulary import train_pieces
 
 sentencepiece = pytest.importorskip("sentencepiece")
 

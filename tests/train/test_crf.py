@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from asr.train.crf import UnitTrigram, crf_term, log_partition  # noqa: E402
+from asr.train.losses import UnitTrigram, crf_term, log_partition  # noqa: E402
 
 SAID = [[1, 2, 1], [2, 2], [1], []]
 

@@ -18,7 +18,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from asr.train import checkpoint  # noqa: E402
-from asr.train.distributed import Processes  # noqa: E402
+from asr.train.device import Processes  # noqa: E402
 
 
 def example(rank: int | None) -> tuple[torch.nn.Module, torch.Tensor]:

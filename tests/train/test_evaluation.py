@@ -8,7 +8,7 @@ from asr.data.dataset import Batch  # noqa: E402
 from asr.models.heads import CTCHead  # noqa: E402
 from asr.text.phones import TIMIT_61  # noqa: E402
 from asr.text.vocabulary import Vocabulary  # noqa: E402
-from asr.train.evaluation import count_errors  # noqa: E402
+from asr.train.acoustic import count_errors  # noqa: E402
 
 
 class Network:

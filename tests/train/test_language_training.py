@@ -14,7 +14,7 @@ from asr.errors import ConfigError, TrainingError  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
 from asr.train.checkpoint import BEST, LAST  # noqa: E402
 from asr.train.config import LanguageTrainingConfig  # noqa: E402
-from asr.train.language import load_language_model, make_language_trainer  # noqa: E402
+from asr.train.text import load_language_model, make_language_trainer  # noqa: E402
 
 TEXT = "The cat sat.\nthe dog sat on the cat\nA cat ate 2 fish!\n"
 

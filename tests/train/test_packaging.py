@@ -18,8 +18,8 @@ from asr.decode import Decoder, GreedySearch  # noqa: E402
 from asr.errors import BundleError, ConfigError, TrainingError  # noqa: E402
 from asr.features import Features  # noqa: E402
 from asr.lexicon import Lexicon  # noqa: E402
+from asr.lm.kneser_ney import train  # noqa: E402
 from asr.lm.ngram import NGram  # noqa: E402
-from asr.lm.training import train  # noqa: E402
 from asr.packaging.bundle import LEXICON, LM, Bundle  # noqa: E402
 from asr.packaging.package import (  # noqa: E402
     load_bundle,

@@ -13,11 +13,14 @@ pytest.importorskip("onnx")
 
 from asr.config import build  # noqa: E402
 from asr.errors import ConfigError, TrainingError  # noqa: E402
-from asr.punctuation.dataset import Written  # noqa: E402
 from asr.punctuation.export import tagger_to_onnx  # noqa: E402
 from asr.punctuation.labels import COMMA, KEYS, STOP, UNKNOWN_CASE, take_apart  # noqa: E402
 from asr.punctuation.punctuator import Punctuator  # noqa: E402
-from asr.punctuation.training import load_tagger, make_punctuation_trainer  # noqa: E402
+from asr.punctuation.training import (  # noqa: E402
+    Written,
+    load_tagger,
+    make_punctuation_trainer,
+)
 from asr.train import checkpoint  # noqa: E402
 from asr.train.checkpoint import LAST  # noqa: E402
 from asr.train.config import PunctuationTrainingConfig  # noqa: E402

@@ -24,9 +24,9 @@ from asr.train.config import (  # noqa: E402
     PunctuationTrainingConfig,
     TrainingConfig,
 )
-from asr.train.language import make_language_trainer  # noqa: E402
 from asr.train.runs import claimed  # noqa: E402
 from asr.train.setup import make_trainer  # noqa: E402
+from asr.train.text import make_language_trainer  # noqa: E402
 
 TEXT = "The cat sat.\nThe dog sat, on the cat.\nA cat ate two fish!\n"
 Train = Callable[..., object]

@@ -10,7 +10,7 @@ from asr.data.manifest import hold_out, read_manifest, write_manifest
 from asr.errors import ConfigError
 from asr.train.config import DataConfig, HeadSettings
 from asr.train.data import read_splits
-from asr.train.network import make_targets
+from asr.train.setup import make_targets
 from asr.types import Utterance
 from data_prep.shard import shard
 

@@ -15,8 +15,8 @@ from asr.packaging.bundle import Bundle  # noqa: E402
 from asr.packaging.package import package_run  # noqa: E402
 from asr.text.phones import TIMIT_61  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
-from asr.train.language import make_language_trainer  # noqa: E402
 from asr.train.setup import make_trainer  # noqa: E402
+from asr.train.text import make_language_trainer  # noqa: E402
 
 
 @pytest.fixture

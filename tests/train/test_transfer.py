@@ -9,7 +9,7 @@ from asr.errors import BundleError, TrainingError  # noqa: E402
 from asr.packaging.package import package_run  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
 from asr.train.checkpoint import LAST  # noqa: E402
-from asr.train.transfer import Source  # noqa: E402
+from asr.train.setup import Source  # noqa: E402
 
 
 @pytest.fixture

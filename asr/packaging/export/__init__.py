@@ -16,8 +16,7 @@ import onnx
 
 from asr.errors import ConfigError
 from asr.models.acoustic import AcousticModel
-from asr.packaging.export.chunks import metadata
-from asr.packaging.export.encoders import ENCODERS
+from asr.packaging.export.encoders import ENCODERS, metadata
 from asr.packaging.export.graph import Graph, halve, merge_constants
 from asr.packaging.export.heads import rows
 
