@@ -38,7 +38,7 @@ class Session(onnxruntime.InferenceSession):
         error: type[ASRError],
         remedy: str,
     ) -> None:
-        # Nobody vouches for another file that the graph may name: below a file there is none.
+        # Another file that the graph may name is not verified: below a file there is none.
         options.add_session_config_entry(_WEIGHTS_ELSEWHERE, os.fspath(path))
         with open_binary(path) as file:
             super().__init__(file.read(), options, providers=["CPUExecutionProvider"])

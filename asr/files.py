@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
 import io
 import json
+import lzma
 import math
 import mmap
 import os
@@ -12,11 +15,12 @@ import secrets
 import shutil
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path, PurePath
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, AnyStr
 
 from asr.errors import ASRError
 
@@ -25,6 +29,11 @@ if TYPE_CHECKING:
 
 # File names are bytes, and text may hold some that no encoding has: in JSON this is their escape.
 JSON_ESCAPE = "backslashreplace"
+COMPRESSED: dict[str, Callable[..., Any]] = {
+    **{".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}  # what opens a file of this extension
+}
+# What a damaged compressed file raises; zlib's own errors are no OSError.
+UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error)
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # not on Windows
 _READ = os.O_RDONLY | _NONBLOCK | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -60,6 +69,15 @@ def read_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
     """All text of a file; raises as `open_binary`, and UnicodeDecodeError."""
     with open_text(path, encoding) as file:
         return file.read()
+
+
+def bounded_lines(file: IO[AnyStr], limit: int) -> Iterator[AnyStr]:
+    """The lines of a file. Raises ValueError for one that is longer than `limit`."""
+    while line := file.readline(limit):
+        if len(line) == limit and line[-1:] not in ("\n", b"\n"):
+            unit = "bytes" if isinstance(line, bytes) else "characters"
+            raise ValueError(f"a line of more than {limit:,} {unit}")
+        yield line
 
 
 def is_open_pipe(path: str | os.PathLike[str]) -> bool:

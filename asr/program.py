@@ -40,14 +40,14 @@ def run(
     except (KeyboardInterrupt, click.Abort):
         status = 130
         if interrupted:
-            complain(name, interrupted)
+            warn(name, interrupted)
     except BrokenPipeError:  # who read the output has seen enough, as in `asr … | head`
         status = 0
     except Exception as error:
         status = 1
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
-        complain(name, explain(error))
+        warn(name, explain(error))
     _discard_unwritten()
     sys.exit(status)
 
@@ -71,7 +71,7 @@ def explain(error: Exception) -> str:
     )
 
 
-def complain(name: str, message: object) -> None:
+def warn(name: str, message: object) -> None:
     """Print an error and its remedy to standard error, if that can be written."""
     with suppress(OSError):
         click.echo(f"{name}: {message}", err=True)

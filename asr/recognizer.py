@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from asr import audio
 from asr.acoustics import Acoustics, Engine, Heads, Job
-from asr.audio import AudioSource, Channels, OnLoss, Waveform
+from asr.audio import AudioSource, Channels, OnLoss, Part, Waveform
 from asr.channels import ChannelChoice, OnNotice, check_choice, find_channel_speech
 from asr.config import build
 from asr.decode import DecoderConfig, make_decoder
@@ -191,29 +191,20 @@ class Recognizer:
             if on_notice is not None:
                 for skipped in recognizer.skipped_hotwords:
                     on_notice(str(skipped))
-            return recognizer.segments(
-                source,
-                sample_rate,
-                progress,
-                limit,
-                start=start,
-                duration=duration,
-                track=track,
-                channels=channels,
-                on_loss=on_loss,
-                on_notice=on_notice,
-            )
+        else:
+            recognizer = self
+        part = Part(start=start, duration=duration, limit=limit, track=track, on_loss=on_loss)
 
         def counted() -> Iterator[Channels]:
             reached = first
-            for block in audio_blocks(source, sample_rate, limit, start, duration, track, on_loss):
+            for block in audio_blocks(source, sample_rate, **part):
                 reached += len(block)
                 if progress:
                     progress(reached / audio.SAMPLE_RATE)
                 yield block
 
         first = round(start * audio.SAMPLE_RATE)
-        return self.block_segments(counted(), channels, first=first, on_notice=on_notice)
+        return recognizer.block_segments(counted(), channels, first=first, on_notice=on_notice)
 
     def block_segments(
         self,
@@ -376,26 +367,18 @@ def _check_part(start: float, duration: float | None) -> None:
 
 
 def audio_blocks(
-    source: AudioSource | np.ndarray,
-    sample_rate: int | None,
-    limit: float | None = None,
-    start: float = 0.0,
-    duration: float | None = None,
-    track: int | None = None,
-    on_loss: OnLoss | None = None,
+    source: AudioSource | np.ndarray, sample_rate: int | None, **part: Unpack[Part]
 ) -> Iterator[Channels]:
-    """A file, or samples with their rate, or a part of them (s), as blocks `(samples, channels)` at
+    """A file, or samples with their rate, or a part of them, as blocks `(samples, channels)` at
     16 kHz.
     """
     if hasattr(source, "__array__") or isinstance(source, list | tuple):
         if sample_rate is None:
             raise ConfigError("samples alone do not tell their rate", "give sample_rate in Hz")
-        return audio.array_blocks(source, sample_rate, start=start, duration=duration, limit=limit)
+        return audio.array_blocks(source, sample_rate, **part)
     if sample_rate is not None:
         raise ConfigError("a file knows its sample rate", "leave sample_rate out")
-    return audio.channel_blocks(
-        source, start=start, duration=duration, limit=limit, track=track, on_loss=on_loss
-    )
+    return audio.channel_blocks(source, **part)
 
 
 def windows(segments: Iterable[Speech]) -> Iterator[list[Speech]]:

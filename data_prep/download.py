@@ -97,14 +97,14 @@ def download(archive: Archive, path: Path) -> str:
     _check_space(archive, part)
     with _progress() as progress:
         bar = progress.add_task(archive.name, total=archive.size)
-        for last_chance in (False, True):
+        for last_try in (False, True):
             _fetch(archive, part, progress, bar)
             try:
                 sha256 = _check(archive, part)
                 break
             except DownloadError:
                 part.unlink()
-                if last_chance:
+                if last_try:
                     raise
     part.rename(path)
     return sha256

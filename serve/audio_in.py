@@ -52,7 +52,7 @@ class AudioInput(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of it at any time."""
+        """Release it at any time."""
         ...
 
 
@@ -149,7 +149,7 @@ class RawInput:
         yield
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
     def _decode(self, data: bytes) -> Waveform:
         values = np.frombuffer(data, _TYPES[self._encoding])

@@ -50,7 +50,7 @@ def endpoint(kind: type[RecordingProtocol]) -> Callable[[Request], Awaitable[Res
         try:
             recording, fields = await _read(request, hub, kind.file_field)
         except ClientDisconnect:
-            return Response(status_code=499)  # given up
+            return Response(status_code=499)  # the client has closed the connection
         with nonsense_refused(kind.name):
             protocol = kind(hub.info, request.query_params, fields)
         if protocol.format is not None:
@@ -113,7 +113,7 @@ async def _with_notices(
 
 
 class _HeldResponse(StreamingResponse):
-    """Server-sent events; what is `held` is let go of at the end, however it comes."""
+    """Server-sent events; what is `held` is released at the end, however it comes."""
 
     def __init__(self, events: AsyncGenerator[str], held: contextlib.ExitStack):
         super().__init__(events, media_type="text/event-stream")

@@ -165,22 +165,6 @@ def test_functions_and_classes_fit_on_a_screen(path: Path) -> None:
         assert lines <= limit, f"{node.name} has {lines} lines of code"
 
 
-# A private dialect that was here: what stands instead is what papers and other toolkits say.
-DIALECT = re.compile(
-    r"\b(chances?|judge[ds]?|likeliest|hear[ds]?|let go|gives? up|given up|parted|vouche?s?|sieve"
-    r"|merged|rejecting|(?:most|least)_(?!symbols)\w+)\b",
-    re.IGNORECASE,
-)
-
-
-@pytest.mark.parametrize(
-    "path", sources("asr/alignment", "asr/decode", "asr/lexicon"), ids=lambda p: p.name
-)
-def test_names_and_prose_are_of_the_field(path: Path) -> None:
-    found = DIALECT.search(path.read_text(encoding="utf-8"))
-    assert not found, f"{path.relative_to(ROOT)}: {found.group()!r}"
-
-
 def loaded_after(code: str) -> set[str]:
     """Top-level packages that a fresh interpreter has loaded after running `code`."""
     code += "\nimport sys; print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"

@@ -175,7 +175,7 @@ def test_links_to_files_are_read(tone_bundle: Bundle, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["lm.bin", "decoder.onnx", "rescorer.onnx", "more.safetensors"])
-def test_nobody_vouches_for_files_that_the_checksums_lack(
+def test_files_that_the_checksums_lack_are_refused(
     tone_bundle: Bundle, tmp_path: Path, name: str
 ) -> None:
     folder = tmp_path / "copy"

@@ -24,7 +24,9 @@ PHRASES = {
     r"(?-i:MOST|LEAST)|at the (most|least)": "MAX, MIN; at most, at least",
     r"anew": "again",
     r"likeliest": "most probable",
-    r"chances": "probabilities",
+    r"chances?": "probability, probabilities",
+    r"let go|gives? up|given up": "release; prune, stop",
+    r"vouch(es)?": "verify",
     r"(go|goes|going|went|gone) on": "continue",
     r"so (much|many)(?! that)": "this much, N",
     r"stretch(es)?": "span, segment",
@@ -35,7 +37,6 @@ PACKAGES = ("asr", "serve", "data_prep")
 # Rooms that still use a phrase. Shrink this list; never add to it.
 EXCEPTIONS = {
     r"hear(s|d|ing)?": ("data_prep/pseudo_label.py serve/protocols serve/session.py"),
-    r"complain(s|ed|ing|t)?|greet(s|ed|ing)?": ("asr/cli asr/program.py"),
     r"stretch(es)?": ("data_prep/synthesize.py"),
 }
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import BinaryIO, NamedTuple, TypeAlias
+from typing import BinaryIO, NamedTuple, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import soundfile
@@ -135,7 +135,7 @@ class Recording:
             lose(Loss(end, None, self.ending))
 
     def _behind(self, reached: float, reason: str, lose: Lose, block_size: int) -> Iterator[Placed]:
-        """What ffmpeg finds behind the place where libsndfile has given up."""
+        """What ffmpeg finds behind the place where libsndfile has failed."""
         end = reached
         try:
             if not isinstance(self.decoder, SoundFileDecoder):
@@ -327,15 +327,31 @@ def probe(source: AudioSource, track: int | None = None) -> AudioInfo:
         return AudioInfo(decoder.sample_rate, decoder.channels, decoder.duration, decoder.codec)
 
 
+class Part(TypedDict, total=False):
+    """Which part of a recording to read, and what happens where some of it is lost.
+
+    start: where to begin (seconds; 0 unless given).
+    duration: how much to read (seconds); None: to the end.
+    limit: refuse recordings that turn out to be longer than this many seconds, however small the
+        file is.
+    track: which sound track of a film, counted from 0; None: the one marked as default, else the
+        first.
+    on_loss: called with each span lost to damage or truncation, when it is reached; reading
+        continues behind it. Without it, the first loss is an AudioError.
+    """
+
+    start: float
+    duration: float | None
+    limit: float | None
+    track: int | None
+    on_loss: OnLoss | None
+
+
 def channel_blocks(
     source: AudioSource,
     sample_rate: int = SAMPLE_RATE,
     block_seconds: float = BLOCK_SECONDS,
-    start: float = 0.0,
-    duration: float | None = None,
-    limit: float | None = None,
-    track: int | None = None,
-    on_loss: OnLoss | None = None,
+    **part: Unpack[Part],
 ) -> Iterator[Channels]:
     """The recording as blocks `(samples, channels)` of roughly `block_seconds`, in constant memory.
 
@@ -345,61 +361,30 @@ def channel_blocks(
         source: a path, the bytes of a recording, or a binary file object such as
             `sys.stdin.buffer`. What cannot seek, a pipe, is first copied to a temporary file.
         sample_rate: of the blocks (Hz).
-        start: where to begin (seconds).
-        duration: how much to read (seconds); None: to the end.
-        limit: refuse recordings that turn out to be longer than this many seconds, however small
-            the file is.
-        track: which sound track of a film, counted from 0; None: the one marked as default, else
-            the first.
-        on_loss: called with each span lost to damage or truncation, when it is reached;
-            reading continues behind it. Without it, the first loss is an AudioError.
+        part: see `Part`.
 
     Raises AudioError for what is no recording, or holds no sound that can be decoded.
     """
-    return _resampled(
-        source, None, sample_rate, block_seconds, start, duration, limit, track, on_loss
-    )
+    return _resampled(source, None, sample_rate, block_seconds, **part)
 
 
 def blocks(
     source: AudioSource,
     sample_rate: int = SAMPLE_RATE,
     block_seconds: float = BLOCK_SECONDS,
-    start: float = 0.0,
-    duration: float | None = None,
-    limit: float | None = None,
-    track: int | None = None,
-    on_loss: OnLoss | None = None,
+    **part: Unpack[Part],
 ) -> Iterator[Waveform]:
     """The recording as mono blocks `(samples,)`: the mean of its channels; see `channel_blocks`."""
-    return _resampled(
-        source, _mean, sample_rate, block_seconds, start, duration, limit, track, on_loss
-    )
+    return _resampled(source, _mean, sample_rate, block_seconds, **part)
 
 
-def read(
-    source: AudioSource,
-    sample_rate: int = SAMPLE_RATE,
-    start: float = 0.0,
-    duration: float | None = None,
-    limit: float | None = MAX_READ_SECONDS,
-    track: int | None = None,
-    on_loss: OnLoss | None = None,
-) -> Waveform:
-    """The recording, or a part of it, as one mono waveform `(samples,)`; see `channel_blocks`."""
-    return np.concatenate(
-        list(
-            blocks(
-                source,
-                sample_rate,
-                start=start,
-                duration=duration,
-                limit=limit,
-                track=track,
-                on_loss=on_loss,
-            )
-        )
-    )
+def read(source: AudioSource, sample_rate: int = SAMPLE_RATE, **part: Unpack[Part]) -> Waveform:
+    """The recording, or a part of it, as one mono waveform `(samples,)`; see `channel_blocks`.
+
+    No more than MAX_READ_SECONDS unless another `limit` is given.
+    """
+    part.setdefault("limit", MAX_READ_SECONDS)
+    return np.concatenate(list(blocks(source, sample_rate, **part)))
 
 
 def _mean(block: Channels) -> Waveform:
@@ -411,11 +396,11 @@ def _resampled(
     mix: Callable[[Channels], Waveform] | None,
     sample_rate: int,
     block_seconds: float,
-    start: float,
-    duration: float | None,
-    limit: float | None,
-    track: int | None,
-    on_loss: OnLoss | None,
+    start: float = 0.0,
+    duration: float | None = None,
+    limit: float | None = None,
+    track: int | None = None,
+    on_loss: OnLoss | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """`channel_blocks`; or mono blocks, mixed before resampling, which is cheaper."""
     with open_recording(source, track) as recording:

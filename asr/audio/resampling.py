@@ -65,8 +65,11 @@ def array_blocks(
     start: float = 0.0,
     duration: float | None = None,
     limit: float | None = None,
+    **_: object,
 ) -> Iterator[Channels]:
     """What `channel_blocks` does, for an array in memory; see `as_channels` for what it may be.
+
+    An array has no sound tracks, and nothing of it is lost: these arguments are not looked at.
 
     Raises AudioError for what is no waveform: when the first block is asked for, or where a sample
     is not finite or far out of range.

@@ -86,6 +86,6 @@ def main(arguments: list[str] | None = None) -> None:
     run(cli, "asr", arguments)
 
 
-def complain(error: ASRError | str) -> None:
+def warn(error: ASRError | str) -> None:
     """Print an error and its remedy to standard error."""
-    program.complain("asr", error)
+    program.warn("asr", error)

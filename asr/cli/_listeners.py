@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asr.cli import complain
+from asr.cli import warn
 from asr.cli._inputs import STDIN, Input, check_names_differ
 from asr.cli._outputs import Entry, Journal, Target
 from asr.cli._progress import Progress
@@ -44,7 +44,7 @@ class Status:
                 self.with_losses += bool(result.losses)
                 warn_of_losses(recording, result.losses)
                 for notice in result.notices:
-                    complain(f"{recording}: {notice}")
+                    warn(f"{recording}: {notice}")
 
 
 class _Listener:
@@ -181,7 +181,7 @@ class FileWriter(_Listener):
             else:
                 self._entries[item.path] = entry
         if n_older:
-            complain(
+            warn(
                 f"{n_older} recordings are older than files of their names in {self._where.parent},"
                 " and left out (--overwrite replaces these files)"
             )
@@ -203,7 +203,7 @@ class FileWriter(_Listener):
 def _report(recording: str, error: Exception) -> None:
     reason = explain(error)
     is_named = isinstance(error, ASRError) and (recording == STDIN or recording in reason)
-    complain(reason if is_named else f"{recording}: {reason}")
+    warn(reason if is_named else f"{recording}: {reason}")
 
 
 MAX_NAMED = 5  # places that are named; the others are counted
@@ -212,7 +212,7 @@ MAX_NAMED = 5  # places that are named; the others are counted
 def warn_of_losses(recording: str, losses: Sequence[Loss]) -> None:
     """One line that names the places and the seconds that are missing; none if nothing is."""
     if losses:
-        complain(f"{recording}: {describe(losses)}; the rest is transcribed")
+        warn(f"{recording}: {describe(losses)}; the rest is transcribed")
 
 
 def describe(losses: Sequence[Loss]) -> str:

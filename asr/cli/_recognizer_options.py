@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from asr.cli import complain
+from asr.cli import warn
 from asr.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Settings:
         if self.decoder == "beam" and not quiet and sys.stderr.isatty():
             from asr.compiled import on_compiling
 
-            on_compiling(lambda: complain(COMPILING))
+            on_compiling(lambda: warn(COMPILING))
         recognizer = Recognizer(
             bundle,
             decoder=self.decoder,  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ class Settings:
             threads=self.threads,
         )
         for skipped in () if quiet else recognizer.skipped_hotwords:
-            complain(str(skipped))
+            warn(str(skipped))
         return recognizer
 
     def bundle(self) -> Bundle:

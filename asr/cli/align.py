@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asr.cli import complain
+from asr.cli import warn
 from asr.cli._inputs import (
     STDIN,
     RecordingsCommand,
@@ -134,7 +134,7 @@ def command(
             except ASRError as error:  # continue with the others
                 failures += 1
                 with progress.hidden():
-                    complain(error if recording in str(error) else f"{recording}: {error}")
+                    warn(error if recording in str(error) else f"{recording}: {error}")
     return min(failures, MAX_FAILURES)
 
 
@@ -204,7 +204,7 @@ def _name_doubtful(recording: str, transcript: Transcript) -> None:
     doubtful = [word for word in transcript.words if word.confidence < DOUBTFUL]
     if doubtful:
         named = ", ".join(f"{word.word} ({word.start:.1f} s)" for word in doubtful[:NAMED])
-        complain(
+        warn(
             f"{recording}: {len(doubtful)} of {len(transcript.words)} words are doubtful:"
             f" {named}{', …' if len(doubtful) > NAMED else ''}"
         )

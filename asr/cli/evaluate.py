@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asr.cli import complain
+from asr.cli import warn
 from asr.cli._progress import Progress
 from asr.cli._recognizer_options import Settings, recognizer_options
 from asr.errors import AudioError, ManifestError
@@ -112,7 +112,7 @@ def _compare(
             if isinstance(found, AudioError):
                 result.failures += 1
                 with progress.hidden():
-                    complain(found)
+                    warn(found)
                 continue
             text, seconds = found
             reference, hypothesis = normalize(utterance.text), normalize(text)

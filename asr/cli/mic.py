@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from asr.cli import complain
+from asr.cli import warn
 from asr.cli._inputs import check_is_file_name
 from asr.cli._outputs import parse_formats
 from asr.cli._recognizer_options import Settings, recognizer_options
@@ -112,7 +112,7 @@ def command(
     with _recorder(outputs, source.sample_rate) as write:
         segments, failure = _listen(source, stream, write)
     if source.lost:
-        complain(f"{source.lost:.1f} s were lost: this machine is too slow for this model")
+        warn(f"{source.lost:.1f} s were lost: this machine is too slow for this model")
     if outputs:
         from asr.types import Transcript
 

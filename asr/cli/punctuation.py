@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asr.cli import complain
+from asr.cli import warn
 from asr.cli._training import needs_training_extra, precision_options
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _aligned(
         try:
             words = aligner.align(utterance.audio_filepath, " ".join(labelled.words)).words
         except ASRError as error:
-            complain(error)
+            warn(error)
             continue
         if len(words) == len(labelled.words):
             yield labelled, silences(words)

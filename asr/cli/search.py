@@ -29,7 +29,7 @@ def command(overrides: tuple[str, ...], to: Path, trials: int, seed: int) -> Non
     """Find good settings for training, by training with many.
 
     OVERRIDES are those of `asr train`; those with several values, interval(a,b), range(a,b) or
-    choice(a,b,c), are searched. Trials that fall behind are given up. The same command again goes
+    choice(a,b,c), are searched. Trials that fall behind are stopped. The same command again goes
     on with a search that was interrupted, or adds to it with more --trials.
     """
     from asr.train.search import search

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from asr.cli import complain
+from asr.cli import warn
 from asr.errors import AudioError, ManifestError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _dev_set(bundle: Bundle, utterances: list[Utterance]) -> DevSet:
                 waveforms.append(_spoken(read_audio(utterance)))
                 texts.append(normalize(utterance.text))
             except AudioError as error:  # continue with the others
-                complain(error)
+                warn(error)
         log_probs += acoustics.log_probs(waveforms)
     return DevSet(log_probs, texts)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from asr.cli import complain
+from asr.cli import warn
 from asr.cli._progress import Progress
 from asr.cli._training import needs_training_extra
 from asr.errors import AudioError
@@ -70,7 +70,7 @@ def command(
             except AudioError as error:  # continue with the others
                 failures += 1
                 with progress.hidden():
-                    complain(error)
+                    warn(error)
                 continue
             rows = features(waveform)
             (best,) = decoder.decode(network.log_probs(rows))

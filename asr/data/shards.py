@@ -31,7 +31,7 @@ INDEX = ".index.json"
 FORMAT, VERSION = "asr-shards", 2
 _ATTEMPTS = 3
 _FIRST_WAIT = 0.5  # seconds before the second attempt, doubled before the third
-_GIVE_UP = 60.0  # seconds until a shard that could not be fetched is tried again
+_RETRY_SECONDS = 60.0  # seconds until a shard that could not be fetched is tried again
 _BLOCK = 1 << 20
 _MANIFEST_BLOCK = 1000  # utterances of a plain manifest that take the place of a shard
 
@@ -202,8 +202,8 @@ class ShardReader:
         sha256 = utterance.extra["sha256"]
         path = self._folder / f"{sha256}.tar"
         if not path.exists():
-            failed_at, reason = self._failed.get(shard, (-_GIVE_UP, ""))
-            if time.monotonic() - failed_at < _GIVE_UP:
+            failed_at, reason = self._failed.get(shard, (-_RETRY_SECONDS, ""))
+            if time.monotonic() - failed_at < _RETRY_SECONDS:
                 raise AudioError(reason)
             self._folder.mkdir(parents=True, exist_ok=True)
             with locked(self._folder / f".{sha256}.lock"):

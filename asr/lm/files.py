@@ -14,10 +14,9 @@ from typing import IO, BinaryIO, TextIO
 import numpy as np
 
 from asr.errors import LanguageModelError
-from asr.files import MAGIC, open_binary, replacing
+from asr.files import MAGIC, UNREADABLE, bounded_lines, open_binary, replacing
 from asr.lm.backoff import BackoffModel
 from asr.lm.ngram import NGram
-from asr.lm.text import UNREADABLE, bounded_lines
 from asr.text.vocabulary import END, SPECIAL, START, UNKNOWN, WordList
 
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import json
-import lzma
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, AnyStr
 
 from asr.errors import LanguageModelError
-from asr.files import open_binary
+from asr.files import COMPRESSED, UNREADABLE, bounded_lines, open_binary
 from asr.punctuation.labels import Labelled, take_apart
 
 Normalizer = Callable[[str], str]
 Progress = Callable[[int], object]  # told how many more bytes of a file have been read
-_OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-# What a damaged compressed file raises; zlib's own errors are no OSError.
-UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error)
 _MAX_LINE = 1 << 24  # bytes; a compressed file of a few MB may hold one of any length
 _REPORT_EVERY = 10_000  # lines
 
@@ -50,16 +42,8 @@ def read_written(paths: Iterable[str | Path], language: str) -> Iterator[Labelle
     return (take_apart(" ".join(words), language) for words in read_sentences(paths))
 
 
-def bounded_lines(file: IO[AnyStr], most: int) -> Iterator[AnyStr]:
-    """The lines of a file. Raises ValueError for one that is longer than `most`."""
-    while line := file.readline(most):
-        if len(line) == most and line[-1:] not in ("\n", b"\n"):
-            raise ValueError(f"a line of more than {most:,} characters")
-        yield line
-
-
 def _lines(path: Path, progress: Progress) -> Iterator[str]:
-    opener = _OPENERS.get(path.suffix)
+    opener = COMPRESSED.get(path.suffix)
     is_manifest = ".jsonl" in path.suffixes
     reported = number = 0
     try:

@@ -331,7 +331,7 @@ def _check_nothing_else(folder: Path, sums: Mapping[str, Any]) -> None:
     )
     if foreign:
         raise BundleError(
-            f"{folder}: {', '.join(foreign)}: not in {CHECKSUMS}, so nobody vouches for it",
+            f"{folder}: {', '.join(foreign)}: not in {CHECKSUMS}, so it cannot be verified",
             "move it out of the folder, or export the model with it",
         )
 

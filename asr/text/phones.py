@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import re
-import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from asr.errors import VocabularyError
-from asr.files import open_binary
+from asr.files import COMPRESSED, UNREADABLE, bounded_lines, open_binary
 from asr.text.encoding import decode
 
 # The labels of TIMIT's .phn files (Garofolo et al. 1993, doc/phoncode.doc).
@@ -53,10 +48,6 @@ _TO_39 = {
 }
 FOLD_48 = {phone: _TO_48.get(phone, phone) for phone in TIMIT_61 if phone != "q"}
 FOLD_39 = {phone: _TO_39.get(folded, folded) for phone, folded in FOLD_48.items()}
-TIMIT_48 = tuple(sorted(set(FOLD_48.values())))
-TIMIT_39 = tuple(sorted(set(FOLD_39.values())))
-
-_OPENERS: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 
 _MAX_LINE = 1 << 16  # bytes
 
@@ -92,13 +83,10 @@ def read_lexicon(path: str | Path, *, stress: bool = False) -> Pronunciations:
     path = Path(path)
     lexicon: Pronunciations = {}
     number = 0
-    opener: Callable[..., BinaryIO] | None = _OPENERS.get(path.suffix)
+    opener = COMPRESSED.get(path.suffix)
     try:
         with open_binary(path) as plain, opener(plain) if opener else plain as file:
-            while raw := file.readline(_MAX_LINE):
-                number += 1
-                if len(raw) == _MAX_LINE:
-                    raise ValueError(f"a line of more than {_MAX_LINE:,} bytes")
+            for number, raw in enumerate(bounded_lines(file, _MAX_LINE), 1):
                 # CMUdict itself is Latin-1 in its older versions.
                 line, _ = decode(raw)
                 entry = line.split("#")[0].split()
@@ -112,11 +100,11 @@ def read_lexicon(path: str | Path, *, stress: bool = False) -> Pronunciations:
                 known = lexicon.setdefault(word, [])
                 if pronunciation not in known:
                     known.append(pronunciation)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except UNREADABLE as error:
         raise VocabularyError(f"{path}: not a pronunciation lexicon ({error})") from error
     except ValueError as error:
         raise VocabularyError(
-            f"{path}:{max(1, number)}: not a pronunciation lexicon ({error})"
+            f"{path}:{number + 1}: not a pronunciation lexicon ({error})"
         ) from error
     if not lexicon:
         raise VocabularyError(f"{path}: holds no pronunciation")

@@ -107,10 +107,10 @@ class Trainer:
         self._lap_began = time.monotonic()
         check_run(self.folder, config, task.symbols, task.inputs)
 
-    def fit(self, give_up: Callable[[State], bool] = lambda state: False) -> State:
+    def fit(self, stop: Callable[[State], bool] = lambda state: False) -> State:
         """Train from the last checkpoint, if there is one, until the run is over or is to stop.
 
-        After each evaluation `give_up` may end the run without a result. Raises TrainingError if
+        After each evaluation `stop` may end the run without a result. Raises TrainingError if
         another process trains in the same folder.
         """
         main = self.processes.is_main
@@ -130,7 +130,7 @@ class Trainer:
                 if self.interrupted:
                     break
                 self._evaluate()
-                if give_up(self.state):
+                if stop(self.state):
                     break
             if main and self.course.average and self.course.is_over(self.state):
                 self._average_best()

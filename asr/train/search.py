@@ -6,7 +6,7 @@
     model=choice(blstm_2x128,blstm_3x250)                  one of these
 
 Values come from a tree-structured Parzen estimator (Bergstra et al. 2011), and a trial that is
-worse than the median of the others at its epoch is given up. Each trial is a run like any other,
+worse than the median of the others at its epoch is stopped. Each trial is a run like any other,
 in a folder named after its values; an interrupted search continues with its current trial.
 """
 
@@ -101,10 +101,10 @@ def search(
         state = trainer.fit(worse)
         if trainer.interrupted:
             raise KeyboardInterrupt
-        given_up = state.epoch < trainer.config.trainer.epochs and trial.should_prune()
+        stopped = state.epoch < trainer.config.trainer.epochs and trial.should_prune()
         error = min(state.scores)[0]
-        study.tell(trial, error, state=TrialState.PRUNED if given_up else TrialState.COMPLETE)
-        tell(f"trial {done + 1}: dev CER {error:.1%}" + (", given up" if given_up else ""))
+        study.tell(trial, error, state=TrialState.PRUNED if stopped else TrialState.COMPLETE)
+        tell(f"trial {done + 1}: dev CER {error:.1%}" + (", stopped early" if stopped else ""))
     best = study.best_trial
     assert best.value is not None
     shown = tuple(f"{name}={_shown(value)}" for name, value in best.params.items())
