@@ -10,18 +10,12 @@ A network that was trained on chunks (`EncoderConfig.chunk`) reads everything on
 grow into finals. With an offline network, partials are drafts from overlapping windows, and the
 network reads a segment again as a whole when it is complete.
 
-Two ways to use a stream. By itself:
+People call `feed`, `flush` and `finish`. Underneath, `advance` takes the same steps one by one and
+asks for what is to be computed, so that a server can do that for many streams together:
 
-    for event in stream.feed(block): ...
-
-Or with the network's work taken together over many streams, as a server does:
-
-    jobs = stream.push(block)
-    outputs = recognizer.run_batch(jobs)     # of any number of streams; no stream sees another
-    events = stream.accept(outputs)
-
-`pushing` and `accepting` are the same in smaller steps: the work of the detector of speech can be
-taken together, too, and a long search can wait for what is more urgent.
+    steps = stream.advance(block)
+    request = next(steps)                        # a Detection, a NetworkRun or a Pause
+    request = steps.send(request.compute())      # and so on, until StopIteration brings the events
 """
 
 from __future__ import annotations
@@ -30,24 +24,109 @@ import dataclasses
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from asr import audio
-from asr.acoustics import Acoustics, Heads, Job
+from asr.acoustics import Acoustics, ChunkedUtterance, Chunks, Engine, Heads, Job
 from asr.audio import Resampler, Waveform
 from asr.decode import Decoder, DecoderStream, Partial
 from asr.errors import AudioError, ConfigError
-from asr.live_segments import Chunked, NewRows, OverlappingWindows
+from asr.features import Features
 from asr.punctuation.punctuator import Punctuator
 from asr.types import Hypothesis, Segment, StreamEvent
 from asr.vad import Array, Detector, Segmenter, Speech, VadConfig
 
+# A draft of an offline network: a window of speech with some context.
+_DRAFT_SECONDS, _BEFORE_SECONDS, _AFTER_SECONDS = 0.48, 1.44, 0.48
+
+
+@dataclass(frozen=True, slots=True)
+class NewRows:
+    """The new part of a job's output: `take` rows from `skip` on."""
+
+    skip: int = 0
+    take: int | None = None  # all
+
+
+class OverlappingWindows:
+    """An unfinished segment for an offline network: overlapping windows, each with context before
+    and after it. The cost of a draft does not depend on the length of the segment.
+
+    `rate`: rows of features for one of output.
+    """
+
+    def __init__(self, features: Features, rate: int, start: int):
+        self.start = self.end = start  # samples
+        self._config, self._features, self._rate = features.config, features.stream(), rate
+        self._window, self._before, self._after = (
+            round(seconds / features.frame_shift / rate) * rate
+            for seconds in (_DRAFT_SECONDS, _BEFORE_SECONDS, _AFTER_SECONDS)
+        )
+        self._samples: list[Waveform] = []  # whose features are not needed yet
+        self._rows = np.zeros((0, features.config.size), np.float32)
+        self._done = 0  # rows that have been drafted
+
+    def feed(self, samples: Waveform) -> Iterator[tuple[Job, NewRows]]:
+        """Add samples `(n,)`; jobs for the network, and what is new in their outputs."""
+        self.end += len(samples)
+        self._samples.append(samples)
+        if self.end - self.start < self._config.n_samples(self._wanted):
+            return
+        self._rows = np.concatenate([self._rows, self._features.feed(self._taken())])
+        while self._wanted <= len(self._rows):
+            begin = max(0, self._done - self._before)
+            skip = (self._done - begin) // self._rate
+            yield Job(self._rows[begin : self._wanted]), NewRows(skip, self._window // self._rate)
+            self._done += self._window
+
+    def rest(self, speech: Speech) -> Job:
+        """The whole segment, which is complete."""
+        self._samples.append(speech.waveform[self.end - self.start :])
+        rows = [self._rows, self._features.feed(self._taken()), self._features.finish()]
+        return Job(np.concatenate(rows))
+
+    @property
+    def _wanted(self) -> int:
+        """Rows that the next draft waits for."""
+        return self._done + self._window + self._after
+
+    def _taken(self) -> Waveform:
+        samples, self._samples = np.concatenate(self._samples), []
+        return samples
+
+
+class Chunked:
+    """An unfinished segment for a network in chunks, which reads each row once."""
+
+    def __init__(self, features: Features, utterance: ChunkedUtterance, chunks: Chunks, start: int):
+        self.start = self.end = start  # samples
+        self._features, self._utterance = features.stream(), utterance
+        self._chunks = chunks
+        self._rows = np.zeros((0, features.config.size), np.float32)  # for the next job
+        self._before = 0  # rows that the network has but could not yet begin a chunk with
+
+    def feed(self, samples: Waveform) -> Iterator[tuple[Job, NewRows]]:
+        """Add samples `(n,)`; jobs for the network, and what is new in their outputs."""
+        self.end += len(samples)
+        self._rows = np.concatenate([self._rows, self._features.feed(samples)])
+        size = self._chunks.size
+        n_chunks = (self._before + len(self._rows) - self._chunks.right_context) // size
+        if n_chunks > 0:
+            yield Job(self._rows, self._utterance, last=False), NewRows()
+            self._before += len(self._rows) - n_chunks * size
+            self._rows = self._rows[:0]
+
+    def rest(self, speech: Speech) -> Job:
+        """The rest of the segment, which is complete."""
+        samples = speech.waveform[self.end - self.start :]
+        rows = [self._rows, self._features.feed(samples), self._features.finish()]
+        return Job(np.concatenate(rows), self._utterance)
+
+
 _PIECE_SECONDS = 1.0  # a larger block is taken in piece by piece
 _SEARCH_FRAMES = 16  # of a final, at a time: some milliseconds
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -106,6 +185,39 @@ class _Ranked:
 _Step: TypeAlias = NewRows | _Closed | _Moment
 
 
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """Asks for the probabilities of speech `(n,)` of windows `(n, WINDOW)`."""
+
+    detector: Detector
+    windows: Array
+
+    def compute(self) -> Array:
+        return self.detector(self.windows)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRun:
+    """Asks for the outputs of the network for jobs, in order."""
+
+    engine: Engine
+    jobs: list[Job]
+
+    def compute(self) -> list[Heads]:
+        return self.engine.run(self.jobs)
+
+
+class Pause:
+    """Asks for nothing: in a long search, what is more urgent may go first."""
+
+    def compute(self) -> None:
+        pass
+
+
+Request: TypeAlias = Detection | NetworkRun | Pause
+Steps: TypeAlias = Generator[Request, Any, list[StreamEvent]]
+
+
 class Stream:
     """One stream of sound; made by `Recognizer.stream`. Used by one thread at a time.
 
@@ -115,7 +227,6 @@ class Stream:
     """
 
     _open: OverlappingWindows | Chunked | None  # the unfinished segment, once it is certainly one
-    _steps: list[_Step]  # what was pushed and is not yet accepted
     _search: DecoderStream | None  # in the unfinished segment,
     _n_searched: int  # of which it has read this number of frames,
     _found: Partial  # and in which it found this
@@ -162,7 +273,7 @@ class Stream:
         """
         events: list[StreamEvent] = []
         for piece in self._pieces(block):
-            events += self.accept(self._engine.run(self.push(piece)))
+            events += run_through(self.advance(piece))
         return events
 
     def flush(self) -> list[StreamEvent]:
@@ -170,7 +281,7 @@ class Stream:
 
         The stream and its clock continue.
         """
-        return self.accept(self._engine.run(self.push_end()))
+        return run_through(self.advance(None))
 
     def finish(self) -> list[StreamEvent]:
         """The end of the sound: the last final. Nothing that was fed is lost."""
@@ -181,7 +292,7 @@ class Stream:
     def reset(self) -> None:
         """Forget all that was fed, and start again at time 0."""
         self._fed = 0  # samples, at the stream's own rate
-        self._waiting = False  # for the outputs of what was pushed
+        self._advancing = False  # in the middle of `advance`
         self._begin()
 
     def close(self) -> None:
@@ -204,71 +315,41 @@ class Stream:
         """Seconds that were fed so far."""
         return self._fed / self._rate
 
-    def push(self, block: np.ndarray) -> list[Job]:
-        """First third of `feed`: take in samples `(n,)`; return the work for the network.
+    def advance(self, block: np.ndarray | None) -> Steps:
+        """What `feed` does with samples `(n,)`, or `flush` with None, in steps of milliseconds.
 
-        Then `accept` the outputs of all these jobs before the next `push`. Raises AudioError, and
-        takes in nothing, for what are no samples.
+        Each step yields a request and is to be sent its answer; the last one returns the events.
+        No other call may come in between. Raises AudioError, and takes in nothing, for what are no
+        samples.
         """
-        steps = self.pushing(block)
-        answer = None
-        while True:
-            try:
-                detector, windows = steps.send(answer)
-            except StopIteration as end:
-                return end.value
-            answer = detector(windows)
-
-    def pushing(
-        self, block: np.ndarray
-    ) -> Generator[tuple[Detector, Array], Array | None, list[Job]]:
-        """`push` in steps: each yields a speech detector and its input, and is to be
-        sent its answer (`asr.vad.detect_together`).
-        """
+        steps: list[_Step] = []
         jobs: list[Job] = []
-        for piece in self._pieces(block):
-            self._fed += len(piece)
-            windows = self._segmenter.take(self._resampler.feed(piece))
-            probabilities = yield self._segmenter.detector, windows
-            assert probabilities is not None
-            self._detect(probabilities, jobs)
-        self._waiting = True
-        return jobs
-
-    def push_end(self) -> list[Job]:
-        """First third of `flush`; see `push`."""
-        self._check_ready()
-        jobs: list[Job] = []
-        windows = self._segmenter.take(self._resampler.finish())
-        self._detect(self._segmenter.detector(windows), jobs)
-        for speech in self._segmenter.finish():
-            self._close_segment(speech, jobs)
-        self._waiting = self._ending = True
-        return jobs
-
-    def accept(self, outputs: Sequence[Heads]) -> list[StreamEvent]:
-        """Last third of `feed` and `flush`: search the words in the outputs of the jobs.
-
-        `outputs`: of each job, in order, what `Recognizer.run_batch` gave.
-        """
-        return _run_through(self.accepting(outputs))
-
-    def accepting(self, outputs: Sequence[Heads]) -> Generator[None, None, list[StreamEvent]]:
-        """`accept` in steps of some milliseconds, where it takes longer."""
-        if not self._waiting:
-            raise AudioError("the stream: nothing was pushed that could be accepted")
-        heads = iter(outputs)
+        if block is None:
+            self._check_ready()
+            self._advancing = True
+            windows = self._segmenter.take(self._resampler.finish())
+            self._detect(self._segmenter.detector(windows), jobs, steps)
+            for speech in self._segmenter.finish():
+                self._close_segment(speech, jobs, steps)
+        else:
+            pieces = self._pieces(block)
+            self._advancing = True
+            for piece in pieces:
+                self._fed += len(piece)
+                windows = self._segmenter.take(self._resampler.feed(piece))
+                probabilities = yield Detection(self._segmenter.detector, windows)
+                self._detect(probabilities, jobs, steps)
+        outputs = iter((yield NetworkRun(self._engine, jobs)) if jobs else ())
         events: list[StreamEvent] = []
-        steps, self._steps = self._steps, []
         for step in steps:
             if isinstance(step, NewRows):
-                self._search_more(step, next(heads))
+                self._search_more(step, next(outputs))
             elif isinstance(step, _Closed):
-                yield from self._add(step, next(heads) if step.has_job else None)
+                yield from self._add(step, next(outputs) if step.has_job else None)
             else:
                 events += self._check_rules(step)
-        self._waiting = False
-        if self._ending:
+        self._advancing = False
+        if block is None:
             if self._said:
                 events.append(self._final(0))
             self._begin()
@@ -282,8 +363,6 @@ class Stream:
         self._resampler = Resampler(self._rate, audio.SAMPLE_RATE)
         self._segmenter = Segmenter(self._vad)
         self._open = None
-        self._steps = []
-        self._ending = False
         self._search, self._n_searched, self._found = None, 0, Partial("", "")
         self._said, self._said_from, self._ranked = [], 0, []
         self._silent_since = 0
@@ -292,8 +371,8 @@ class Stream:
     def _check_ready(self) -> None:
         if self._closed:
             raise AudioError("the stream is finished", "open a new one")
-        if self._waiting:
-            raise AudioError("the stream: the outputs of the last push are still to be accepted")
+        if self._advancing:
+            raise AudioError("the stream: what was fed before is still to be searched")
 
     def _pieces(self, block: np.ndarray) -> Iterator[Waveform]:
         self._check_ready()
@@ -304,14 +383,12 @@ class Stream:
 
     # From audio to jobs for the network.
 
-    def _detect(self, probabilities: Array, jobs: list[Job]) -> None:
+    def _detect(self, probabilities: Array, jobs: list[Job], steps: list[_Step]) -> None:
         segmenter = self._segmenter
         for speech in segmenter.steps(probabilities):
             if speech is not None:
-                self._close_segment(speech, jobs)
-            self._steps.append(
-                _Moment(segmenter.processed, segmenter.voiced_end, segmenter.open_start)
-            )
+                self._close_segment(speech, jobs, steps)
+            steps.append(_Moment(segmenter.processed, segmenter.voiced_end, segmenter.open_start))
         if segmenter.open_start is None:
             self._open = None
             return
@@ -319,7 +396,7 @@ class Stream:
             self._open = self._open_segment(segmenter.open_start)
         for job, step in self._open.feed(segmenter.open_samples(self._open.end)):
             jobs.append(job)
-            self._steps.append(step)
+            steps.append(step)
 
     def _open_segment(self, start: int) -> OverlappingWindows | Chunked:
         if self._engine.chunks is not None:
@@ -327,7 +404,7 @@ class Stream:
         rate = round(self._frame_shift / self._features.frame_shift)
         return OverlappingWindows(self._features, rate, start)
 
-    def _close_segment(self, speech: Speech, jobs: list[Job]) -> None:
+    def _close_segment(self, speech: Speech, jobs: list[Job], steps: list[_Step]) -> None:
         opened, self._open = self._open, None
         continues = False
         # What was cut for its length may be shorter than what was read of it, and a short segment
@@ -339,7 +416,7 @@ class Stream:
             job = opened.rest(speech)
         has_job = continues or len(job.features) > 0
         jobs += [job] if has_job else []
-        self._steps.append(_Closed(speech, has_job, continues))
+        steps.append(_Closed(speech, has_job, continues))
 
     # From outputs of the network to events.
 
@@ -359,7 +436,7 @@ class Stream:
                 stable = found.stable
         self._found = Partial(found.text, stable)
 
-    def _add(self, step: _Closed, heads: Heads | None) -> Iterator[None]:
+    def _add(self, step: _Closed, heads: Heads | None) -> Iterator[Pause]:
         """A segment is complete: search its words with all care, some frames at a time."""
         search = self._search if step.continues else None
         self._search, self._n_searched, self._found = None, 0, Partial("", "")
@@ -367,9 +444,9 @@ class Stream:
             return
         search = search or self._decoder.stream()
         for first in range(0, len(heads[0]), _SEARCH_FRAMES):
-            yield
+            yield Pause()
             search.feed(tuple(head[first : first + _SEARCH_FRAMES] for head in heads))
-        yield
+        yield Pause()
         hypotheses = search.finish(self._nbest)
         if hypotheses[0].words:
             if not self._said:
@@ -427,10 +504,12 @@ class Stream:
         return (self._origin + sample) / audio.SAMPLE_RATE
 
 
-def _run_through(steps: Generator[None, None, _T]) -> _T:
+def run_through(steps: Steps) -> list[StreamEvent]:
+    """Take all steps at once, computing what each asks for."""
+    answer = None
     while True:
         try:
-            next(steps)
+            answer = steps.send(answer).compute()
         except StopIteration as end:
             return end.value
 

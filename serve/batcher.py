@@ -14,18 +14,19 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from asr.acoustics import Heads, Job
+from asr.acoustics import Heads
 from asr.audio import Waveform
 from asr.recognizer import Recognizer
-from asr.stream import Stream
+from asr.stream import Detection, NetworkRun, Request, Steps, Stream
 from asr.types import StreamEvent
-from asr.vad import Array, Detector, detect_together
+from asr.vad import Array, detect_together
 
 MAX_STREAMS = 64  # in one batch
+_ALONE = object()  # instead of an answer: it is to be computed for one stream alone
 
 
 @dataclass(eq=False)
@@ -36,12 +37,8 @@ class _Task:
     block: Waveform | None
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[list[StreamEvent]]
-    jobs: list[Job] = field(default_factory=list)
-    outputs: list[Heads] = field(default_factory=list)
-    # The steps of what is being done, and what the last one asked for.
-    pushing: Generator[tuple[Detector, Array], Array | None, list[Job]] | None = None
-    question: tuple[Detector, Array] | None = None
-    accepting: Generator[None, None, list[StreamEvent]] | None = None
+    steps: Steps | None = None  # of the stream, once they have begun,
+    request: Request | None = None  # and what the last one asked for
     busy: float = 0.0  # seconds of computing
 
     def answer(self, result: list[StreamEvent] | Exception) -> None:
@@ -113,7 +110,7 @@ class Batcher:
                     self._compute(batch)
             if self._long:
                 task = self._long.popleft()
-                if self._continue(task):
+                if self._step(task):
                     self._long.append(task)
 
     def _gather(self) -> tuple[list[_Task], bool]:
@@ -139,94 +136,72 @@ class Batcher:
     def _compute(self, batch: Sequence[_Task]) -> None:
         for task in batch:
             self._finish_others(task.stream)
-        pushed = self._push(batch)
+        tasks = [task for task in batch if self._step(task)]
+        tasks = self._together(tasks, Detection, _detect)
         # The shortest first: a partial does not wait for somebody's final.
-        pushed.sort(key=lambda task: sum(len(job.features) for job in task.jobs))
-        for task in self._network(pushed):
-            if self._step(task, self._begin_accepting) and self._continue(task):
-                self._long.append(task)
+        tasks.sort(key=_rows)
+        self._long += self._together(tasks, NetworkRun, self._run_network)
 
     def _finish_others(self, stream: Stream) -> None:
         """What a stream was asked before, and nobody may wait for any more, is done before."""
         for task in [task for task in self._long if task.stream is stream]:
             self._long.remove(task)
-            while self._continue(task):
+            while self._step(task):
                 pass
 
-    def _push(self, batch: Sequence[_Task]) -> list[_Task]:
-        """Feed the streams their blocks, and detect speech for all of them together."""
-        pushed = [task for task in batch if self._step(task, self._begin_pushing)]
-        while asking := [task for task in pushed if task.question is not None]:
+    def _together(
+        self,
+        tasks: list[_Task],
+        kind: type[Request],
+        compute: Callable[[list[Any]], Sequence[Any]],
+    ) -> list[_Task]:
+        """Answer all requests of a kind together; returns the tasks that are not done yet."""
+        while asking := [task for task in tasks if isinstance(task.request, kind)]:
             begin = time.perf_counter()
-            answers: Sequence[Array | None] = [None] * len(asking)
-            # If detection fails for one stream's windows, each is tried alone: the others continue.
+            # If one stream's request cannot be computed, each is tried alone: the others continue.
+            answers: Sequence[Any] = [_ALONE] * len(asking)
             with contextlib.suppress(Exception):
-                answers = detect_together([task.question for task in asking if task.question])
+                answers = compute([task.request for task in asking])
             shared = (time.perf_counter() - begin) / len(asking)
             for task, answer in zip(asking, answers, strict=True):
                 task.busy += shared
-                if not self._step(task, partial(self._push_on, answer)):
-                    pushed.remove(task)
-        return pushed
-
-    def _continue(self, task: _Task) -> bool:
-        """One slice of what a stream makes of its outputs; False if that was the last."""
-        return self._step(task, self._accept) and task.accepting is not None
-
-    def _step(self, task: _Task, step: Callable[[_Task], None]) -> bool:
-        """Take a step for one stream; errors go to that stream alone."""
-        begin = time.perf_counter()
-        try:
-            step(task)
-        except Exception as error:
-            task.answer(error)
-            return False
-        task.busy += time.perf_counter() - begin
-        return True
-
-    def _begin_pushing(self, task: _Task) -> None:
-        if task.block is None:
-            task.jobs = task.stream.push_end()
-        else:
-            task.pushing = task.stream.pushing(task.block)
-            self._push_on(None, task)
-
-    def _push_on(self, answer: Array | None, task: _Task) -> None:
-        assert task.pushing is not None
-        if answer is None and task.question is not None:
-            detector, windows = task.question
-            answer = detector(windows)
-        task.question = None
-        try:
-            task.question = task.pushing.send(answer)
-        except StopIteration as end:
-            task.jobs = end.value
-
-    def _begin_accepting(self, task: _Task) -> None:
-        task.accepting = task.stream.accepting(task.outputs)
-
-    def _accept(self, task: _Task) -> None:
-        assert task.accepting is not None
-        try:
-            next(task.accepting)
-        except StopIteration as end:
-            task.accepting = None
-            task.answer(end.value)
-
-    def _network(self, tasks: list[_Task]) -> list[_Task]:
-        """Fill in the outputs; return the tasks for which that was possible."""
-        if not any(task.jobs for task in tasks):
-            return tasks
-        begin = time.perf_counter()
-        try:
-            outputs = iter(self._recognizer.run_batch([job for t in tasks for job in t.jobs]))
-        except Exception:
-            # One stream's work cannot be done: find out whose, so that the others continue.
-            return [task for task in tasks if self._step(task, self._alone)]
-        for task in tasks:
-            task.outputs = [next(outputs) for _ in task.jobs]
-            task.busy += (time.perf_counter() - begin) / len(tasks)
+                if not self._step(task, answer):
+                    tasks.remove(task)
         return tasks
 
-    def _alone(self, task: _Task) -> None:
-        task.outputs = list(self._recognizer.run_batch(task.jobs))
+    def _run_network(self, requests: Sequence[NetworkRun]) -> list[list[Heads]]:
+        jobs = [job for request in requests for job in request.jobs]
+        outputs = iter(self._recognizer.run_batch(jobs))
+        return [[next(outputs) for _ in request.jobs] for request in requests]
+
+    def _step(self, task: _Task, answer: Any = None) -> bool:
+        """Take a stream's next step, with the answer to its request; False if it was the last.
+
+        Errors go to that stream alone.
+        """
+        begin = time.perf_counter()
+        result: list[StreamEvent] | Exception | None = None
+        try:
+            if task.steps is None:
+                task.steps = task.stream.advance(task.block)
+            if answer is _ALONE:
+                answer = task.request.compute() if task.request else None
+            task.request = task.steps.send(answer)
+        except StopIteration as end:
+            result = end.value
+        except Exception as error:
+            result = error
+        task.busy += time.perf_counter() - begin
+        if result is not None:
+            task.answer(result)
+        return result is None
+
+
+def _detect(requests: Sequence[Detection]) -> list[Array]:
+    return detect_together([(request.detector, request.windows) for request in requests])
+
+
+def _rows(task: _Task) -> int:
+    """Rows of features that a task asks the network to read."""
+    jobs = task.request.jobs if isinstance(task.request, NetworkRun) else []
+    return sum(len(job.features) for job in jobs)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from asr.errors import AudioError, ConfigError
 from asr.features import FeatureConfig
 from asr.packaging.bundle import Bundle, BundleConfig
 from asr.recognizer import Recognizer
-from asr.stream import EndpointConfig, Stream
+from asr.stream import EndpointConfig, NetworkRun, Request, Stream
 from asr.text.vocabulary import Vocabulary
 from asr.types import StreamEvent
 from asr.vad import VadConfig
@@ -206,11 +208,24 @@ def test_work_of_many_streams_together(hears_tones: Recognizer) -> None:
     found = [""] * len(texts)
     waveforms = [sound(text, 3) for text in texts]
     for begin in range(0, 8 * RATE, 3_000):
-        jobs = [s.push(w[begin : begin + 3_000]) for s, w in zip(streams, waveforms, strict=True)]
-        outputs = iter(hears_tones.run_batch([job for own in jobs for job in own]))
-        for i, (stream, own) in enumerate(zip(streams, jobs, strict=True)):
-            events = stream.accept([next(outputs) for _ in own])
-            found[i] += "".join(event.text for event in finals(events))
+        steps = [
+            stream.advance(waveform[begin : begin + 3_000])
+            for stream, waveform in zip(streams, waveforms, strict=True)
+        ]
+        answers: dict[int, Any] = dict.fromkeys(range(len(steps)))
+        while answers:
+            requests: dict[int, Request] = {}
+            for i, answer in answers.items():
+                try:
+                    requests[i] = steps[i].send(answer)
+                except StopIteration as end:
+                    found[i] += "".join(event.text for event in finals(end.value))
+            runs = {i: r for i, r in requests.items() if isinstance(r, NetworkRun)}
+            outputs = iter(hears_tones.run_batch([job for r in runs.values() for job in r.jobs]))
+            answers = {
+                i: [next(outputs) for _ in runs[i].jobs] if i in runs else request.compute()
+                for i, request in requests.items()
+            }
     assert found == texts
 
 
@@ -237,12 +252,13 @@ def test_what_is_no_sound_is_refused_and_changes_nothing(hears_tones: Recognizer
 
 def test_calls_in_the_wrong_order_are_explained(hears_tones: Recognizer) -> None:
     stream = hears_tones.stream()
-    with pytest.raises(AudioError, match="nothing was pushed"):
-        stream.accept([])
-    jobs = stream.push(silence(1))
-    with pytest.raises(AudioError, match="still to be accepted"):
+    steps = stream.advance(silence(1))
+    request = next(steps)
+    with pytest.raises(AudioError, match="still to be searched"):
         stream.feed(silence(1))
-    stream.accept(hears_tones.run_batch(jobs))
+    with contextlib.suppress(StopIteration):
+        while True:
+            request = steps.send(request.compute())
     with stream:
         stream.finish()
     for call in (lambda: stream.feed(silence(1)), stream.flush, stream.finish):

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from sounds import RATE, TALK, TEXT
 
+from asr.acoustics import Job
 from asr.recognizer import Recognizer
+from asr.stream import Detection, NetworkRun, Pause
 from asr.vad import VadConfig
 from serve.batcher import Batcher
 
@@ -54,27 +56,16 @@ def test_streams_do_not_see_each_other(recognizer, batcher, sizes):
     assert max(sizes) > 1
 
 
-def judge_nothing(windows):
-    return np.zeros(len(windows), np.float32)
+def fail(*_):
+    raise ZeroDivisionError
 
 
-class Failing:
-    """A stream that fails at one of its steps."""
-
-    def __init__(self, stream, step):
-        self._stream, self._step = stream, step
-
-    def __getattr__(self, name):
-        if name == self._step:
-            raise ZeroDivisionError(name)
-        return getattr(self._stream, name)
-
-
-@pytest.mark.parametrize("step", ["pushing", "accepting", "push_end"])
+@pytest.mark.parametrize("step", ["advance", "_detect", "_add", "_check_rules"])
 def test_a_stream_that_fails_fails_alone(recognizer, batcher, step):
     async def run():
         healthy = recognizer.stream(sample_rate=RATE)
-        broken = Failing(recognizer.stream(sample_rate=RATE), step)
+        broken = recognizer.stream(sample_rate=RATE)
+        setattr(broken, step, fail)
         return await asyncio.gather(
             listen(batcher, healthy, TALK, 4000),
             listen(batcher, broken, TALK, 4000),
@@ -87,12 +78,9 @@ def test_a_stream_that_fails_fails_alone(recognizer, batcher, step):
 
 
 def test_what_cannot_be_judged_fails_alone(recognizer, batcher):
-    def refuse(windows):
-        raise ZeroDivisionError
-
-    class Strange(Slow):
-        def pushing(self, block):
-            yield refuse, np.zeros((0, 512), np.float32)
+    class Strange:
+        def advance(self, block):
+            yield Detection(fail, np.zeros((0, 512), np.float32))
             return []
 
     async def run():
@@ -109,11 +97,10 @@ def test_work_the_network_cannot_do_fails_alone(recognizer, batcher):
     class Poisonous:
         """Its jobs have rows of a wrong size."""
 
-        def pushing(self, block):
-            from asr.acoustics import Job
-
-            yield judge_nothing, np.zeros((0, 512), np.float32)
-            return [Job(np.zeros((10, 3), np.float32))]
+        def advance(self, block):
+            engine = recognizer._acoustics.engine
+            yield NetworkRun(engine, [Job(np.zeros((10, 3), np.float32))])
+            return []
 
     async def run():
         poisonous, healthy = Poisonous(), recognizer.stream(sample_rate=RATE)
@@ -136,19 +123,12 @@ class Slow:
         self.released = False
         self.done = []
 
-    def pushing(self, block):
-        yield judge_nothing, np.zeros((0, 512), np.float32)
-        return []
-
-    def push_end(self):
-        self.done.append("push_end")
-        return []
-
-    def accepting(self, outputs):
+    def advance(self, block):
+        self.done.append("block" if block is not None else "end")
         while not self.released:
             time.sleep(0.002)
-            yield
-        self.done.append("accepted")
+            yield Pause()
+        self.done.append("searched")
         return []
 
 
@@ -178,7 +158,7 @@ def test_what_a_stream_was_asked_first_is_done_first(batcher):
         await batcher.flush(slow)
         return slow.done
 
-    assert asyncio.run(run()) == ["accepted", "push_end", "accepted"]
+    assert asyncio.run(run()) == ["block", "searched", "end", "searched"]
 
 
 def test_who_has_left_is_not_waited_for(recognizer, batcher):

@@ -24,7 +24,7 @@ class Broken:
     """A stream in which something fails."""
 
     def __init__(self, fail):
-        self.pushing = self.push_end = fail
+        self.advance = fail
 
     def close(self):
         pass
@@ -250,13 +250,13 @@ def test_who_sends_too_fast_is_slowed_down(start, pcm, monkeypatch):
     """A bounded number of bytes waits in the server, however much is sent."""
     server = start()
     gate = threading.Event()
-    pushing = Stream.pushing
+    advance = Stream.advance
 
     def gated(self, block):
         gate.wait(20)
-        return pushing(self, block)
+        return advance(self, block)
 
-    monkeypatch.setattr(Stream, "pushing", gated)
+    monkeypatch.setattr(Stream, "advance", gated)
     with server.connect("/ws") as ws:
         sender = threading.Thread(target=_flood, args=(ws, bytes(100_000)))
         sender.start()
