@@ -26,8 +26,7 @@ _MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July", "August"),
     *("September", "October", "November", "December"),
 )
-_HOURS = ("twelve", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_HOURS += ("eleven",)
+_HOURS = ("twelve", *_DIGITS[1:], "ten", "eleven")
 _MINUTES = ("five", "ten", "quarter", "twenty", "twenty five")
 _THINGS = {
     "number": ("phone", "account", "card", "reference", "customer", "flight", "order", "policy"),
@@ -189,7 +188,8 @@ class Dictation:
         return self._random.choice([said, said, f"i live at {said}", f"send it to {said}"])
 
     def _electronic_address(self) -> str:
-        said = self._random.choice([self._english.email, self._english.domain_name])()
+        kinds: list[Callable[[], str]] = [self._english.email, self._english.domain_name]
+        said = self._random.choice(kinds)()
         return self._random.choice([said, f"my email is {said}", f"write to {said}"])
 
 
