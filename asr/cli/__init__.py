@@ -19,6 +19,7 @@ COMMANDS = {
     "transcribe": "Transcribe recordings.",
     "mic": "Transcribe a microphone live.",
     "evaluate": "Measure error rates on recordings with known text.",
+    "compare": "Tell whether one recogniser makes fewer errors than another.",
     "align": "Find when each word of a known text is spoken.",
     "tune": "Tune the decoder on recordings with known text.",
     "info": "Show what a model is and where it comes from.",

@@ -11,7 +11,7 @@ import soundfile
 from tone_speech import tones
 
 from asr.cli import main
-from asr.cli.evaluate import _recognize
+from asr.cli._scoring import recognize_batch
 from asr.data.manifest import read_manifest, write_manifest
 from asr.errors import AudioError
 from asr.packaging.bundle import Bundle
@@ -51,10 +51,9 @@ def test_rates(tone_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "0 substitutions, 1 deletions, 1 insertions" in second
     reports = sorted((tmp_path / "errors").iterdir())
     assert [path.name for path in reports] == [
-        f"{tmp_path.name}-easy.txt",
-        f"{tmp_path.name}-hard.txt",
+        f"{tmp_path.name}-{name}" for name in ("easy.html", "easy.txt", "hard.html", "hard.txt")
     ]
-    assert "bad (decaf->*) cafe" in reports[1].read_text()
+    assert "bad (decaf->*) cafe" in reports[3].read_text()
 
 
 def test_with_and_without_speech_detection(tone_bundle: Bundle, tmp_path: Path) -> None:
@@ -62,8 +61,9 @@ def test_with_and_without_speech_detection(tone_bundle: Bundle, tmp_path: Path) 
     soundfile.write(tmp_path / "a.wav", tones("bad cafe"), 16_000)
     utterances = [Utterance(str(tmp_path / name), 1.0, "") for name in ("a.wav", "missing.wav")]
     for use_vad in (True, False):
-        result, error = _recognize(recognizer, utterances, use_vad)
-        assert result == ("bad cafe", pytest.approx(len(tones("bad cafe")) / 16_000))
+        result, error = recognize_batch(recognizer, utterances, use_vad)
+        assert result.text == "bad cafe"
+        assert result.seconds == pytest.approx(len(tones("bad cafe")) / 16_000)
         assert isinstance(error, AudioError)
 
 
@@ -99,7 +99,7 @@ def test_words_on_silence_count(evaluate, tmp_path: Path) -> None:
     assert status == 0
     assert "2 utterances, 2 words\n  WER   0.00%" in output
     assert told in output
-    (report,) = (tmp_path / "out").iterdir()
+    (report,) = (tmp_path / "out").glob("*.txt")
     assert told in report.read_text()
     assert "mixed-1.wav\n        ham jam" in report.read_text()
     alone = write(tmp_path, "silent", [("ham", "")])
@@ -147,8 +147,8 @@ def test_parts_of_recordings(evaluate, tone_bundle: Bundle, tmp_path: Path) -> N
     assert "3 utterances, 3 words\n  WER  33.33%" in output
     assert (
         f"all.wav from {starts[2]:.2f} s\n        (jam->dice)"
-        in next((tmp_path / "out").iterdir()).read_text()
+        in next((tmp_path / "out").glob("*.txt")).read_text()
     )
     recognizer = Recognizer(tone_bundle, decoder="greedy", vad=VadConfig(detector="energy"))
-    found = _recognize(recognizer, read_manifest(tmp_path / "parts.jsonl"), True)
-    assert [result[0] for result in found] == ["bad", "ham", "dice"]
+    found = recognize_batch(recognizer, read_manifest(tmp_path / "parts.jsonl"), True)
+    assert [result.text for result in found] == ["bad", "ham", "dice"]

@@ -1,0 +1,5 @@
+"""`python -m data_prep` is `asr-prepare`."""
+
+from data_prep.cli import main
+
+main()
