@@ -35,7 +35,7 @@ class Match:
 
     @property
     def conclusion(self) -> str:
-        """Who makes fewer errors, if that is no chance, in a sentence."""
+        """Who makes fewer errors, if the difference is significant, in a sentence."""
         better = self.names[self.bootstrap.difference > 0]
         tests = [self.bootstrap.p < SIGNIFICANT, self.pairs.p < SIGNIFICANT]
         if all(tests):

@@ -99,7 +99,5 @@ def read_recognized(path: str | Path, utterances: Sequence[Utterance]) -> list[R
     texts = read_hypotheses(path, utterances)
     missing = [u.name for u, text in zip(utterances, texts, strict=True) if text is None]
     if missing:
-        warn(
-            f"{path}: no text for {len(missing)} utterances, such as {missing[0]}: all deleted"
-        )
+        warn(f"{path}: no text for {len(missing)} utterances, such as {missing[0]}: all deleted")
     return [Recognised(text or "") for text in texts]

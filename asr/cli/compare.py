@@ -1,4 +1,4 @@
-"""`asr compare`: which of two recognisers makes fewer errors, and whether that is chance."""
+"""`asr compare`: which of two recognisers makes fewer errors, and how significant that is."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def command(
 
     Each is a model, or a file with the transcripts of a recogniser: JSON of Whisper, JSON lines,
     CTM, STM, TRN or plain text. `bundled` is the bundled model. Options of the recogniser are those
-    of both models. Two tests tell whether the difference is chance: a bootstrap over speakers
+    of both models. Two tests measure the significance: a bootstrap over speakers
     (Bisani & Ney 2004) and matched pairs of segments (MAPSSWE, Gillick & Cox 1989).
 
     \b
