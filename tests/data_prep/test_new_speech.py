@@ -1,8 +1,11 @@
 """Training data that nobody transcribed, and that nobody said."""
 
 import os
+import random
 import sys
 
+import librosa
+import numpy as np
 import pytest
 import soundfile
 from tone_speech import tones
@@ -16,7 +19,7 @@ from asr.vad import VadConfig
 from data_prep.clips import Skipped
 from data_prep.corpus import CorpusError
 from data_prep.pseudo_label import Journal, pseudo_label, recordings
-from data_prep.synthesize import ENGINES, choose_engine, synthesize
+from data_prep.synthesize import Hibari, choose_engine, synthesize
 
 
 def said(text: str, start: float, confidence: float) -> Segment:
@@ -155,10 +158,13 @@ def test_lines_are_said_once_and_the_same_each_time(run, fake_engine, tmp_path):
     assert [u.text for u in made] == ["turn left", "rm rf w now"]
     assert made[0].speaker == "espeak-ng-en-us"
     assert made[0].extra["synthetic"] == "espeak-ng"
-    fake_engine.unlink()  # what is there is not made again
+    clips = tmp_path / "out" / "clips"
+    before = {path: path.stat().st_mtime_ns for path in clips.iterdir()}
     lines = text.read_text().splitlines()
-    (again, _) = synthesize(lines, tmp_path / "out" / "clips", ENGINES[0], ["en-us"])
+    (again, _) = synthesize(lines, clips, choose_engine("espeak-ng"), ["en-us"])
     assert str(again.audio) == made[0].audio_filepath
+    # What is there is not made again.
+    assert before == {path: path.stat().st_mtime_ns for path in clips.iterdir()}
 
 
 def test_an_unknown_voice_is_told(fake_engine, tmp_path):
@@ -169,13 +175,34 @@ def test_an_unknown_voice_is_told(fake_engine, tmp_path):
 
 def test_no_engine_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingDependencyError, match=r"espeak-ng or flite.*apt-get install"):
-        choose_engine()
-    with pytest.raises(MissingDependencyError, match=r"flite is not installed"):
+    with pytest.raises(MissingDependencyError, match=r"flite is not installed.*apt-get install"):
         choose_engine("flite")
+    monkeypatch.setattr(Hibari, "is_installed", lambda _: False)
+    with pytest.raises(MissingDependencyError, match=r"a synthesiser is not installed.*\[data\]"):
+        choose_engine()
 
 
-@pytest.mark.parametrize("program", ["espeak-ng", "flite"])
+def test_pseudo_speakers_differ_and_stay_themselves(tmp_path):
+    pytest.importorskip("hibari")
+    engine = Hibari()
+    low, high = (engine.speaker(name) for name in ("man-1", "child-1"))
+    assert low.pitch < 0.7 < 1.2 < high.pitch
+    assert low == Hibari().speaker("man-1") != engine.speaker("man-2")
+    with pytest.raises(CorpusError, match="no voice 'robot'"):
+        list(synthesize(["hi"], tmp_path, engine, ["robot"]))
+    line = "Please call one two three."
+    waveforms = [engine.speak(line, "man-1", random.Random(0)) for _ in range(2)]
+    np.testing.assert_array_equal(*waveforms)
+    assert 1 < len(waveforms[0]) / 16_000 < 6
+    assert pitch_of(engine.speak(line, "child-1", random.Random(0))) > 1.8 * pitch_of(waveforms[0])
+
+
+def pitch_of(waveform: np.ndarray) -> float:
+    """Hz, the median."""
+    return float(np.median(librosa.yin(waveform, fmin=60, fmax=600, sr=16_000)))
+
+
+@pytest.mark.parametrize("program", ["hibari", "espeak-ng", "flite"])
 def test_a_real_engine_speaks(program, tmp_path):
     try:
         engine = choose_engine(program)
