@@ -26,7 +26,7 @@ _MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July", "August"),
     *("September", "October", "November", "December"),
 )
-_HOURS = ("twelve", *_DIGITS[1:], "ten", "eleven")
+_HOURS = "twelve one two three four five six seven eight nine ten eleven".split()
 _MINUTES = ("five", "ten", "quarter", "twenty", "twenty five")
 _THINGS = {
     "number": ("phone", "account", "card", "reference", "customer", "flight", "order", "policy"),
