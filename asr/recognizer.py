@@ -18,7 +18,13 @@ from asr.audio import AudioSource, Channels, OnLoss, Part, Waveform
 from asr.channels import ChannelChoice, OnNotice, check_choice, find_channel_speech
 from asr.config import build
 from asr.decode import DecoderConfig, make_decoder
-from asr.decode.decoder import DecoderKind, check_takes_hotwords, compile_ahead
+from asr.decode.decoder import (
+    DecoderKind,
+    Effort,
+    check_takes_hotwords,
+    compile_ahead,
+    with_effort,
+)
 from asr.errors import BundleError, ConfigError
 from asr.lexicon.hotwords import Hotwords, PreparedHotwords, prepare_hotwords
 from asr.packaging.bundle import Bundle, bundled
@@ -41,6 +47,8 @@ class Recognizer:
         model: a loaded bundle.
         decoder: `beam`, which knows the language model, or `greedy`, which needs no search.
         settings: of the beam search; the bundle's own unless given.
+        search: `fast`, `balanced` or `accurate`: the limits of the beam search, for speed or for
+            accuracy (`asr.decode.decoder.with_effort`).
         hotwords: phrases to listen for, or phrase -> boost (natural log). For `beam` only. They are
             folded and spelled out as `prepare_hotwords` does; `skipped_hotwords` tells what cannot
             be said.
@@ -60,6 +68,7 @@ class Recognizer:
         *,
         decoder: DecoderKind = "beam",
         settings: DecoderConfig | None = None,
+        search: Effort = "balanced",
         hotwords: Hotwords = (),
         vad: VadConfig | None = None,
         punctuate: bool = False,
@@ -75,6 +84,7 @@ class Recognizer:
         self.vad = vad or VadConfig()
         self._threads = threads or os.cpu_count() or 1
         settings = settings or build(DecoderConfig, model.config.decoder, "decoder")
+        settings = with_effort(settings, search)
         self._hotword_boost = settings.hotword_boost
         if hotwords:
             check_takes_hotwords(model, decoder)

@@ -21,7 +21,7 @@ from asr.errors import ConfigError
 
 if TYPE_CHECKING:
     from asr.channels import ChannelChoice
-    from asr.decode.decoder import DecoderConfig
+    from asr.decode.decoder import DecoderConfig, Effort
     from asr.packaging.bundle import Bundle
     from asr.recognizer import Recognizer
     from asr.vad import VadConfig
@@ -76,6 +76,7 @@ class Settings:
     model: str | None = None
     language: str | None = None
     decoder: str = "beam"
+    search: Effort = "balanced"
     beam: int | None = None
     hotwords: str | None = None
     reject: bool = True
@@ -169,14 +170,15 @@ class Settings:
 
     def _decoder_config(self, bundle: Bundle) -> DecoderConfig:
         from asr.config import build
-        from asr.decode.decoder import DecoderConfig
+        from asr.decode.decoder import DecoderConfig, with_effort
 
-        if self.beam is not None and self.decoder != "beam":
-            raise ConfigError(
-                f"--beam needs --decoder beam: a {self.decoder} search keeps no hypotheses",
-                "omit one of them",
-            )
-        config = build(DecoderConfig, bundle.config.decoder, "decoder")
+        for name, given in (("beam", self.beam is not None), ("search", self.search != "balanced")):
+            if given and self.decoder != "beam":
+                raise ConfigError(
+                    f"--{name} needs --decoder beam: a {self.decoder} search keeps no hypotheses",
+                    "omit one of them",
+                )
+        config = with_effort(build(DecoderConfig, bundle.config.decoder, "decoder"), self.search)
         if self.beam is not None:
             config = replace(config, beam=self.beam)
         if not self.reject:
@@ -298,6 +300,13 @@ _SEARCH_OPTIONS = (
         default="beam",
         help="beam searches with lexicon and language model; greedy takes the most probable symbol"
         " of each frame: faster, more errors.",
+    ),
+    click.option(
+        "--search",
+        type=click.Choice(["fast", "balanced", "accurate"]),
+        default="balanced",
+        help="Effort of the beam search: balanced is what the model was tuned for, fast makes more"
+        " errors, accurate fewer.",
     ),
     click.option(
         "--beam",

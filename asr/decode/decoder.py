@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Thread
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
@@ -111,6 +111,33 @@ class DecoderConfig:
             raise ConfigError(f"blank_skip is {self.blank_skip}", "a probability; above 1 is off")
         if not self.unknown_penalty <= 0:
             raise ConfigError(f"unknown_penalty is {self.unknown_penalty}", "it is not above 0")
+
+
+Effort: TypeAlias = Literal["fast", "balanced", "accurate"]
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+
+
+def with_effort(config: DecoderConfig, effort: Effort) -> DecoderConfig:
+    """The same weights with limits for speed or for accuracy; `balanced` are those of the model.
+
+    `fast` keeps a quarter of the hypotheses and leaves the recurrent language model out; `accurate`
+    keeps four times as many, also for the rescorers. Raises ConfigError for another effort.
+    """
+    if effort not in EFFORTS:
+        raise ConfigError(f"unknown search {effort!r}", f"one of: {', '.join(EFFORTS)}")
+    if effort == "balanced":
+        return config
+    if effort == "fast":
+        counts, thresholds = 0.25, 0.75
+        config = replace(config, rescore_weight=0.0)
+    else:
+        counts, thresholds = 4.0, 1.3
+    return replace(
+        config,
+        **{n: min(MAX_COUNT, max(1, round(counts * getattr(config, n)))) for n in _COUNTS},
+        beam_threshold=thresholds * config.beam_threshold,
+        token_threshold=thresholds * config.token_threshold,
+    )
 
 
 # What a network gives for one utterance: log-probabilities (frames, classes) of its head, or a

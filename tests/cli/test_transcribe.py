@@ -268,6 +268,7 @@ def test_language(run: Run, tmp_path: Path, language: str, status: int) -> None:
     ("arguments", "message"),
     [
         (["--beam", "5"], "--beam needs --decoder beam"),
+        (["--search", "fast"], "--search needs --decoder beam"),
         (["--vad", "none", "--vad-threshold", "0.3"], "--vad-threshold would have no effect"),
         (["--no-vad"], "--no-vad and --vad energy"),
         (["--vad-threshold", "1.5"], "threshold"),
