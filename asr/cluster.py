@@ -35,11 +35,15 @@ _BLOCK_BYTES = 4 << 20  # parts of large tasks travel in blocks of about this si
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
-    """Connect to a cluster: its address, `auto` for the one this machine belongs to, or LOCAL.
+def connected(address: str | None) -> Iterator[None]:
+    """Connect to a cluster: its address, `auto` for the one this machine belongs to, LOCAL, or
+    None for no cluster.
 
     Raises MissingDependencyError without Ray, ASRError where there is no such cluster.
     """
+    if address is None:
+        yield
+        return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no statistics leave the machine
     try:
         import ray
@@ -47,6 +51,9 @@ def connected(address: str) -> Iterator[None]:
         raise MissingDependencyError(
             f"a cluster needs {error.name}", "pip install 'blstm-ctc-asr[cluster]'"
         ) from error
+    if ray.is_initialized():  # within another `connected`
+        yield
+        return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == LOCAL:
@@ -63,6 +70,30 @@ def connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def each(
+    address: str | None,
+    tasks: Sequence[Any],
+    make: Callable[[], Work],
+    *,
+    name: Callable[[Any], str] = str,
+    batch_size: int = 1,
+) -> Iterator[tuple[int, Any]]:
+    """The number of each task with its result, or with the exception that working on it raised.
+
+    Without a cluster (`address` None) they come in order; on one, in any order, `batch_size` of
+    them at a time. `name`: what to call a task in a message.
+    """
+    if address is None:
+        work = make()
+        for number, task in enumerate(tasks):
+            yield number, _attempt(work, task)
+        return
+    numbered = [_Numbered(number, task, name(task)) for number, task in enumerate(tasks)]
+    batches = (numbered[i : i + batch_size] for i in range(0, len(numbered), batch_size))
+    for item, (result,) in run(batches, _OnNumbered(make)):
+        yield item.number, result
 
 
 def run(
@@ -97,6 +128,25 @@ def run(
                 )
             ],
         )
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    number: int
+    task: Any
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class _OnNumbered:
+    make: Callable[[], Work]
+
+    def __call__(self) -> Work:
+        work = self.make()
+        return lambda item: work(item.task)
 
 
 @dataclass
@@ -234,7 +284,10 @@ def _work(made: bytes, rows: pa.Table) -> pa.Table:
     results = []
     for row in rows.to_pylist():
         content = row["content"] if row["content"] is not None else row["task"]
-        results.append(_pickled(_attempt(made, pickle.loads(content))))
+        task = pickle.loads(content)
+        if not isinstance(task, Exception):  # else splitting raised it
+            task = _attempt(lambda task: _loaded(made)(task), task)
+        results.append(_pickled(task))
     return _filled(rows, results)
 
 
@@ -254,11 +307,11 @@ def _loaded(made: bytes) -> Work:
     return pickle.loads(made)()
 
 
-def _attempt(made: bytes, task: Any) -> Any:
-    if isinstance(task, Exception):  # splitting raised it
-        return task
+def _attempt(work: Work, task: Any) -> Any:
     try:
-        return _loaded(made)(task)
+        return work(task)
+    except BrokenPipeError:  # who reads the output has seen enough
+        raise
     except Exception as error:  # one task must not end the others
         return error
 

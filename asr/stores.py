@@ -73,6 +73,17 @@ def find(pattern: str) -> Iterator[File]:
         raise _unreadable(pattern, error) from error
 
 
+def size(path: str) -> int:
+    """The bytes of a file; 0 if it cannot be found."""
+    try:
+        if not is_address(path):
+            return Path(path).stat().st_size
+        system, key = _open_store(path)
+        return int(system.size(key) or 0)
+    except (OSError, ValueError):
+        return 0
+
+
 @contextmanager
 def reading(path: str) -> Iterator[str | BinaryIO]:
     """A recording as `asr.audio` reads it: a path as it is; from a store, a copy on the disk, so

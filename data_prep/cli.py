@@ -280,25 +280,45 @@ def split(manifests: tuple[Path, ...], to: Path, dev: float, by: HoldOut) -> Non
         click.echo(f"{to / name}.jsonl: {len(part):,} utterances, {hours:.2f} h")
 
 
+cluster_option = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Work on a Ray cluster: its address, auto for the one that this machine belongs to, or"
+    " local for one of this machine's cores (extra [cluster]).",
+)
+
+
 @cli.command()
 @click.argument("manifests", type=FILE, nargs=-1, required=True)
-@click.option("--to", type=FOLDER, required=True, help="The folder of the shards.")
+@click.option("--to", required=True, help="The folder of the shards, or its address in a store.")
 @click.option("--megabytes", type=click.IntRange(1), default=256, show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Seed of the order of the utterances.")
 @click.option("--keep-order", is_flag=True, help="Do not shuffle.")
+@cluster_option
 def shard(
-    manifests: tuple[Path, ...], to: Path, megabytes: int, seed: int, keep_order: bool
+    manifests: tuple[Path, ...],
+    to: str,
+    megabytes: int,
+    seed: int,
+    keep_order: bool,
+    cluster: str | None,
 ) -> None:
     """Pack MANIFESTS, one by one, into WebDataset tar files with an index.
 
     For corpora that are too large for single files: training reads shards sequentially, from disks
     or object stores.
     """
+    from asr.cluster import connected
     from data_prep.shard import shard as write_shards
 
-    for name, utterances in _read(manifests).items():
-        order = None if keep_order else seed
-        click.echo(write_shards(utterances, to, name, max_bytes=megabytes << 20, seed=order))
+    order = None if keep_order else seed
+    with connected(cluster):
+        for name, utterances in _read(manifests).items():
+            click.echo(
+                write_shards(
+                    utterances, to, name, max_bytes=megabytes << 20, seed=order, cluster=cluster
+                )
+            )
 
 
 @cli.command("pseudo-label")
@@ -307,12 +327,14 @@ def shard(
 @click.option("--to", type=FOLDER, required=True, help="The folder of pseudo.jsonl.")
 @click.option("--confidence", type=click.FloatRange(0, 1), default=0.8, show_default=True)
 @click.option("--min-words", type=click.IntRange(1), default=2, show_default=True)
+@cluster_option
 def pseudo_label(
     recordings: tuple[Path, ...],
     model: Path | None,
     to: Path,
     confidence: float,
     min_words: int,
+    cluster: str | None,
 ) -> None:
     """Transcribe RECORDINGS, files or folders, and keep what the model is confident of.
 
@@ -332,6 +354,8 @@ def pseudo_label(
     journal = labels.Journal(
         to / "transcripts.jsonl", recognizer.bundle.fingerprint, recognizer.transcribe
     )
+    if cluster is not None:
+        journal.fill(found, cluster, model)
     clips = labels.pseudo_label(
         found, journal, confidence=confidence, min_words=min_words, skipped=skipped
     )

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+from asr import cluster
 from asr.config import build, to_dict
-from asr.errors import AudioError
+from asr.errors import ASRError
 from asr.files import JSON_ESCAPE
 from asr.recordings import SUFFIXES, find_recordings
 from asr.types import Transcript, Word
@@ -32,6 +34,13 @@ def recordings(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
+def transcriber(model: Path | None) -> Callable[[str], Transcript]:
+    """What transcribes a recording in a process of a cluster, which has one core."""
+    import asr
+
+    return asr.load(model, threads=1).transcribe
+
+
 class Journal:
     """A `transcribe` that saves its transcripts, and reuses them.
 
@@ -42,6 +51,8 @@ class Journal:
 
     def __init__(self, path: Path, model: str, transcribe: Callable[[str], Transcript]):
         self.reused = 0
+        self._failed: dict[str, Exception] = {}
+        self._filled: set[str] = set()
         self._path, self._model, self._transcribe = path, model, transcribe
         self._begins: dict[str, int] = {}  # of the lines in the file, by what was heard
         if path.exists():
@@ -49,20 +60,46 @@ class Journal:
 
     def __call__(self, recording: str) -> Transcript:
         """See `Recognizer.transcribe`."""
-        path = Path(recording).resolve()
-        if not path.exists():
+        if recording in self._failed:
+            raise self._failed[recording]
+        heard = self._key(recording)
+        if heard is None:
             return self._transcribe(recording)  # which says what is wrong
-        status = path.stat()
-        heard = f"{self._model} {status.st_size} {status.st_mtime_ns} {path}"
         if heard in self._begins:
-            self.reused += 1
+            self.reused += heard not in self._filled
             return self._read(self._begins[heard])
         transcript = self._transcribe(recording)
+        self._add(heard, transcript)
+        return transcript
+
+    def fill(self, recordings: Iterable[Path], address: str, model: Path | None) -> None:
+        """Transcribe the recordings that are not in there on a cluster (`asr.cluster`)."""
+        left = [str(path) for path in recordings if self._key(str(path)) not in self._begins]
+        with cluster.connected(address):
+            for number, found in cluster.each(address, left, partial(transcriber, model)):
+                heard = self._key(left[number])
+                if isinstance(found, Exception) or heard is None:
+                    self._failed[left[number]] = found
+                else:
+                    self._begins[heard] = self._add(heard, found)
+                    self._filled.add(heard)
+
+    def _key(self, recording: str) -> str | None:
+        """What a transcript depends on: the model, and the recording as it is; None without it."""
+        path = Path(recording).resolve()
+        if not path.exists():
+            return None
+        status = path.stat()
+        return f"{self._model} {status.st_size} {status.st_mtime_ns} {path}"
+
+    def _add(self, heard: str, transcript: Transcript) -> int:
+        """Append a transcript; returns where its line begins."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"heard": heard, **to_dict(transcript)}, ensure_ascii=False)
         with self._path.open("ab") as file:
+            begin = file.tell()
             file.write(line.encode(errors=JSON_ESCAPE) + b"\n")
-        return transcript
+        return begin
 
     def _look_through(self) -> None:
         whole = 0
@@ -98,7 +135,7 @@ def pseudo_label(
     for path in paths:
         try:
             transcript = transcribe(str(path))
-        except AudioError as error:
+        except ASRError as error:
             skipped.add("cannot be read", str(error))
             continue
         for clip, words in _clips(path, transcript):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Metric,
     ProcessCollector,
     generate_latest,
 )
@@ -75,6 +77,10 @@ class Metrics:
         )
         if MULTIPROCESS not in os.environ:
             ProcessCollector(registry=registry)
+
+    def families(self) -> Iterable[Metric]:
+        """The numbers of this process."""
+        return self._registry.collect()
 
     def render(self) -> bytes:
         """Prometheus' text format; of all workers where there are several."""

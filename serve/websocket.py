@@ -215,6 +215,22 @@ class WebSocketChannel(asyncio.Protocol):
         self._pinging = self._loop.call_later(PING_SECONDS, self._ping)
 
 
+def open_protocol(
+    hub: Hub, kind: type[LiveProtocol], authorization: str, subprotocols: list[str], query: bytes
+) -> LiveProtocol | None:
+    """The protocol that a client asks for; None if it has no key. Raises Refused for a query that
+    makes no sense."""
+    key = presented_key({"authorization": authorization}, subprotocols)
+    settings = hub.client_secrets.read(key)
+    if settings is None and not hub.keys.accept(key):
+        return None
+    with nonsense_refused(kind.name):
+        protocol = kind(hub.info, QueryParams(query))
+        if settings is not None:
+            protocol.restore(settings)
+        return protocol
+
+
 class Handshake:
     """A request to open a live stream. Raises Refused if it cannot be granted.
 
@@ -231,16 +247,9 @@ class Handshake:
         offered = request.headers.get_all("sec-websocket-protocol")
         self._subprotocols = [name.strip() for value in offered for name in value.split(",")]
         self._max_bytes = max(hub.settings.max_message_bytes, kind.max_message_bytes)
-        self._protocol: LiveProtocol | None = None
         self._kind = kind
-        headers = {"authorization": request.headers.get("authorization", "")}
-        key = presented_key(headers, self._subprotocols)
-        settings = hub.client_secrets.read(key)
-        if settings is not None or hub.keys.accept(key):
-            with nonsense_refused(kind.name):
-                self._protocol = kind(hub.info, QueryParams(query))
-                if settings is not None:
-                    self._protocol.restore(settings)
+        authorization = request.headers.get("authorization", "")
+        self._protocol = open_protocol(hub, kind, authorization, self._subprotocols, query)
 
     def open(self, transport: asyncio.Transport, rest: bytes) -> asyncio.Task[None]:
         """Answer, take the connection over, and run the session; `rest` has already been read."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +41,27 @@ def shared() -> Path:
     if not (folder / "speech").is_dir():
         pytest.skip(f"no shared recordings in {folder} (set ASR_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[str]:
+    """The address of a bucket on an S3 server."""
+    moto: Any = pytest.importorskip("moto.server")
+    s3fs: Any = pytest.importorskip("s3fs")
+    server = moto.ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # other processes import as tests do
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir("speech")
+        yield "s3://speech"
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -97,6 +97,10 @@ class Settings:
     channels: ChannelChoice = "auto"
     strict: bool = False
 
+    def on_one_core(self) -> Settings:
+        """These settings for a process of a cluster, which has one core."""
+        return replace(self, threads=1)
+
     def load(self, quiet: bool = False) -> Recognizer:
         """The recogniser; skipped hot words are reported on standard error.
 
@@ -184,6 +188,14 @@ class Settings:
         if not self.reject:
             config = replace(config, rejection_threshold=math.inf, rejection_confidence=0.0)
         return config
+
+
+cluster_option = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Work on a Ray cluster: its address, auto for the one that this machine belongs to, or"
+    " local for one of this machine's cores (extra [cluster]).",
+)
 
 
 def recognizer_options(

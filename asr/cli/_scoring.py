@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from asr import stores
 from asr.cli import warn
 from asr.cli._progress import Progress
-from asr.errors import AudioError, ManifestError
+from asr.cli._recognizer_options import Settings
+from asr.cluster import each
+from asr.errors import ASRError, AudioError, ManifestError
 
 if TYPE_CHECKING:
     from asr.analysis.scoring import Recognised
@@ -39,26 +43,43 @@ def read_utterances(path: str | Path) -> list[Utterance]:
 
 
 def recognize(
-    recognizer: Recognizer, utterances: Sequence[Utterance], use_vad: bool
+    recognizer: Recognizer,
+    utterances: Sequence[Utterance],
+    settings: Settings,
+    cluster: str | None = None,
 ) -> list[Recognised | AudioError]:
-    """What is recognised in each recording, or why it cannot be evaluated."""
+    """What is recognised in each recording, or why it cannot be evaluated.
+
+    `cluster`: where to do it (`asr.cluster`); `recognizer` does it here.
+    """
+    batches = [utterances[first : first + BATCH] for first in range(0, len(utterances), BATCH)]
+    make = partial(_recognition, settings, recognizer if cluster is None else None)
+    results: dict[int, list[Recognised | AudioError]] = {}
     with Progress(len(utterances)) as progress:
-        results: list[Recognised | AudioError] = []
-        for first in range(0, len(utterances), BATCH):
-            batch = utterances[first : first + BATCH]
-            for utterance, found in zip(
-                batch, recognize_batch(recognizer, batch, use_vad), strict=True
-            ):
+        for number, found in each(cluster, batches, make, name=lambda batch: batch[0].name):
+            if isinstance(found, Exception):
+                if not isinstance(found, ASRError):
+                    raise found
+                found = [AudioError(found.cause, found.remedy)] * len(batches[number])
+            results[number] = found
+            for utterance, one in zip(batches[number], found, strict=True):
                 progress.finish(utterance.name, utterance.duration)
-                if isinstance(found, AudioError):
+                if isinstance(one, AudioError):
                     with progress.hidden():
-                        warn(found)
-                results.append(found)
-    return results
+                        warn(one)
+    return [one for number in range(len(batches)) for one in results[number]]
+
+
+def _recognition(
+    settings: Settings, recognizer: Recognizer | None
+) -> Callable[[Sequence[Utterance]], list[Recognised | AudioError]]:
+    """What recognises a batch; without a recogniser, in a process of a cluster, with its own."""
+    recognizer = recognizer or settings.on_one_core().load(quiet=True)
+    return partial(recognize_batch, recognizer, settings.vad != "none")
 
 
 def recognize_batch(
-    recognizer: Recognizer, utterances: Sequence[Utterance], use_vad: bool
+    recognizer: Recognizer, use_vad: bool, utterances: Sequence[Utterance]
 ) -> list[Recognised | AudioError]:
     """As `recognize`, of utterances that are decoded together."""
     from asr.analysis.scoring import Recognised
@@ -73,7 +94,8 @@ def recognize_batch(
                 waveforms[i] = read_audio(utterance)
                 continue
             if utterance.offset is None:
-                transcript = recognizer.transcribe(utterance.audio_filepath)
+                with stores.reading(utterance.audio_filepath) as recording:
+                    transcript = recognizer.transcribe(recording)
             else:
                 transcript = recognizer.transcribe(read_audio(utterance), SAMPLE_RATE)
             if transcript.losses:

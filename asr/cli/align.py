@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from asr import stores
 from asr.cli import warn
 from asr.cli._inputs import (
     STDIN,
@@ -21,9 +24,11 @@ from asr.cli._inputs import (
 from asr.cli._listeners import warn_of_losses
 from asr.cli._outputs import Entry, Journal, making, parse_formats, target
 from asr.cli._progress import Progress
-from asr.cli._recognizer_options import Settings, recognizer_options
+from asr.cli._recognizer_options import Settings, cluster_option, recognizer_options
+from asr.cluster import connected, each
 from asr.errors import ASRError, ConfigError, ManifestError
 from asr.files import read_text
+from asr.program import explain
 from asr.types import Utterance
 from asr.writers import FORMATS, render
 
@@ -77,6 +82,7 @@ MAX_FAILURES = 100
     is_flag=True,
     help="Leave a gap for words that cannot be pronounced instead of refusing the text.",
 )
+@cluster_option
 @recognizer_options(search=False, punctuation=False)
 def command(
     settings: Settings,
@@ -86,6 +92,7 @@ def command(
     overwrite: bool,
     lexicon: str | None,
     skip_unknown: bool,
+    cluster: str | None,
 ) -> int:
     """Find when each word of TEXT, a text file, is spoken in AUDIO, or do so for each recording of
     a MANIFEST (JSON lines with audio_filepath and text). Recordings may be hours long.
@@ -109,32 +116,51 @@ def command(
     where = target(formats, out, len(pairs), default="TextGrid")
     if where.folder is not None:
         check_names_differ(names)
-    aligner = _aligner(settings, lexicon, skip_unknown)
+    if cluster is not None and where.is_stdout:
+        raise click.UsageError("--cluster needs --out: recordings come in any order")
     journal = None if where.is_stdout else Journal(where.parent)
     failures = 0
-    with (
-        Progress(len(pairs)) as progress,
-        contextlib.nullcontext() if where.is_stdout else making(where.parent),
-    ):
+    with Progress(len(pairs)) as progress, contextlib.ExitStack() as stack:
+        if not where.is_stdout:
+            stack.enter_context(making(where.parent))
+        stack.enter_context(connected(cluster))
+
+        def report(recording: str, error: Exception) -> None:
+            nonlocal failures
+            failures += 1
+            with progress.hidden():
+                reason = explain(error)
+                warn(reason if recording in reason else f"{recording}: {reason}")
+
+        work = []
         for utterance, name in zip(pairs, names, strict=True):
-            recording = utterance.audio_filepath
-            entry = Entry.of(recording, "alignment", where.outputs(name.stem()))
+            entry = Entry.of(utterance.audio_filepath, "alignment", where.outputs(name.stem()))
             try:
                 if journal is not None and not overwrite:
                     journal.check_free(entry)
-                transcript = _align(aligner, utterance, progress)
+                work.append((utterance, name, entry))
+            except ASRError as error:  # continue with the others
+                report(utterance.audio_filepath, error)
+        make = partial(_alignment, settings, lexicon, skip_unknown, progress)
+        if cluster is not None:
+            make = partial(_alignment, settings.on_one_core(), lexicon, skip_unknown, None)
+        utterances = [utterance for utterance, _, _ in work]
+        for number, found in each(cluster, utterances, make, name=attrgetter("name")):
+            utterance, name, entry = work[number]
+            progress.finish(utterance.name, getattr(found, "duration", 0.0))
+            try:
+                if isinstance(found, Exception):
+                    raise found
                 with progress.hidden():
-                    warn_of_losses(recording, transcript.losses)
-                    _name_doubtful(recording, transcript)
+                    warn_of_losses(utterance.audio_filepath, found.losses)
+                    _name_doubtful(utterance.audio_filepath, found)
                     if journal is None:
-                        text = render(transcript, where.formats[0], name.stem().name)
+                        text = render(found, where.formats[0], name.stem().name)
                         click.echo(text, nl=False)
                 if journal is not None:
-                    journal.write(entry, transcript, where)
-            except ASRError as error:  # continue with the others
-                failures += 1
-                with progress.hidden():
-                    warn(error if recording in str(error) else f"{recording}: {error}")
+                    journal.write(entry, found, where)
+            except (ASRError, OSError) as error:  # continue with the others
+                report(utterance.audio_filepath, error)
     return min(failures, MAX_FAILURES)
 
 
@@ -155,17 +181,21 @@ def _pairs(inputs: Sequence[str]) -> list[Utterance]:
         raise ConfigError(f"{text}: cannot be read: {reason}", "give a UTF-8 text file") from error
 
 
-def _aligner(settings: Settings, lexicon: str | None, skip_unknown: bool) -> Aligner:
+def _alignment(
+    settings: Settings, lexicon: str | None, skip_unknown: bool, progress: Progress | None
+) -> Callable[[Utterance], Transcript]:
+    """What aligns an utterance, here or in a process of a cluster, where nobody sees progress."""
     from asr.aligner import Aligner
     from asr.text.phones import read_lexicon
 
-    return Aligner(
+    aligner = Aligner(
         settings.bundle(),
         pronunciations=read_lexicon(lexicon) if lexicon else None,
         skip_unknown=skip_unknown,
         vad=settings.vad_config(),
         threads=settings.threads,
     )
+    return partial(_align, aligner, progress or Progress(0, shown=False))
 
 
 def _output_name(utterance: Utterance) -> str:
@@ -177,7 +207,7 @@ def _output_name(utterance: Utterance) -> str:
     return str(path.with_name(f"{path.stem}-{milliseconds:08d}{path.suffix}"))
 
 
-def _align(aligner: Aligner, utterance: Utterance, progress: Progress) -> Transcript:
+def _align(aligner: Aligner, progress: Progress, utterance: Utterance) -> Transcript:
     """Align an utterance; times count from the start of the file, also for a part of it."""
     from asr import audio
     from asr.data.manifest import read_audio
@@ -185,19 +215,16 @@ def _align(aligner: Aligner, utterance: Utterance, progress: Progress) -> Transc
     if utterance.offset is not None:
         waveform = read_audio(utterance)
         part = aligner.align(waveform, utterance.text, audio.SAMPLE_RATE)
-        progress.finish(utterance.name, part.duration)
         return part.shifted(utterance.offset)
     recording, text = utterance.audio_filepath, utterance.text
-    source = sys.stdin.buffer if recording == STDIN else recording
     known = progress.shown and recording != STDIN
     duration = audio.probe(recording).duration if known else None
-    transcript = aligner.align(
-        source,
-        text,
-        progress=lambda seconds: progress.within(recording, seconds, duration),
-    )
-    progress.finish(recording, transcript.duration)
-    return transcript
+    with stores.reading(recording) as source:
+        return aligner.align(
+            sys.stdin.buffer if recording == STDIN else source,
+            text,
+            progress=lambda seconds: progress.within(recording, seconds, duration),
+        )
 
 
 def _name_doubtful(recording: str, transcript: Transcript) -> None:

@@ -93,7 +93,7 @@ def _texts(
     path = Path(name)
     if name == "bundled" or (path / CONFIG).is_file():
         recognizer = replace(settings, model=None if name == "bundled" else name).load()
-        return recognize(recognizer, utterances, settings.vad != "none")
+        return recognize(recognizer, utterances, settings)
     return read_recognized(path, utterances)
 
 

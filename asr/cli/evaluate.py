@@ -12,8 +12,9 @@ import click
 from click.core import ParameterSource
 
 from asr.cli._progress import Progress
-from asr.cli._recognizer_options import Settings, recognizer_options
+from asr.cli._recognizer_options import Settings, cluster_option, recognizer_options
 from asr.cli._scoring import normalize_option, read_recognized, read_utterances, recognize
+from asr.cluster import connected
 from asr.errors import AudioError
 from asr.files import replacing
 
@@ -49,6 +50,7 @@ MAX_PLAYERS = 200  # utterances with sound and picture on a page: 20 to 40 kB ea
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per manifest.")
 @normalize_option
+@cluster_option
 @recognizer_options(punctuation=False)
 @click.pass_context
 def command(
@@ -59,6 +61,7 @@ def command(
     hypotheses: str | None,
     as_json: bool,
     normalize: Normalization,
+    cluster: str | None,
 ) -> int:
     """Measure the error rates of a model, separately for each manifest.
 
@@ -81,28 +84,31 @@ def command(
     language = recognizer.bundle.config.language if recognizer else settings.language or "en"
     normalizer = make_normalizer(normalize, language)
     failures = 0
-    for path, utterances in sets:
-        began = time.monotonic()
-        found: Sequence[Recognised | AudioError]
-        if recognizer is None:
-            assert hypotheses
-            found = read_recognized(hypotheses, utterances)
-        else:
-            found = recognize(recognizer, utterances, settings.vad != "none")
-        kept = [
-            (utterance, one)
-            for utterance, one in zip(utterances, found, strict=True)
-            if not isinstance(one, AudioError)
-        ]
-        failures += len(utterances) - len(kept)
-        result = score([u for u, _ in kept], [one for _, one in kept], normalizer)
-        took = time.monotonic() - began
-        seconds = sum(u.duration for u in utterances) if recognizer else None
-        show = _json if as_json else _summary
-        click.echo(show(path, result, seconds, took, normalize))
-        if report_folder:
-            by = hypotheses or settings.model or "the bundled model"
-            _write_report(Path(report_folder), path, result, recognizer, (by, normalize, language))
+    with connected(cluster):
+        for path, utterances in sets:
+            began = time.monotonic()
+            found: Sequence[Recognised | AudioError]
+            if recognizer is None:
+                assert hypotheses
+                found = read_recognized(hypotheses, utterances)
+            else:
+                found = recognize(recognizer, utterances, settings, cluster)
+            kept = [
+                (utterance, one)
+                for utterance, one in zip(utterances, found, strict=True)
+                if not isinstance(one, AudioError)
+            ]
+            failures += len(utterances) - len(kept)
+            result = score([u for u, _ in kept], [one for _, one in kept], normalizer)
+            took = time.monotonic() - began
+            seconds = sum(u.duration for u in utterances) if recognizer else None
+            show = _json if as_json else _summary
+            click.echo(show(path, result, seconds, took, normalize))
+            if report_folder:
+                by = hypotheses or settings.model or "the bundled model"
+                _write_report(
+                    Path(report_folder), path, result, recognizer, (by, normalize, language)
+                )
     return int(failures > 0)
 
 

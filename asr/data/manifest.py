@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from asr import audio
+from asr import audio, stores
 from asr.errors import ManifestError
 from asr.files import JSON_ESCAPE, open_text, replacing
 from asr.types import Utterance
@@ -52,7 +52,8 @@ def read_audio(utterance: Utterance, sample_rate: int = audio.SAMPLE_RATE) -> au
 
     Raises AudioError if it cannot be read, or is damaged.
     """
-    return read_part(utterance.audio_filepath, utterance, sample_rate)
+    with stores.reading(utterance.audio_filepath) as source:
+        return read_part(source, utterance, sample_rate)
 
 
 def read_part(
@@ -188,7 +189,7 @@ def _check(where: str, audio_filepath: object, text: object, speaker: object) ->
 
 def _base(path: Path, utterances: list[Utterance]) -> Path:
     folder = path.absolute().parent
-    relative = next((u for u in utterances if not _is_url(u.audio_filepath)), None)
+    relative = next((u for u in utterances if not stores.is_address(u.audio_filepath)), None)
     if relative is not None and not Path(relative.audio_filepath).is_absolute():
         for candidate in (folder, *folder.parents):
             if (candidate / relative.audio_filepath).exists():
@@ -197,10 +198,6 @@ def _base(path: Path, utterances: list[Utterance]) -> Path:
 
 
 def _absolute(base: Path, audio_filepath: str) -> str:
-    if _is_url(audio_filepath):
+    if stores.is_address(audio_filepath):
         return audio_filepath
     return os.path.normpath(base / audio_filepath)
-
-
-def _is_url(audio_filepath: str) -> bool:
-    return "://" in audio_filepath

@@ -122,9 +122,12 @@ class Processes:
         self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
         if self.world_size > 1 and not dist.is_initialized():
-            # After a restart the store still holds the addresses of the processes that have died.
+            # After a restart torchrun's own store still holds the addresses of the processes that
+            # have died. Nodes that count different restarts need a store for each restart, which
+            # TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives them.
             store, rank, world_size = next(rendezvous("env://"))
-            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            is_kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if is_kept else "0"
             dist.init_process_group(
                 "nccl" if device.type == "cuda" else "gloo",
                 store=dist.PrefixStore(f"attempt-{attempt}", store),

@@ -61,7 +61,7 @@ def test_with_and_without_speech_detection(tone_bundle: Bundle, tmp_path: Path) 
     soundfile.write(tmp_path / "a.wav", tones("bad cafe"), 16_000)
     utterances = [Utterance(str(tmp_path / name), 1.0, "") for name in ("a.wav", "missing.wav")]
     for use_vad in (True, False):
-        result, error = recognize_batch(recognizer, utterances, use_vad)
+        result, error = recognize_batch(recognizer, use_vad, utterances)
         assert result.text == "bad cafe"
         assert result.seconds == pytest.approx(len(tones("bad cafe")) / 16_000)
         assert isinstance(error, AudioError)
@@ -150,5 +150,5 @@ def test_parts_of_recordings(evaluate, tone_bundle: Bundle, tmp_path: Path) -> N
         in next((tmp_path / "out").glob("*.txt")).read_text()
     )
     recognizer = Recognizer(tone_bundle, decoder="greedy", vad=VadConfig(detector="energy"))
-    found = recognize_batch(recognizer, read_manifest(tmp_path / "parts.jsonl"), True)
+    found = recognize_batch(recognizer, True, read_manifest(tmp_path / "parts.jsonl"))
     assert [result.text for result in found] == ["bad", "ham", "dice"]

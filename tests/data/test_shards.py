@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -32,7 +33,7 @@ def utterances(tmp_path) -> list[Utterance]:
 @pytest.fixture
 def index(utterances, tmp_path):
     """Ten utterances in five shards."""
-    return shard(utterances, tmp_path / "out", "train", max_bytes=6_000)
+    return Path(shard(utterances, tmp_path / "out", "train", max_bytes=6_000))
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def _read(index_path):
 
 
 def test_every_utterance_is_in_one_shard_with_its_recording(utterances, tmp_path):
-    index, found = _read(shard(utterances, tmp_path / "out", "train", max_bytes=30_000))
+    index, found = _read(Path(shard(utterances, tmp_path / "out", "train", max_bytes=30_000)))
     assert (index["format"], index["version"]) == ("asr-shards", 2)
     assert len(index["shards"]) > 3
     assert index["shards"][0]["path"] == "train-000000.tar"
@@ -63,7 +63,7 @@ def test_every_utterance_is_in_one_shard_with_its_recording(utterances, tmp_path
 
 def test_the_order_is_that_of_the_seed(utterances, tmp_path):
     def order(folder, seed):
-        _, found = _read(shard(utterances, tmp_path / folder, "a", seed=seed))
+        _, found = _read(Path(shard(utterances, tmp_path / folder, "a", seed=seed)))
         return [line["id"] for line, _ in found]
 
     straight = [u.extra["id"] for u in utterances]

@@ -1,6 +1,7 @@
 """Training from shards equals itself when interrupted, wherever the shards are."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -18,29 +19,15 @@ def index(tones, tmp_path):
     utterances = [
         dataclasses.replace(u, extra={"id": str(i)}) for i, u in enumerate(read_manifest(tones))
     ]
-    return shard(utterances, tmp_path / "shards", "train", max_bytes=60_000)
+    return Path(shard(utterances, tmp_path / "shards", "train", max_bytes=60_000))
 
 
 @pytest.fixture
-def bucket(index, monkeypatch):
+def bucket(index, store):
     """The address of the same shards on an S3 server."""
-    moto = pytest.importorskip("moto.server")
     s3fs = pytest.importorskip("s3fs")
-    server = moto.ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    store = s3fs.S3FileSystem()
-    store.mkdir("speech")
-    for path in index.parent.iterdir():
-        store.put_file(str(path), f"speech/train/{path.name}")
-    yield f"s3://speech/train/{index.name}"
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+    s3fs.S3FileSystem().put(f"{index.parent}/", f"{store}/train/", recursive=True)
+    return f"{store}/train/{index.name}"
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
