@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import yaml
 from ray import serve
 from ray.serve import Application
 from ray.util.metrics import Gauge
@@ -55,6 +56,8 @@ def app(arguments: Mapping[str, Any]) -> Application:
 
     Raises ConfigError for one that is unknown or that the proxies have.
     """
+    # `serve run` gives text, written as in YAML.
+    arguments = {k: yaml.safe_load(v) if isinstance(v, str) else v for k, v in arguments.items()}
     names = {field.name for field in fields(Scaling)}
     scaling = build(Scaling, {k: v for k, v in arguments.items() if k in names}, "scaling")
     given = {k: v for k, v in arguments.items() if k not in names}

@@ -27,7 +27,7 @@ def test_the_image_copies_what_is_there_and_installs_the_server():
     for name in named:
         assert (ROOT / name).exists(), name
         assert f"!{name}" in ignore
-    assert "'.[serve]'" in DOCKERFILE
+    assert "ARG EXTRAS=serve\n" in DOCKERFILE
     assert re.search(r"^USER (?!root)", DOCKERFILE, re.MULTILINE)
     packages = re.search(r"^packages = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(), re.M)
     assert {name.strip('" ') for name in packages[1].split(",")} <= set(named)
@@ -55,6 +55,24 @@ def test_compose():
     assert grace > ServeSettings().drain_seconds
     scraped = yaml.safe_load((DEPLOY / "prometheus.yaml").read_text())["scrape_configs"][0]
     assert scraped["static_configs"][0]["targets"] == [f"asr:{ServeSettings().port}"]
+
+
+def test_clusters_have_settings_that_there_are():
+    ray = pytest.importorskip("ray", reason="ray is not installed (extra [cluster])")
+    from serve.cluster import app
+
+    compose = yaml.safe_load((DEPLOY / "compose-cluster.yaml").read_text())
+    command = compose["services"]["head"]["command"][0]
+    arguments = re.search(r"serve\.cluster:app (.*)$", command)[1].split()
+    assert app(dict(argument.split("=") for argument in arguments))
+    for service in compose["services"].values():
+        for volume in service.get("volumes", ()):
+            assert (DEPLOY / volume.split(":")[0]).is_file(), volume
+    kuberay = yaml.safe_load((DEPLOY / "kuberay.yaml").read_text())["spec"]
+    (application,) = yaml.safe_load(kuberay["serveConfigV2"])["applications"]
+    assert application["import_path"] == "serve.cluster:app"
+    assert app(application["args"])
+    assert kuberay["rayClusterConfig"]["rayVersion"] == ray.__version__
 
 
 def test_the_board_shows_numbers_that_there_are():
