@@ -178,7 +178,8 @@ class TrainerConfig:
     # (asr.train.setup), or a list of them. PART=FILE takes the weights of one part of the
     # network, as PreTrans of Graves 2013 does: heads.phones.prediction=runs/lm/best.safetensors.
     init: str | tuple[str, ...] | None = None
-    # bf16: autocast to bfloat16, on CUDA or CPUs that have it. fp16: on CUDA, gradients scaled.
+    # bf16: autocast to bfloat16; on a CPU that has none it is fp32, and the run says so. fp16: on
+    # CUDA, gradients scaled.
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     # CPU threads of one process; null: torch decides. Small networks are fastest with 1, and with
     # as many processes as cores (`torchrun`).

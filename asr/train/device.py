@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import torch
 import torch.distributed as dist
@@ -44,6 +45,29 @@ def choose_device(config: TrainerConfig | SequenceTrainerConfig) -> torch.device
     return device
 
 
+def autocast(config: TrainerConfig | SequenceTrainerConfig, device: torch.device) -> torch.autocast:
+    """What `trainer.precision` means on a device: fp32 on a CPU that has no bfloat16."""
+    enabled = config.precision != "fp32" and not lacks_bfloat16(config, device)
+    dtype = torch.float16 if config.precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=enabled)
+
+
+def lacks_bfloat16(config: TrainerConfig | SequenceTrainerConfig, device: torch.device) -> bool:
+    """Whether bf16 is asked for on a CPU without it."""
+    return config.precision == "bf16" and device.type == "cpu" and not _cpu_has_bfloat16()
+
+
+@lru_cache
+def _cpu_has_bfloat16() -> bool:
+    """By trial: which instructions it takes depends on torch's libraries."""
+    with torch.autocast("cpu", torch.bfloat16):
+        try:
+            nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
+        except RuntimeError:
+            return False
+    return True
+
+
 def _devices() -> list[str]:
     return ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
 
@@ -67,11 +91,10 @@ def check_memory(
     batch = _make_batch(model, utterances * views, rows, views).to(device)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     weights = {name: head.weight for name, head in config.heads.items()}
-    dtype = torch.float16 if config.trainer.precision == "fp16" else torch.bfloat16
     what = f"the largest batch, {utterances} x {rows} feature rows"
     model.train()
     try:
-        with torch.autocast(device.type, dtype, enabled=config.trainer.precision != "fp32"):
+        with autocast(config.trainer, device):
             loss, _ = training_loss(model, batch, weights, config.loss, trigrams)
         loss.backward()
     except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator has its own

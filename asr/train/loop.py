@@ -25,6 +25,7 @@ from asr.errors import TrainingError
 from asr.train import checkpoint
 from asr.train.checkpoint import BEST, LAST
 from asr.train.course import State, make_course
+from asr.train.device import lacks_bfloat16
 from asr.train.log import Meter, RunLog
 from asr.train.optimization import learning_rate
 from asr.train.runs import check_run, claimed
@@ -236,7 +237,9 @@ class Trainer:
         processes = f"{self.processes.world_size} process(es) on {self.processes.device}"
         steps = f"{len(self.task.sampler)} steps an epoch"
         padding = f"padding {self.task.sampler.padding():.1%}"
-        return f"{size:,} parameters, {steps}, {padding}, {processes}"
+        lacks = lacks_bfloat16(self.config.trainer, self.processes.device)
+        precision = ", in fp32: this CPU has no bfloat16" if lacks else ""
+        return f"{size:,} parameters, {steps}, {padding}, {processes}{precision}"
 
     def _train(self) -> None:
         """Updates until an evaluation is due, or the run is asked to stop."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from asr.data.sampler import BucketSampler
-from asr.train.device import Processes
+from asr.train.device import Processes, autocast
 from asr.train.optimization import make_optimizer
 
 
@@ -103,10 +103,7 @@ class Task(ABC):
         return loss
 
     def autocast(self) -> torch.autocast:
-        precision = self.config.trainer.precision
-        dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-        kind = self.processes.device.type
-        return torch.autocast(kind, dtype=dtype, enabled=precision != "fp32")
+        return autocast(self.config.trainer, self.processes.device)
 
     def parameters(self) -> list[nn.Parameter]:
         """All that is learned."""

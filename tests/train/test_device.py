@@ -13,6 +13,22 @@ def test_half_precision_needs_a_gpu():
     assert device.choose_device(TrainerConfig(device="cpu", precision="bf16")).type == "cpu"
 
 
+@pytest.mark.parametrize("has", [True, False])
+def test_a_cpu_without_bfloat16_trains_in_fp32_and_says_so(make, monkeypatch, has):
+    monkeypatch.setattr(device, "_cpu_has_bfloat16", lambda: has)
+    settings, cpu = TrainerConfig(device="cpu", precision="bf16"), torch.device("cpu")
+    with device.autocast(settings, cpu):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if has else torch.float32)
+    assert ("no bfloat16" in make(trainer={"precision": "bf16"})._summary()) == (not has)
+
+
+def test_bfloat16_works_where_it_is_said_to_be():
+    settings, cpu = TrainerConfig(device="cpu", precision="bf16"), torch.device("cpu")
+    with device.autocast(settings, cpu):
+        torch.nn.LSTM(4, 4, bidirectional=True)(torch.zeros(3, 2, 4))[0].sum().backward()
+
+
 def test_the_largest_batch_is_tried_and_leaves_no_trace(make, settings):
     trainer = make()
     lengths = trainer.task.sampler._lengths
