@@ -7,10 +7,9 @@ from hydra.core.config_store import ConfigStore
 from asr.config import defaults
 from asr.data.augment import AugmentConfig
 from asr.features import FeatureConfig
-from asr.models.conformer import ConformerConfig
 from asr.models.encoder import EncoderConfig
+from asr.models.encoders import ConformerConfig, TransformerConfig
 from asr.models.reversible import ReversibleConfig
-from asr.models.transformer import TransformerConfig
 from asr.train.config import (
     DataConfig,
     HeadSettings,

@@ -15,14 +15,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from asr.data.augment import Augmenter
-from asr.data.dataset import SpeechDataset, collate, feature_statistics, usable
+from asr.data.dataset import SpeechDataset, Targets, collate, feature_statistics, usable
 from asr.data.manifest import hold_out, read_audio, read_manifest
 from asr.data.sampler import BucketSampler
 from asr.data.shards import ShardReader, ShardSampler, is_index, read_index, shard_numbers
 from asr.errors import ConfigError, TrainingError
 from asr.features import FeatureConfig
 from asr.text.languages import normalizer
-from asr.text.targets import Targets
 from asr.train.checkpoint import LAST, MODEL_FILE
 from asr.train.config import DataConfig, TrainingConfig
 from asr.train.device import Processes

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from asr.config import build, differences, to_dict
+from asr.data.dataset import Pronunciation, Spelling
 from asr.data.manifest import write_manifest
 from asr.data.shards import shard_numbers
 from asr.errors import ConfigError, TrainingError
@@ -22,7 +23,6 @@ from asr.packaging.bundle import WEIGHTS, Bundle
 from asr.text.jamo import JAMO
 from asr.text.normalize import normalize
 from asr.text.phones import TIMIT_61, read_lexicon
-from asr.text.targets import Pronunciation, Spelling
 from asr.text.vocabulary import Vocabulary, train_pieces
 from asr.train import checkpoint
 from asr.train.acoustic import AcousticTask

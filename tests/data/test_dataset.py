@@ -4,10 +4,17 @@ import soundfile
 import torch
 
 from asr.data.augment import AugmentConfig, Augmenter
-from asr.data.dataset import SpeechDataset, collate, ctc_frames, feature_statistics, usable
+from asr.data.dataset import (
+    Pronunciation,
+    SpeechDataset,
+    Spelling,
+    collate,
+    ctc_frames,
+    feature_statistics,
+    usable,
+)
 from asr.errors import ManifestError
 from asr.features import FeatureConfig
-from asr.text.targets import Pronunciation, Spelling
 from asr.text.vocabulary import Vocabulary
 from asr.types import Utterance
 

@@ -9,12 +9,17 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from asr.config import build  # noqa: E402
-from asr.data.sentences import Sentences, character_vocabulary, word_vocabulary  # noqa: E402
 from asr.errors import ConfigError, TrainingError  # noqa: E402
 from asr.train import checkpoint  # noqa: E402
 from asr.train.checkpoint import BEST, LAST  # noqa: E402
 from asr.train.config import LanguageTrainingConfig  # noqa: E402
-from asr.train.text import load_language_model, make_language_trainer  # noqa: E402
+from asr.train.text import (  # noqa: E402  # noqa: E402
+    Sentences,
+    character_vocabulary,
+    load_language_model,
+    make_language_trainer,
+    word_vocabulary,
+)
 
 TEXT = "The cat sat.\nthe dog sat on the cat\nA cat ate 2 fish!\n"
 

@@ -10,11 +10,16 @@ from torch import nn
 
 from asr.acoustics import CHUNK, RIGHT_CONTEXT
 from asr.models.cells import state_widths
-from asr.models.conformer import Conformer, ConformerLayer, ConvolutionModule
 from asr.models.encoder import Encoder
+from asr.models.encoders import (
+    Conformer,
+    ConformerLayer,
+    ConvolutionModule,
+    Transformer,
+    TransformerLayer,
+)
 from asr.models.layers import Recurrent
 from asr.models.reversible import Change, Reversible
-from asr.models.transformer import Transformer, TransformerLayer
 from asr.packaging.export.graph import Graph
 from asr.packaging.export.layers import (
     convolution,
