@@ -13,6 +13,7 @@ import soundfile
 
 from asr import audio
 from asr.errors import AudioError
+from asr.files import replacing
 from asr.types import Utterance
 from data_prep.corpus import Clip
 
@@ -108,9 +109,8 @@ def _cut(clip: Clip, folder: Path, name: str) -> tuple[Path, float]:
         else:
             waveform = _read_channel(clip)
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{name}.tmp"
-        soundfile.write(temporary, waveform, audio.SAMPLE_RATE, "PCM_16", format="FLAC")
-        temporary.rename(path)
+        with replacing(path) as temporary:
+            soundfile.write(temporary, waveform, audio.SAMPLE_RATE, "PCM_16", format="FLAC")
     return path, soundfile.info(path).duration
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from asr.errors import TrainingError
+from asr.files import replacing
 
 LAST, BEST = "last.safetensors", "best.safetensors"  # in a run's folder
 MODEL_FILE = "model.json"  # beside them: what an export needs besides the weights
@@ -26,13 +27,12 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any])
     Raises TrainingError if it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, temporary, {"metadata": json.dumps(metadata)})
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            save_file(contiguous, temporary, {"metadata": json.dumps(metadata)})
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
     except (OSError, SafetensorError) as error:
         raise TrainingError(
             f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}",
