@@ -87,7 +87,7 @@ class Recurrent(nn.Module):
         state: Any,
         masks: Sequence[Tensor | None],
     ) -> tuple[Tensor, Any]:
-        """Chunks of `n_own` frames and what follows each, as `asr.models.layers` lays them.
+        """Chunks of `n_own` frames and what follows each, as `split_chunks` lays them.
 
         (F, K * batch, input_size), (K * batch,) -> (F, K * batch, output_size), and the forward
         state after the last chunk. `state` is that before the first one; `masks` are those of the
