@@ -18,13 +18,8 @@ from asr.audio import AudioSource, Channels, OnLoss, Part, Waveform
 from asr.channels import ChannelChoice, OnNotice, check_choice, find_channel_speech
 from asr.config import build
 from asr.decode import DecoderConfig, make_decoder
-from asr.decode.decoder import (
-    DecoderKind,
-    Effort,
-    check_takes_hotwords,
-    compile_ahead,
-    with_effort,
-)
+from asr.decode.config import Effort, with_effort
+from asr.decode.decoder import DecoderKind, check_takes_hotwords, compile_ahead
 from asr.errors import BundleError, ConfigError
 from asr.lexicon.hotwords import Hotwords, PreparedHotwords, prepare_hotwords
 from asr.packaging.bundle import Bundle, bundled

@@ -24,7 +24,7 @@ from pathlib import Path
 from asr.analysis.metrics import ErrorCounts, compare, confidence_interval, total
 from asr.config import build
 from asr.data.manifest import read_audio, read_manifest, write_manifest
-from asr.decode.decoder import DecoderConfig
+from asr.decode.config import DecoderConfig
 from asr.files import replacing
 from asr.packaging.bundle import Bundle, bundled
 from asr.packaging.package import package_run

@@ -29,7 +29,7 @@ from asr.analysis import plots
 from asr.analysis.metrics import compare, total
 from asr.config import build
 from asr.data.manifest import read_audio, read_manifest
-from asr.decode.decoder import DecoderConfig
+from asr.decode.config import DecoderConfig
 from asr.packaging.bundle import ONNX, Bundle, bundled
 from asr.packaging.compression import compress_model, deflated_size
 from asr.recognizer import Recognizer

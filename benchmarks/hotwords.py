@@ -22,7 +22,7 @@ from asr import audio
 from asr.analysis.metrics import Comparison, compare, total
 from asr.config import build
 from asr.data.manifest import read_audio, read_manifest
-from asr.decode.decoder import DecoderConfig
+from asr.decode.config import DecoderConfig
 from asr.lexicon import Lexicon
 from asr.packaging.bundle import Bundle, bundled
 from asr.recognizer import Recognizer

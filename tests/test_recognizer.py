@@ -21,7 +21,7 @@ import asr
 from asr import audio, recognizer
 from asr.analysis.metrics import compare, total
 from asr.config import build
-from asr.decode.decoder import DecoderConfig
+from asr.decode.config import DecoderConfig
 from asr.errors import AudioError, BundleError, ConfigError
 from asr.features import FeatureConfig
 from asr.packaging.bundle import Bundle, BundleConfig

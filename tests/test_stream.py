@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tone_speech import PAUSE_SECONDS, TONE_SECONDS, tones
 
 from asr import audio
-from asr.decode.decoder import DecoderConfig
+from asr.decode.config import DecoderConfig
 from asr.errors import AudioError, ConfigError
 from asr.features import FeatureConfig
 from asr.packaging.bundle import Bundle, BundleConfig

@@ -21,7 +21,7 @@ from asr.errors import ConfigError
 
 if TYPE_CHECKING:
     from asr.channels import ChannelChoice
-    from asr.decode.decoder import DecoderConfig, Effort
+    from asr.decode.config import DecoderConfig, Effort
     from asr.packaging.bundle import Bundle
     from asr.recognizer import Recognizer
     from asr.vad import VadConfig
@@ -174,7 +174,7 @@ class Settings:
 
     def _decoder_config(self, bundle: Bundle) -> DecoderConfig:
         from asr.config import build
-        from asr.decode.decoder import DecoderConfig, with_effort
+        from asr.decode.config import DecoderConfig, with_effort
 
         for name, given in (("beam", self.beam is not None), ("search", self.search != "balanced")):
             if given and self.decoder != "beam":

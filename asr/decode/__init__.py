@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from asr.decode.decoder import Decoder, DecoderConfig, DecoderStream, make_decoder
+from asr.decode.config import DecoderConfig
+from asr.decode.decoder import Decoder, DecoderStream, make_decoder
 from asr.decode.greedy import GreedySearch
 from asr.decode.words import Partial
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from asr.decode import lattice, prefix_tree, search
-from asr.decode.decoder import DecoderConfig
+from asr.decode.config import DecoderConfig
 from asr.decode.grammar import build_grammar, phrase_model, restricted_lexicon, unknown_word_cost
 from asr.decode.prefix_tree import NOTHING, PATH, Beam, Grammar, grown, new_beam, start
 from asr.decode.words import Confidence, Partial, Span, group, to_probabilities, to_words

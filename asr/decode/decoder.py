@@ -5,139 +5,207 @@
     stream = decoder.stream()                     # or one that comes in pieces
     stream.feed(log_probs); stream.partial(); hypotheses = stream.finish()
 
-The search proposes an N-best list, the rescorers rank it one after the other, and the acceptance
-test may refuse the winner.
+The search proposes an N-best list, the rescorers rank it one after the other (what is too slow for
+each prefix of a search can still compare the hundred texts that are left), and the acceptance test
+may refuse the winner.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Thread
-from typing import Literal, Protocol, TypeAlias, get_args
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from asr.config import build
-from asr.decode.rescorers import AcceptanceTest, LanguageModel, Rescorer, SecondHead
+from asr.decode.config import DecoderConfig
 from asr.decode.words import Partial
 from asr.errors import ASRError, ConfigError, DecodeError
 from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords
 from asr.packaging.bundle import Bundle
+from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis
 
-_NOT_NEGATIVE = (
-    *("beam_threshold", "token_threshold", "lm_weight", "hotword_boost", "horizon"),
-    "rejection_threshold",
-)
-_SHARES = ("second_weight", "rescore_weight", "rejection_confidence")
-_COUNTS = ("beam", "second_nbest", "rescore_nbest")
-_EXPONENTS = ("lm_weight", "word_bonus", "hotword_boost")  # e to the power of them is a number
-MAX_COUNT = 100_000  # more fills the memory, and finds nothing more
-MAX_EXPONENT = 100.0
+# Natural-log probabilities of texts, one a text and in their order; -inf is allowed.
+Scorer = Callable[[Sequence[str]], Sequence[float]]
+
+
+class Rescorer(Protocol):
+    """Mixes its own score into one `part` of the hypotheses' scores."""
+
+    @property
+    def part(self) -> Literal["acoustic_score", "lm_score"]: ...
+
+    @property
+    def uses_second_head(self) -> bool: ...
+
+    def nbest(self, config: DecoderConfig) -> int:
+        """How many hypotheses it wants to rank."""
+        ...
+
+    def scores(self, texts: Sequence[str], second: np.ndarray | None) -> np.ndarray:
+        """(texts,): its natural-log probabilities; `second`: outputs of the second head."""
+        ...
+
+    def rescore(
+        self, hypotheses: Sequence[Hypothesis], config: DecoderConfig, second: np.ndarray | None
+    ) -> list[Hypothesis]:
+        """The hypotheses with new scores, best first."""
+        ...
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
-    """Weights and limits of decoding. Scores and thresholds are natural logarithms.
+class SecondHead:
+    """Two heads of one network: phones are searched, characters of the same audio err elsewhere.
 
-    `asr tune` finds most of them for a model; raise the limits of the search for accuracy, lower
-    them for speed.
+    The acoustic score becomes (1 - w) * first + w * second, w being `second_weight`; language
+    model and bonuses keep their weights.
     """
 
-    beam: int = 100
-    """Prefixes kept in each frame. More find more, in proportionally more time."""
-    beam_threshold: float = 14.0
-    """Prune prefixes whose score is this far below the best."""
-    token_threshold: float = 8.0
-    """Skip symbols this far below the most probable symbol of their frame."""
-    blank_skip: float = 0.999
-    """Treat a frame as blank if its blank has at least this probability; above 1: never."""
-    horizon: float = 6.0
-    """Seconds. Drop hypotheses that differ from the best one before this; the text up to there is
-    stable. inf for N-best lists of long utterances."""
-    lm_weight: float = 0.6
-    """Factor of the language model's log-probabilities. 0: the model is ignored."""
-    word_bonus: float = 1.0
-    """Added for each word. Raise it if words are missing (deletions), lower it if they are
-    invented."""
-    unknown_penalty: float = -5.0
-    """Added for each word that the lexicon lacks, and for hot words that the language model lacks;
-    not above 0. Other words cost what the model says (`asr.decode.grammar.unknown_word_cost`)."""
-    closed: bool = False
-    """Allow words of the lexicon only. A lexicon of pronunciations is always closed."""
-    hotword_boost: float = 6.0
-    """Added for a hot word that has no boost of its own. Raise it if hot words are missed."""
-    confidence: tuple[float, ...] = ()
-    """Coefficients of word confidence (`asr.decode.words`). (): mean probability of the
-    symbols."""
-    second_weight: float = 0.0
-    """Share (0..1) of the network's second head in the acoustic score. 0: it is not used."""
-    second_nbest: int = 100
-    """Hypotheses that the second head rescores."""
-    rescore_weight: float = 0.0
-    """Share (0..1) of the recurrent language model in the language-model score. 0: it is not
-    used."""
-    rescore_nbest: int = 100
-    """Hypotheses that the recurrent language model rescores."""
-    rejection_threshold: float = math.inf
-    """Nats per second. Reject a text whose acoustic score is this far below the best path without
-    lexicon and language model (`asr.decode.rescorers`). inf: never."""
-    rejection_confidence: float = 0.0
-    """Reject a text whose words have a lower mean confidence (0..1). 0: never."""
+    vocabulary: Vocabulary
+    part: Literal["acoustic_score"] = "acoustic_score"
+    uses_second_head: bool = True
 
-    def __post_init__(self) -> None:
-        for name in _COUNTS:
-            if not 1 <= getattr(self, name) <= MAX_COUNT:
-                raise ConfigError(f"{name} is {getattr(self, name)}", f"give 1 to {MAX_COUNT:,}")
-        for name in _NOT_NEGATIVE:
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}", "it must not be negative")
-        for name in _EXPONENTS:
-            if not abs(getattr(self, name)) <= MAX_EXPONENT:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}", f"give no more than {MAX_EXPONENT:g}"
-                )
-        if not all(map(math.isfinite, self.confidence)):
-            raise ConfigError("confidence has coefficients that are no numbers", "tune it again")
-        for name in _SHARES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}", "it must be in [0, 1]")
-        if not self.blank_skip > 0:
-            raise ConfigError(f"blank_skip is {self.blank_skip}", "a probability; above 1 is off")
-        if not self.unknown_penalty <= 0:
-            raise ConfigError(f"unknown_penalty is {self.unknown_penalty}", "it is not above 0")
+    def nbest(self, config: DecoderConfig) -> int:
+        return config.second_nbest
+
+    def scores(self, texts: Sequence[str], second: np.ndarray | None) -> np.ndarray:
+        from asr.decode.lattice import text_log_likelihoods  # compiled
+
+        assert second is not None
+        return text_log_likelihoods(second, texts, self.vocabulary)
+
+    def rescore(
+        self, hypotheses: Sequence[Hypothesis], config: DecoderConfig, second: np.ndarray | None
+    ) -> list[Hypothesis]:
+        """See `Rescorer.rescore`. If none of the texts can be spelled, they stay as they are."""
+        scores, weight = self.scores([h.text for h in hypotheses], second), config.second_weight
+        if not np.isfinite(scores).any():
+            return list(hypotheses)
+        reduced = [
+            replace(
+                h,
+                score=h.score - weight * h.acoustic_score,
+                acoustic_score=(1 - weight) * h.acoustic_score + weight * float(score),
+            )
+            for h, score in zip(hypotheses, scores, strict=True)
+        ]
+        return add_scores(reduced, scores.tolist(), weight)
 
 
-Effort: TypeAlias = Literal["fast", "balanced", "accurate"]
-EFFORTS: tuple[Effort, ...] = get_args(Effort)
+@dataclass(frozen=True)
+class LanguageModel:
+    """A second language model, a recurrent one as a rule.
 
-
-def with_effort(config: DecoderConfig, effort: Effort) -> DecoderConfig:
-    """The same weights with limits for speed or for accuracy; `balanced` are those of the model.
-
-    `fast` keeps a quarter of the hypotheses and leaves the recurrent language model out; `accurate`
-    keeps four times as many, also for the rescorers. Raises ConfigError for another effort.
+    The language-model score becomes (1 - w) * first + w * second, w being `rescore_weight`; it
+    counts with `lm_weight` as before.
     """
-    if effort not in EFFORTS:
-        raise ConfigError(f"unknown search {effort!r}", f"one of: {', '.join(EFFORTS)}")
-    if effort == "balanced":
-        return config
-    if effort == "fast":
-        counts, thresholds = 0.25, 0.75
-        config = replace(config, rescore_weight=0.0)
-    else:
-        counts, thresholds = 4.0, 1.3
-    return replace(
-        config,
-        **{n: min(MAX_COUNT, max(1, round(counts * getattr(config, n)))) for n in _COUNTS},
-        beam_threshold=thresholds * config.beam_threshold,
-        token_threshold=thresholds * config.token_threshold,
-    )
+
+    scorer: Scorer
+    part: Literal["lm_score"] = "lm_score"
+    uses_second_head: bool = False
+
+    def nbest(self, config: DecoderConfig) -> int:
+        return config.rescore_nbest
+
+    def scores(self, texts: Sequence[str], second: np.ndarray | None = None) -> np.ndarray:
+        return np.array([float(score) for score in self.scorer(texts)])
+
+    def rescore(
+        self,
+        hypotheses: Sequence[Hypothesis],
+        config: DecoderConfig,
+        second: np.ndarray | None = None,
+    ) -> list[Hypothesis]:
+        """See `Rescorer.rescore`."""
+        scores = self.scores([h.text for h in hypotheses]).tolist()
+        _check_scores(scores, len(hypotheses))
+        share = config.rescore_weight
+        mixed = [
+            replace(h, lm_score=(1 - share) * h.lm_score + share * score)
+            for h, score in zip(hypotheses, scores, strict=True)
+        ]
+        gains = [new.lm_score - h.lm_score for new, h in zip(mixed, hypotheses, strict=True)]
+        return add_scores(mixed, gains, config.lm_weight)
+
+
+def add_scores(
+    hypotheses: Sequence[Hypothesis], scores: Sequence[float], weight: float
+) -> list[Hypothesis]:
+    """The hypotheses with weight * score added to their `score`, best first.
+
+    Equals keep their order; a weight of 0 ignores the scores. Raises DecodeError if there is not
+    one score a text, or if one is NaN.
+
+    >>> found = [Hypothesis("wreck a nice beach", score=-7.0), Hypothesis("recognise", score=-7.5)]
+    >>> best = add_scores(found, [-18.0, -9.0], 0.1)[0]
+    >>> best.text, round(best.score, 2)
+    ('recognise', -8.4)
+    """
+    totals = [hypothesis.score for hypothesis in hypotheses]
+    if weight:
+        _check_scores(scores, len(totals))
+        totals = [total + weight * score for total, score in zip(totals, scores, strict=True)]
+    rescored = [replace(h, score=total) for h, total in zip(hypotheses, totals, strict=True)]
+    return sorted(rescored, key=lambda hypothesis: -hypothesis.score)
+
+
+def _check_scores(scores: Sequence[float], texts: int) -> None:
+    if len(scores) != texts or any(map(math.isnan, scores)):
+        raise DecodeError(
+            f"a rescorer gave {len(scores)} scores for {texts} texts,"
+            f" {sum(map(math.isnan, scores))} of them NaN",
+            "it must give one natural-log probability a text",
+        )
+
+
+# Seconds of speech with a perfect fit, added to each utterance: short ones fit badly at random.
+PRIOR_SECONDS = 3.0
+
+
+class AcceptanceTest:
+    """Whether a text fits what was said: another language, music or noise should give no text.
+
+    Where somebody speaks the language of the lexicon, the text found is nearly as probable as the
+    best path without lexicon and language model; elsewhere the path is clear and no words fit it
+    (Sukkar & Lee 1996, "Vocabulary independent discriminative utterance verification", IEEE
+    Transactions on Speech and Audio Processing: a likelihood ratio test against a loop of units).
+
+    The misfit is what the best path is ahead of the text's acoustic score, in nats, divided by the
+    seconds of the utterance and PRIOR_SECONDS. It must not exceed `rejection_threshold`, and the
+    mean confidence of the words must reach `rejection_confidence` (see DecoderConfig).
+
+    `head_weights`: share of each of the network's heads in acoustic scores.
+    """
+
+    def __init__(
+        self, config: DecoderConfig, frame_shift: float, head_weights: Sequence[float] = (1.0,)
+    ):
+        self._config, self._frame_shift = config, frame_shift
+        self._head_weights = head_weights
+        self._seconds = PRIOR_SECONDS
+        self._best_path = 0.0
+
+    def feed(self, heads: Sequence[np.ndarray]) -> None:
+        """Continue with the log-probabilities (frames, classes) of each head."""
+        self._seconds += len(heads[0]) * self._frame_shift
+        for log_probs, weight in zip(heads, self._head_weights, strict=False):
+            if weight:
+                self._best_path += weight * float(log_probs.max(axis=1).sum())
+
+    def accepts(self, best: Hypothesis) -> bool:
+        """Whether the best hypothesis, with its words, may be given."""
+        misfit = self._best_path - best.acoustic_score
+        confidence = sum(word.confidence for word in best.words) / max(1, len(best.words))
+        if misfit > self._config.rejection_threshold * self._seconds:
+            return False
+        return confidence >= self._config.rejection_confidence
 
 
 # What a network gives for one utterance: log-probabilities (frames, classes) of its head, or a

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from asr.decode.decoder import DecoderConfig
+from asr.decode.config import DecoderConfig
 from asr.decode.prefix_tree import (
     HOTWORD_ARC,
     LEXICON_NODE,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from asr.decode.decoder import DecoderConfig
+from asr.decode.config import DecoderConfig
 from asr.decode.words import Confidence, Partial, group, to_probabilities, to_words
 from asr.errors import ConfigError
 from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords

@@ -12,7 +12,7 @@ from onnxruntime import InferenceSession
 
 from asr.acoustics import open_session
 from asr.decode import attention, transducer
-from asr.decode.decoder import DecoderConfig
+from asr.decode.config import DecoderConfig
 from asr.decode.transducer import Floats, StepwiseLM
 from asr.decode.words import Partial, Span, group
 from asr.errors import BundleError, ConfigError

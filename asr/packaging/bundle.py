@@ -188,7 +188,7 @@ class Bundle:
 
     @property
     def second_vocabulary(self) -> Vocabulary | None:
-        """What the network's second head spells, if it has one: see `asr.decode.rescorers`."""
+        """What the network's second head spells, if it has one: see `asr.decode.decoder`."""
         path = self._path(SECOND_VOCABULARY)
         return Vocabulary.load(path) if path else None
 

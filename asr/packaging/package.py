@@ -76,8 +76,8 @@ def package_run(
     The weights are those of the finished run, or of its last checkpoint while it is still running
     (their moving average). `head` chooses what transcribes (default: the run's first head); one of
     phones needs a `lexicon` in CMUdict's format, of which the language model's words are kept.
-    `second` is the head that may help to rank what the first one found (`asr.decode.rescorers`),
-    `rescorer` a recurrent language model that may (`asr.decode.rescorers`), by `asr lm export`;
+    `second` is the head that may help to rank what the first one found (`asr.decode.decoder`),
+    `rescorer` a recurrent language model that may (`asr.decode.decoder`), by `asr lm export`;
     `punctuation` is what `asr punctuation export` wrote. `right_context` (rows of features) is for
     networks in chunks; "all" reads whole utterances. The weights to train on from are kept in
     float16; the graph is made from the exact ones, in its own `precision`.

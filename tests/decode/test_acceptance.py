@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from asr.decode import BeamSearch, Decoder
-from asr.decode.rescorers import PRIOR_SECONDS, SecondHead
+from asr.decode.decoder import PRIOR_SECONDS, SecondHead
 from asr.errors import ConfigError
 from asr.lexicon import Lexicon
 from asr.text.vocabulary import Vocabulary

@@ -7,7 +7,7 @@ import pytest
 from ctc_reference import random_log_probs
 
 from asr.decode import DecoderConfig, make_decoder
-from asr.decode.decoder import EFFORTS, MAX_COUNT, with_effort
+from asr.decode.config import EFFORTS, MAX_COUNT, with_effort
 from asr.errors import ConfigError
 from asr.packaging.bundle import Bundle
 from asr.recognizer import Recognizer

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from asr.decode import BeamSearch, Decoder
-from asr.decode.rescorers import LanguageModel
+from asr.decode.decoder import LanguageModel
 from asr.errors import ConfigError
 from asr.text.vocabulary import Vocabulary
 

@@ -9,8 +9,8 @@ import pytest
 from ctc_reference import beam_decoder, random_log_probs
 
 from asr.decode import DecoderConfig
+from asr.decode.decoder import LanguageModel, add_scores
 from asr.decode.lattice import text_log_likelihoods
-from asr.decode.rescorers import LanguageModel, add_scores
 from asr.errors import DecodeError
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis, Word

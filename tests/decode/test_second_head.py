@@ -7,8 +7,8 @@ import pytest
 from ctc_reference import synthetic_log_probs
 
 from asr.decode import BeamSearch, Decoder, DecoderConfig
+from asr.decode.decoder import SecondHead
 from asr.decode.lattice import text_log_likelihoods
-from asr.decode.rescorers import SecondHead
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis
 
