@@ -25,6 +25,8 @@ from asr.lexicon.hotwords import Hotwords, PreparedHotwords, prepare_hotwords
 from asr.packaging.bundle import Bundle, bundled
 from asr.punctuation.punctuator import punctuator_of
 from asr.stream import EndpointConfig, Stream
+from asr.text.languages import language_name, same_language
+from asr.text.numerals import numerals as as_digits
 from asr.types import Hypothesis, Loss, Segment, Transcript
 from asr.vad import Speech, VadConfig
 
@@ -50,6 +52,7 @@ class Recognizer:
         vad: how speech is found.
         punctuate: write transcripts with capitals and punctuation; a comma is part of its word
             then. Words are recognised, and timed, as without it.
+        numerals: write numbers as digits, in English; a number is one word then.
         threads: cores to use (None: all that there are).
         engine: what runs the network; ONNX Runtime unless given.
 
@@ -67,6 +70,7 @@ class Recognizer:
         hotwords: Hotwords = (),
         vad: VadConfig | None = None,
         punctuate: bool = False,
+        numerals: bool = False,
         threads: int | None = None,
         engine: Engine | None = None,
     ):
@@ -91,6 +95,12 @@ class Recognizer:
             compile_ahead(self._decoder, model)
             self._acoustics = Acoustics(model, threads=self._threads, engine=engine)
             self._punctuator = punctuator_of(model) if punctuate else None
+        if numerals and not same_language("en", model.config.language):
+            raise ConfigError(
+                f"numbers are not written as digits in {language_name(model.config.language)}",
+                "leave numerals out",
+            )
+        self._numerals = numerals
 
     def transcribe(
         self,
@@ -245,13 +255,14 @@ class Recognizer:
     def written(
         self, segments: Iterable[Segment], channels: ChannelChoice = "auto"
     ) -> Iterator[Segment]:
-        """All segments of a recording with capitals and punctuation, where this recogniser
-        restores them."""
-        if self._punctuator is None:
-            return iter(segments)
-        if channels == "each":  # sentences do not continue in another channel
-            return map(self._punctuator.segment, segments)
-        return self._punctuator.segments(segments)
+        """All segments of a recording with capitals, punctuation and numerals, where this
+        recogniser writes them."""
+        if self._punctuator is not None:
+            if channels == "each":  # sentences do not continue in another channel
+                segments = map(self._punctuator.segment, segments)
+            else:
+                segments = self._punctuator.segments(segments)
+        return map(as_digits, segments) if self._numerals else iter(segments)
 
     def recognize(self, waveforms: Sequence[Waveform]) -> list[Hypothesis]:
         """The best hypothesis for each utterance, `(samples,)` at 16 kHz, taken as a whole."""
@@ -287,6 +298,7 @@ class Recognizer:
             sample_rate=sample_rate,
             endpoint=endpoint or EndpointConfig(),
             punctuator=self._punctuator,
+            write_numerals=self._numerals,
             nbest=nbest,
         )
 

@@ -34,6 +34,7 @@ from asr.decode import Decoder, DecoderStream, Partial
 from asr.errors import AudioError, ConfigError
 from asr.features import Features
 from asr.punctuation.punctuator import Punctuator
+from asr.text.numerals import numerals
 from asr.types import Hypothesis, Segment, StreamEvent
 from asr.vad import Array, Detector, Segmenter, Speech, VadConfig
 
@@ -244,6 +245,7 @@ class Stream:
         sample_rate: int,
         endpoint: EndpointConfig,
         punctuator: Punctuator | None = None,
+        write_numerals: bool = False,
         nbest: int = 1,
     ):
         if sample_rate not in audio.PLAUSIBLE_RATES:
@@ -256,6 +258,7 @@ class Stream:
         if self._engine.chunks is None:
             self._draft_decoder = decoder.drafts
         self._frame_shift, self._punctuator = acoustics.frame_shift, punctuator
+        self._numerals = write_numerals
         self._rate, self._endpoint, self._nbest = sample_rate, endpoint, nbest
         self._vad = dataclasses.replace(
             vad,
@@ -472,6 +475,8 @@ class Stream:
         segment = _join(self._said)
         if self._punctuator is not None:
             segment = self._punctuator.segment(segment)
+        if self._numerals:
+            segment = numerals(segment)
         others = tuple(_join(ranked.segments) for ranked in self._ranked[1:])
         self._said, self._ranked = [], []
         self._shown = ("", "")
@@ -483,7 +488,7 @@ class Stream:
         said = " ".join(segment.text for segment in self._said)
         text = f"{said} {self._found.text}".strip()
         stable = f"{said} {self._found.stable}".strip()
-        if self._punctuator is not None:  # how a word is written depends on those to come
+        if self._punctuator is not None or self._numerals:  # which depend on the words to come
             stable = ""
         if (text, stable) == self._shown or not (text or self._shown[0]):
             return None

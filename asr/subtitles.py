@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from asr.types import Segment, Transcript, Word
 
@@ -51,23 +51,27 @@ _LEANING = _CONJUNCTIONS | frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SubtitleLayout:
-    """max_line_width: characters. max_line_count: lines in a cue."""
+    """max_line_width: characters. max_line_count: lines in a cue. highlight_words: in WebVTT, each
+    word with its time, so that players can highlight it."""
 
     max_line_width: int = 42
     max_line_count: int = 2
+    highlight_words: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
     """One subtitle: what is on the screen from `start` to `end` (seconds).
 
-    `channel` is the channel that speaks, where each was transcribed by itself.
+    `channel` is the channel that speaks, where each was transcribed by itself; `words` are those
+    of the lines, with their times.
     """
 
     start: float
     end: float
     lines: tuple[str, ...]
     channel: int | None = None
+    words: tuple[Word, ...] = field(default=(), compare=False)
 
 
 def cues(transcript: Transcript, layout: SubtitleLayout | None = None) -> list[Cue]:
@@ -121,7 +125,7 @@ class CueBuilder:
         end = min(max(words[-1].end, start + SHORTEST_CUE_SECONDS), following)
         end = min(end, start + CUE_SECONDS, duration)
         self._end = max(end, start + MIN_CUE_SECONDS)
-        return Cue(start, self._end, _wrap(words, self._layout))
+        return Cue(start, self._end, _wrap(words, self._layout), words=tuple(words))
 
 
 def _groups(words: Sequence[Word], layout: SubtitleLayout) -> Iterator[list[Word]]:

@@ -1,4 +1,4 @@
-"""Transcripts as files: txt, srt, vtt, json, jsonl, tsv, ctm and TextGrid.
+"""Transcripts as files: txt, srt, vtt, json, jsonl, tsv, ctm, TextGrid, md and otio.
 
 Each format is a `TranscriptWriter`, which takes segments as they come and gives the text to write
 as soon as it is certain; `FORMATS` lists them by file extension. Where each channel of a recording
@@ -19,6 +19,8 @@ from asr.errors import ConfigError
 from asr.files import JSON_ESCAPE, replacing
 from asr.subtitles import Cue, CueBuilder, SubtitleLayout, channel_cues
 from asr.types import Loss, Segment, Transcript, Unit, Word
+
+PARAGRAPH_SECONDS = 2.0  # a longer pause begins a new paragraph
 
 
 class TranscriptWriter(Protocol):
@@ -141,9 +143,78 @@ class WebVTTWriter(SubRipWriter):
         return "".join(
             f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
             + ("" if cue.channel is None else f"<v {channel_name(cue.channel)}>")
-            + html.escape(_lines(cue.lines), quote=False)
+            + (self._timed(cue) if self._layout.highlight_words else _escaped(_lines(cue.lines)))
             for cue in cues
         )
+
+    @staticmethod
+    def _timed(cue: Cue) -> str:
+        """The lines of a cue with a time before each word but the first."""
+        words, lines = list(cue.words), []
+        for line in cue.lines:
+            timed, length = [], 0
+            while words and length < len(line):
+                word = words.pop(0)
+                length += len(word.word) + 1
+                inside = cue.start < word.start < cue.end
+                time = f"<{_clock(word.start, '.')}>" if inside else ""
+                timed.append(f"{time}<c>{_escaped(word.word)}</c>")
+            lines.append(" ".join(timed))
+        return _lines(lines)
+
+
+class MarkdownWriter(_Writer):
+    """md: paragraphs of speech, divided at long pauses, and where another channel speaks."""
+
+    def __init__(self, name: str, layout: SubtitleLayout, by_channel: bool = False):
+        super().__init__(name, layout, by_channel)
+        self._last: Segment | None = None
+
+    def add(self, segment: Segment) -> str:
+        if not segment.text:
+            return ""
+        last, self._last = self._last, segment
+        same = last is not None and last.channel == segment.channel
+        if last is not None and same and segment.start - last.end < PARAGRAPH_SECONDS:
+            return " " + _one_line(segment.text)
+        label = f"**{channel_name(segment.channel)}:** " if self._by_channel else ""
+        return ("\n\n" if last else "") + label + _one_line(segment.text)
+
+    def end(self, transcript: Transcript) -> str:
+        return "\n" if self._last else ""
+
+
+class OTIOWriter(_Writer):
+    """otio: OpenTimelineIO, which video editors import: a marker for each segment."""
+
+    def end(self, transcript: Transcript) -> str:
+        markers = []
+        for segment in transcript.segments:
+            start, end = round(1000 * segment.start), round(1000 * segment.end)
+            label = f"{channel_name(segment.channel)}: " if self._by_channel else ""
+            markers.append(
+                {
+                    "OTIO_SCHEMA": "Marker.2",
+                    "name": label + segment.text,
+                    "color": "BLUE",
+                    "marked_range": {
+                        "OTIO_SCHEMA": "TimeRange.1",
+                        "start_time": _rational(start),
+                        "duration": _rational(end - start),
+                    },
+                }
+            )
+        tracks = {"OTIO_SCHEMA": "Stack.1", "name": "tracks", "children": [], "markers": markers}
+        timeline = {"OTIO_SCHEMA": "Timeline.1", "name": self._name, "tracks": tracks}
+        return json.dumps(timeline, ensure_ascii=False, indent=2) + "\n"
+
+
+def _rational(milliseconds: int) -> dict[str, Any]:
+    return {"OTIO_SCHEMA": "RationalTime.1", "rate": 1000.0, "value": float(milliseconds)}
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=False)
 
 
 class JSONWriter(_Writer):
@@ -271,6 +342,8 @@ FORMATS: dict[str, MakeWriter] = {
     "tsv": TSVWriter,
     "ctm": CTMWriter,
     "TextGrid": TextGridWriter,
+    "md": MarkdownWriter,
+    "otio": OTIOWriter,
 }
 
 

@@ -47,6 +47,7 @@ GOLDEN = {
         '{"start": 61.0, "end": 62.0, "text": "good-bye", "words": ['
         '{"word": "good-bye", "start": 61.0, "end": 62.0, "confidence": 1.0}]}\n'
     ),
+    "md": "hello world\n\ngood-bye\n",
     "TextGrid": """\
 File type = "ooTextFile"
 Object class = "TextGrid"
@@ -105,6 +106,37 @@ def test_json_is_as_documented() -> None:
         "model": "tiny",
         "segments": [json.loads(line) for line in GOLDEN["jsonl"].splitlines()],
     }
+
+
+def test_words_of_webvtt_have_their_times() -> None:
+    layout = SubtitleLayout(max_line_width=8, highlight_words=True)
+    assert writers.render(TRANSCRIPT, "vtt", layout=layout).startswith(
+        "WEBVTT\n\n00:00:00.250 --> 00:00:01.500\n<c>hello</c>\n<00:00:00.800><c>world</c>\n"
+    )
+
+
+def test_editors_read_the_markers(tmp_path: Path) -> None:
+    path = tmp_path / "talk.otio"
+    writers.save(TRANSCRIPT, path)
+    markers = json.loads(path.read_text())["tracks"]["markers"]
+    assert [marker["name"] for marker in markers] == ["hello world", "good-bye"]
+    assert markers[1]["marked_range"]["start_time"] == {
+        "OTIO_SCHEMA": "RationalTime.1",
+        "rate": 1000.0,
+        "value": 61000.0,
+    }
+    otio = pytest.importorskip("opentimelineio")
+    timeline = otio.adapters.read_from_file(str(path))
+    assert [marker.marked_range.duration.to_seconds() for marker in timeline.tracks.markers] == [
+        1.25,
+        1.0,
+    ]
+
+
+def test_paragraphs_end_at_pauses() -> None:
+    close = Segment(2.0, 3.0, "again")
+    text = writers.render(replace(TRANSCRIPT, segments=(HELLO, close, BYE)), "md")
+    assert text == "hello world again\n\ngood-bye\n"
 
 
 @pytest.mark.parametrize("format", writers.FORMATS)

@@ -81,6 +81,7 @@ class Settings:
     hotwords: str | None = None
     reject: bool = True
     punctuate: bool = False
+    numerals: bool = False
     vad: str = "auto"
     vad_threshold: float | None = None
     vad_release: float | None = None
@@ -121,6 +122,7 @@ class Settings:
             hotwords=read_hotwords(self.hotwords) if self.hotwords else (),
             vad=self.vad_config(),
             punctuate=self.punctuate,
+            numerals=self.numerals,
             threads=self.threads,
         )
         for skipped in () if quiet else recognizer.skipped_hotwords:
@@ -204,7 +206,7 @@ def recognizer_options(
     """Add the options of a recogniser to a command, which is called with `settings`, a `Settings`.
 
     search: include the options of the word search, which alignment does not need.
-    punctuation: include `--punctuate`.
+    punctuation: include `--punctuate` and `--numerals`.
     reading: include the options for which part of a recording to read.
     """
     options = [
@@ -342,6 +344,11 @@ _SEARCH_OPTIONS = (
 )
 _PUNCTUATION_OPTIONS = (
     click.option("--punctuate", is_flag=True, help="Add capitals, commas and full stops."),
+    click.option(
+        "--numerals",
+        is_flag=True,
+        help="Write numbers as digits, in English: 21, 1984, $5, 3.5%.",
+    ),
 )
 
 

@@ -70,6 +70,11 @@ from asr.writers import FORMATS
     help="Max lines in a subtitle (srt, vtt), such as 1.  [default: 2]",
 )
 @click.option(
+    "--highlight-words",
+    is_flag=True,
+    help="In vtt, write the time of each word, so that players can highlight it.",
+)
+@click.option(
     "--jobs",
     "-j",
     type=click.IntRange(1, 1024),
@@ -96,6 +101,7 @@ def command(
     resume: bool,
     max_line_width: int | None,
     max_line_count: int | None,
+    highlight_words: bool,
     jobs: int,
     cluster: str | None,
 ) -> int:
@@ -111,7 +117,10 @@ def command(
       ffmpeg -i film.mkv -f wav - | asr transcribe -
     """
     lines = {"max_line_width": max_line_width, "max_line_count": max_line_count}
-    layout = SubtitleLayout(**{name: given for name, given in lines.items() if given is not None})
+    layout = SubtitleLayout(
+        highlight_words=highlight_words,
+        **{name: given for name, given in lines.items() if given is not None},
+    )
     if cluster is not None:
         if jobs > 1:
             raise click.UsageError("--jobs is for one machine, and --cluster uses all its cores")
@@ -121,6 +130,8 @@ def command(
         return transcribe_on(cluster, files, makes, full_names=full_names, overwrite=overwrite)
     inputs = expand_inputs(files)
     where = target(formats, out, len(inputs))
+    if highlight_words and "vtt" not in where.formats:
+        raise click.UsageError("--highlight-words is for vtt")
     if layout != SubtitleLayout() and not {"srt", "vtt"} & {*where.formats}:
         raise click.UsageError("--max-line-width and --max-line-count are for srt and vtt")
     if jobs > 1 and STDIN in (item.path for item in inputs):
