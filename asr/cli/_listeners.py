@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -13,6 +14,7 @@ from asr.cli import warn
 from asr.cli._inputs import STDIN, Input, check_names_differ
 from asr.cli._outputs import Entry, Journal, Target
 from asr.cli._progress import Progress
+from asr.cli._recognizer_options import Settings
 from asr.errors import ASRError
 from asr.program import explain
 from asr.subtitles import SubtitleLayout
@@ -20,7 +22,52 @@ from asr.types import Loss
 from asr.writers import TranscriptWriter, writer_for
 
 if TYPE_CHECKING:
+    from asr.recognizer import Recognizer
     from asr.types import Segment, Transcript
+
+
+class Listener(Protocol):
+    """Events of recordings in progress; the result of each comes last.
+
+    shows_progress: whether somebody looks at the progress.
+    """
+
+    shows_progress: bool
+
+    def progress(self, recording: str, seconds: float, duration: float | None) -> None:
+        """`seconds` have been read, of `duration` if that is known."""
+
+    def segment(self, recording: str, segment: Segment) -> None:
+        """A segment is recognised; those of a recording come in order."""
+
+    def result(self, recording: str, result: Transcript | Exception) -> None:
+        """The recording is done, or has failed."""
+
+
+def attempt(
+    recognizer: Recognizer, recording: str, settings: Settings, listener: Listener
+) -> Transcript | Exception:
+    """The transcript of one recording, or what went wrong; its events go to the listener."""
+    from asr import audio
+
+    try:
+        known = None
+        if listener.shows_progress and recording != STDIN:
+            known = audio.probe(recording, settings.track).duration
+        return recognizer.transcribe(
+            sys.stdin.buffer if recording == STDIN else recording,
+            start=settings.start,
+            duration=settings.duration,
+            track=settings.track,
+            channels=settings.channels,
+            strict=settings.strict,
+            progress=lambda seconds: listener.progress(recording, seconds, known),
+            on_segment=lambda segment: listener.segment(recording, segment),
+        )
+    except BrokenPipeError:  # who reads the output has seen enough
+        raise
+    except Exception as error:  # one recording must not stop the others
+        return error
 
 
 @dataclass
@@ -48,7 +95,7 @@ class Status:
 
 
 class _Listener:
-    """What the listeners of `transcribe_all` share."""
+    """What the listeners of `asr transcribe` share."""
 
     def __init__(self, layout: SubtitleLayout, status: Status, progress: Progress):
         self._layout, self._status, self._progress = layout, status, progress

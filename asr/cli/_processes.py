@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Lock
 from typing import TYPE_CHECKING
 
-from asr.cli._batch import Listener, attempt
+from asr.cli._listeners import Listener, attempt
 from asr.cli._recognizer_options import Settings
 from asr.errors import ASRError
 

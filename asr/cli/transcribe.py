@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
 
 import click
 
-from asr.cli._batch import transcribe_all
 from asr.cli._inputs import STDIN, RecordingsCommand, expand_inputs
-from asr.cli._listeners import FileWriter, Printer, Status
+from asr.cli._listeners import FileWriter, Listener, Printer, Status, attempt
 from asr.cli._outputs import making, target
 from asr.cli._progress import Progress
 from asr.cli._recognizer_options import Settings, recognizer_options
@@ -160,5 +162,26 @@ def command(
             recordings = listener.plan(inputs, full_names, overwrite, resume)
             stack.enter_context(making(where.parent))
         if recordings:
-            transcribe_all(settings, recordings, jobs, listener)
+            _transcribe_all(settings, recordings, jobs, listener)
     return status.code
+
+
+def _transcribe_all(
+    settings: Settings, recordings: Sequence[str], jobs: int, listener: Listener
+) -> None:
+    """Transcribe each recording, `jobs` of them at a time, and tell the listener.
+
+    With one job they come in order. Raises ASRError if no recogniser can be made.
+    """
+    recognizer = settings.load()  # what is wrong with the model is better said once, and here
+    jobs = min(jobs, len(recordings))
+    if jobs > 1:
+        from asr.cli._processes import transcribe_in_processes
+
+        del recognizer
+        cores = settings.threads or os.cpu_count() or 1
+        settings = replace(settings, threads=max(1, cores // jobs))
+        transcribe_in_processes(settings, recordings, jobs, listener)
+        return
+    for recording in recordings:
+        listener.result(recording, attempt(recognizer, recording, settings, listener))

@@ -13,7 +13,7 @@ import soundfile
 from tone_speech import tones
 
 from asr.cli import main
-from asr.cli._batch import Settings
+from asr.cli._recognizer_options import Settings
 from asr.errors import BundleError
 from asr.packaging.bundle import PUNCTUATION, Bundle
 from asr.punctuation.labels import WrittenCounts, take_apart
