@@ -65,7 +65,8 @@ def in_chunks() -> AcousticModel:
 def test_a_window_over_everything_is_full_back_propagation(cell, batch):
     others = {"reversible": lambda: reversible(0.0), "in chunks": in_chunks}
     model = others[cell]() if cell in others else make(cell=cell)
-    torch.testing.assert_close(truncated(model, batch, 25), full(model, batch))
+    expected = full(model, batch)
+    torch.testing.assert_close(truncated(model, batch, 25), expected, rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("window", [1, 4, 7])
