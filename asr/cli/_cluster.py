@@ -38,7 +38,11 @@ if TYPE_CHECKING:
     from asr.vad import Speech
 
 LARGE = 16 << 20  # bytes of a recording that many processes share: 10 min of WAV, 90 min of Opus
-_BATCH_BYTES, _BATCH_SIZE = 4 << 20, 32  # recordings that a process takes at a time
+# Recordings that a process takes at a time: few at first, for all cores to have some, and more of
+# a large archive, since each batch costs the first process some 16 ms.
+_MIN_BATCH, _MAX_BATCH, _BATCH_SHARE = 1 << 20, 16 << 20, 1 / 500  # bytes; share of those so far
+_BATCH_SIZE = 256
+_UNKNOWN = 1 << 20  # bytes of a recording whose size is not known
 
 
 @dataclass(frozen=True)
@@ -268,12 +272,13 @@ def _finished(
 def batches(sources: Iterable[Source]) -> Iterator[list[Source]]:
     """Recordings in groups of some seconds of work each."""
     batch: list[Source] = []
-    n_bytes = 0
+    n_bytes, before = 0, 0
     for source in sources:
         batch.append(source)
-        n_bytes += source.size
-        if n_bytes >= _BATCH_BYTES or len(batch) == _BATCH_SIZE:
+        n_bytes += source.size or _UNKNOWN
+        wanted = min(_MAX_BATCH, max(_MIN_BATCH, before * _BATCH_SHARE))
+        if n_bytes >= wanted or len(batch) == _BATCH_SIZE:
             yield batch
-            batch, n_bytes = [], 0
+            batch, n_bytes, before = [], 0, before + n_bytes
     if batch:
         yield batch
