@@ -26,7 +26,7 @@ Examples:
   asr export asr/bundled/en models/with-my-words --lm lm.bin
 """
 # What can be asked for if RUN is a bundle, and for a network alone.
-_OF_BUNDLE = {"run", "output", "onnx", "precision", "name", "lm", "lexicon"}
+_OF_BUNDLE = {"run", "output", "onnx", "precision", "name", "lm", "lexicon", "to_hub"}
 _OF_NETWORK = {"run", "output", "onnx", "precision", "head", "second", "right_context"}
 
 
@@ -62,6 +62,11 @@ _OF_NETWORK = {"run", "output", "onnx", "precision", "head", "second", "right_co
     show_default=True,
     help="Look-ahead of a network in chunks, in rows of features; 'all': whole utterances.",
 )
+@click.option(
+    "--to-hub",
+    metavar="OWNER/NAME",
+    help="Upload the bundle to the Hugging Face Hub as well (extra hub; `hf auth login` first).",
+)
 @click.option("--card", type=_PATH, help="The model card, in Markdown.")
 @click.pass_context
 @needs_training_extra
@@ -74,11 +79,12 @@ def command(context: click.Context, run: Path, output: Path, onnx: bool, **optio
     the network takes and gives.
     """
     from asr.packaging.bundle import CONFIG
-    from asr.packaging.package import save_network, unspoken_words
+    from asr.packaging.package import publish, save_network, unspoken_words
 
     is_bundle = (run / CONFIG).is_file()
     _check_used(context, is_bundle, onnx)
     options["name"] = options["name"] or output.name
+    to_hub = options.pop("to_hub")
     if not onnx:
         bundle = _make_bundle(run, output, is_bundle, options)
         if unspoken := unspoken_words(bundle):
@@ -90,6 +96,8 @@ def command(context: click.Context, run: Path, output: Path, onnx: bool, **optio
         for file, size in bundle.files.items():
             click.echo(f"{size / 1e6:8.2f} MB  {file}")
         click.echo(f"{sum(bundle.files.values()) / 1e6:8.2f} MB  {bundle.folder}")
+        if to_hub:
+            click.echo(publish(bundle, to_hub))
         return
     with tempfile.TemporaryDirectory() as folder:
         save_network(_make_bundle(run, Path(folder), is_bundle, options), output)

@@ -31,6 +31,7 @@ from asr.config import build, to_dict
 from asr.errors import ASRError, BundleError, ConfigError, MissingDependencyError
 from asr.features import FeatureConfig
 from asr.files import open_binary, replacing
+from asr.packaging.hub import download
 from asr.text.vocabulary import Vocabulary
 
 FORMAT, VERSION = "asr-bundle", 1
@@ -87,11 +88,13 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Bundle:
-        """Read and check a bundle.
+        """Read and check a bundle, in a folder or at `hf://owner/name` (`asr.packaging.hub`).
 
         Raises BundleError, with the reason, for what is no bundle, was made by a newer version,
         differs from its checksums, or holds a model's file that they do not list.
         """
+        if os.fspath(folder).startswith("hf:/"):  # a Path has one slash
+            folder = download(folder)
         folder = Path(folder)
         try:
             is_folder, has_config = folder.is_dir(), (folder / CONFIG).is_file()

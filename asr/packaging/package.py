@@ -6,6 +6,7 @@ And a bundle made into another with another network, or into that network alone.
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -45,6 +46,7 @@ from asr.packaging.bundle import (
 from asr.packaging.export import Precision, in_precision, to_onnx
 from asr.packaging.export.graph import halve
 from asr.packaging.export.heads import step_graphs
+from asr.packaging.hub import hub_card, upload
 from asr.punctuation.punctuator import Punctuator
 from asr.text.phones import read_lexicon
 from asr.text.vocabulary import SPECIAL, Vocabulary
@@ -380,3 +382,18 @@ def _card(config: BundleConfig) -> str:
         f"Facts: {json.dumps({k: v for k, v in config.training.items() if k != 'settings'})}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def publish(bundle: Bundle, repository: str) -> str:
+    """Upload a bundle to `owner/name` of the Hugging Face Hub, with its card in the Hub's format.
+
+    Returns its address. Raises as `asr.packaging.hub.upload`.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / "model"
+        shutil.copytree(bundle.folder, copy)
+        path = copy / CARD
+        card = path.read_text(encoding="utf-8") if path.exists() else ""
+        card = hub_card(card, bundle.config.language)
+        Bundle.load(copy).with_file(CARD, card.encode("utf-8"))
+        return upload(copy, repository)
