@@ -294,6 +294,7 @@ class Recognizer:
         return Stream(
             acoustics=self._acoustics,
             decoder=self._decoder,
+            vocabulary=self.bundle.vocabulary,
             vad=self.vad,
             sample_rate=sample_rate,
             endpoint=endpoint or EndpointConfig(),

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,17 +35,31 @@ from asr.errors import AudioError, ConfigError
 from asr.features import Features
 from asr.punctuation.punctuator import Punctuator
 from asr.text.numerals import numerals
-from asr.types import Hypothesis, Segment, StreamEvent
+from asr.text.vocabulary import Vocabulary
+from asr.types import Hypothesis, Segment, Spike, StreamEvent
 from asr.vad import Array, Detector, Segmenter, Speech, VadConfig
 
-# A draft of an offline network: a window of speech with some context.
-_DRAFT_SECONDS, _BEFORE_SECONDS, _AFTER_SECONDS = 0.48, 1.44, 0.48
+# A draft of an offline network: a window of speech with some context. At a short pause, all of the
+# segment so far is read again: a review.
+_DRAFT_SECONDS, _BEFORE_SECONDS, _AFTER_SECONDS = 0.48, 0.96, 0.48
+_PAUSE_SECONDS, _REVIEW_SECONDS = 0.2, 1.0  # the silence, and the speech before it
+_ONSET_SECONDS = 0.24  # before voice is detected: the silence before that is not drafted
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A job's output is that of the segment until now. The first row is of the time `at`, in
+    seconds."""
+
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
 class NewRows:
-    """The new part of a job's output: `take` rows from `skip` on."""
+    """The new part of a job's output: `take` rows from `skip` on. The first is of the time `at`, in
+    seconds."""
 
+    at: float
     skip: int = 0
     take: int | None = None  # all
 
@@ -54,31 +68,46 @@ class OverlappingWindows:
     """An unfinished segment for an offline network: overlapping windows, each with context before
     and after it. The cost of a draft does not depend on the length of the segment.
 
-    `rate`: rows of features for one of output.
+    `rate`: rows of features for one of output. `onset`: the sample where voice was detected first.
     """
 
-    def __init__(self, features: Features, rate: int, start: int):
+    def __init__(self, features: Features, rate: int, start: int, onset: int):
         self.start = self.end = start  # samples
         self._config, self._features, self._rate = features.config, features.stream(), rate
-        self._window, self._before, self._after = (
+        silence = max(0.0, (onset - start) / features.config.sample_rate - _ONSET_SECONDS)
+        self._window, self._before, self._after, self._done = (
             round(seconds / features.frame_shift / rate) * rate
-            for seconds in (_DRAFT_SECONDS, _BEFORE_SECONDS, _AFTER_SECONDS)
+            for seconds in (_DRAFT_SECONDS, _BEFORE_SECONDS, _AFTER_SECONDS, silence)
         )
+        self._shift = features.frame_shift
         self._samples: list[Waveform] = []  # whose features are not needed yet
         self._rows = np.zeros((0, features.config.size), np.float32)
-        self._done = 0  # rows that have been drafted
+        self._reviewed = onset  # the sample up to which the last review went
 
-    def feed(self, samples: Waveform) -> Iterator[tuple[Job, NewRows]]:
-        """Add samples `(n,)`; jobs for the network, and what is new in their outputs."""
+    def feed(self, samples: Waveform, voiced_end: int) -> Iterator[tuple[Job, NewRows | Review]]:
+        """Add samples `(n,)`; jobs for the network, and what is new in their outputs.
+
+        `voiced_end`: the sample where voice was detected last.
+        """
         self.end += len(samples)
         self._samples.append(samples)
+        rate = self._config.sample_rate
+        is_pause = self.end - voiced_end >= _PAUSE_SECONDS * rate
+        if is_pause and voiced_end - self._reviewed >= _REVIEW_SECONDS * rate:
+            self._reviewed = voiced_end
+            self._rows = np.concatenate([self._rows, self._features.feed(self._taken())])
+            yield Job(self._rows), Review(self.start / self._config.sample_rate)
+            self._done = max(self._done, len(self._rows) // self._rate * self._rate)
+            return
         if self.end - self.start < self._config.n_samples(self._wanted):
             return
         self._rows = np.concatenate([self._rows, self._features.feed(self._taken())])
         while self._wanted <= len(self._rows):
             begin = max(0, self._done - self._before)
             skip = (self._done - begin) // self._rate
-            yield Job(self._rows[begin : self._wanted]), NewRows(skip, self._window // self._rate)
+            take = self._window // self._rate
+            at = self.start / self._config.sample_rate + self._done * self._shift
+            yield Job(self._rows[begin : self._wanted]), NewRows(at, skip, take)
             self._done += self._window
 
     def rest(self, speech: Speech) -> Job:
@@ -103,18 +132,22 @@ class Chunked:
     def __init__(self, features: Features, utterance: ChunkedUtterance, chunks: Chunks, start: int):
         self.start = self.end = start  # samples
         self._features, self._utterance = features.stream(), utterance
-        self._chunks = chunks
+        self._chunks, self._shift = chunks, features.frame_shift
+        self._sample_rate = features.config.sample_rate
+        self._done = 0  # rows of complete chunks
         self._rows = np.zeros((0, features.config.size), np.float32)  # for the next job
         self._before = 0  # rows that the network has but could not yet begin a chunk with
 
-    def feed(self, samples: Waveform) -> Iterator[tuple[Job, NewRows]]:
+    def feed(self, samples: Waveform, voiced_end: int) -> Iterator[tuple[Job, NewRows]]:
         """Add samples `(n,)`; jobs for the network, and what is new in their outputs."""
         self.end += len(samples)
         self._rows = np.concatenate([self._rows, self._features.feed(samples)])
         size = self._chunks.size
         n_chunks = (self._before + len(self._rows) - self._chunks.right_context) // size
         if n_chunks > 0:
-            yield Job(self._rows, self._utterance, last=False), NewRows()
+            at = self.start / self._sample_rate + self._done * self._shift
+            yield Job(self._rows, self._utterance, last=False), NewRows(at)
+            self._done += n_chunks * size
             self._before += len(self._rows) - n_chunks * size
             self._rows = self._rows[:0]
 
@@ -126,6 +159,7 @@ class Chunked:
 
 
 _PIECE_SECONDS = 1.0  # a larger block is taken in piece by piece
+_SPIKE = 0.3  # the least probability of a spike
 _SEARCH_FRAMES = 16  # of a final, at a time: some milliseconds
 
 
@@ -135,16 +169,16 @@ class EndpointConfig:
 
     rule1_min_trailing_silence: after this much silence without speech.
     rule2_min_trailing_silence: after this much silence after words.
-    rule3_min_utterance_length: an utterance that is longer than this ends with its last pause.
+    rule3_min_utterance_length: an utterance that is longer than this ends with a segment: at a
+    pause of `VadConfig.min_silence`, or where speech without one is cut (`VadConfig.max_length`).
 
-    Silence within an utterance parts its segments (`VadConfig.min_silence`), speech without a pause
-    is cut at the quietest place (`VadConfig.max_length`): as long as rules 2 and 3 stay above those
-    two, they don't change a word.
+    A rule 2 below `VadConfig.min_silence` parts segments earlier; otherwise the rules don't change
+    a word.
     """
 
     rule1_min_trailing_silence: float = 2.4
-    rule2_min_trailing_silence: float = 1.2
-    rule3_min_utterance_length: float = 20.0
+    rule2_min_trailing_silence: float = 0.85
+    rule3_min_utterance_length: float = 6.0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -182,7 +216,7 @@ class _Ranked:
     segments: tuple[Segment, ...]
 
 
-_Step: TypeAlias = NewRows | _Closed | _Moment
+_Step: TypeAlias = NewRows | Review | _Closed | _Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +252,35 @@ Request: TypeAlias = Detection | NetworkRun | Pause
 Steps: TypeAlias = Generator[Request, Any, list[StreamEvent]]
 
 
+class _Spikes:
+    """What a network with a CTC head saw, each time once. Times are seconds."""
+
+    def __init__(self, vocabulary: Vocabulary, frame_shift: float):
+        self._vocabulary, self._frame_shift = vocabulary, frame_shift
+        self._found: list[Spike] = []  # and not taken
+        self._seen = 0.0  # the time of the next row that is new
+
+    def find(self, log_probs: Array, start: float, continues: bool = False) -> None:
+        """In log-probabilities (frames, classes), from `start` on, or behind those seen."""
+        if log_probs.ndim != 2 or log_probs.shape[1] != len(self._vocabulary):
+            return  # of another kind of head
+        start = max(start, self._seen) if continues else start
+        previous = self._vocabulary.blank
+        tokens, log_values = log_probs.argmax(axis=1).tolist(), log_probs.max(axis=1)
+        for frame, (token, value) in enumerate(zip(tokens, log_values, strict=True)):
+            time, probability = start + frame * self._frame_shift, float(np.exp(value))
+            is_new = token not in (self._vocabulary.blank, previous) and time >= self._seen
+            if is_new and probability >= _SPIKE:
+                self._found.append(Spike(time, self._vocabulary.symbols[token], probability))
+            previous = token
+        self._seen = max(self._seen, start + len(tokens) * self._frame_shift)
+
+    def take(self, origin: float) -> tuple[Spike, ...]:
+        """Those since the last time; `origin`: what their times count from."""
+        found, self._found = self._found, []
+        return tuple(replace(spike, time=spike.time + origin) for spike in found)
+
+
 class Stream:
     """One stream of sound; made by `Recognizer.stream`. Used by one thread at a time.
 
@@ -229,18 +292,21 @@ class Stream:
     _open: OverlappingWindows | Chunked | None  # the unfinished segment, once it is certainly one
     _search: DecoderStream | None  # in the unfinished segment,
     _n_searched: int  # of which it has read this number of frames,
-    _found: Partial  # and in which it found this
+    _found: Partial  # and in which it found this, behind
+    _reviewed: str  # what the last review of that segment found
     _said: list[Segment]  # complete segments of the utterance, those with words
     _ranked: list[_Ranked]  # the best texts of all of them together
     _said_from: int  # the first sample of them
     _silent_since: int | None  # the silence of rule 1; None: it has been told
     _shown: tuple[str, str]  # text and stable part of the last partial
+    _spikes: _Spikes  # since then
 
     def __init__(
         self,
         *,
         acoustics: Acoustics,
         decoder: Decoder,
+        vocabulary: Vocabulary,
         vad: VadConfig,
         sample_rate: int,
         endpoint: EndpointConfig,
@@ -260,12 +326,9 @@ class Stream:
         self._frame_shift, self._punctuator = acoustics.frame_shift, punctuator
         self._numerals = write_numerals
         self._rate, self._endpoint, self._nbest = sample_rate, endpoint, nbest
-        self._vad = dataclasses.replace(
-            vad,
-            min_silence=min(vad.min_silence, endpoint.rule2_min_trailing_silence),
-            max_length=min(vad.max_length, endpoint.rule3_min_utterance_length),
-        )
-        self._closed = False
+        min_silence = min(vad.min_silence, endpoint.rule2_min_trailing_silence)
+        self._vad = replace(vad, min_silence=min_silence)
+        self._vocabulary, self._closed = vocabulary, False
         self.reset()
 
     def feed(self, block: np.ndarray) -> list[StreamEvent]:
@@ -341,6 +404,8 @@ class Stream:
         for step in steps:
             if isinstance(step, NewRows):
                 self._search_more(step, next(outputs))
+            elif isinstance(step, Review):
+                yield from self._review(step, next(outputs))
             elif isinstance(step, _Closed):
                 yield from self._add(step, next(outputs) if step.has_job else None)
             else:
@@ -360,10 +425,11 @@ class Stream:
         self._resampler = Resampler(self._rate, audio.SAMPLE_RATE)
         self._segmenter = Segmenter(self._vad)
         self._open = None
-        self._search, self._n_searched, self._found = None, 0, Partial("", "")
+        self._forget_open()
         self._said, self._said_from, self._ranked = [], 0, []
         self._silent_since = 0
         self._shown = ("", "")
+        self._spikes = _Spikes(self._vocabulary, self._frame_shift)
 
     def _check_ready(self) -> None:
         if self._closed:
@@ -391,7 +457,8 @@ class Stream:
             return
         if self._open is None:
             self._open = self._open_segment(segmenter.open_start)
-        for job, step in self._open.feed(segmenter.open_samples(self._open.end)):
+        samples = segmenter.open_samples(self._open.end)
+        for job, step in self._open.feed(samples, segmenter.voiced_end):
             jobs.append(job)
             steps.append(step)
 
@@ -399,7 +466,7 @@ class Stream:
         if self._engine.chunks is not None:
             return Chunked(self._features, self._engine.utterance(), self._engine.chunks, start)
         rate = round(self._frame_shift / self._features.frame_shift)
-        return OverlappingWindows(self._features, rate, start)
+        return OverlappingWindows(self._features, rate, start, self._segmenter.open_onset)
 
     def _close_segment(self, speech: Speech, jobs: list[Job], steps: list[_Step]) -> None:
         opened, self._open = self._open, None
@@ -422,8 +489,10 @@ class Stream:
         if self._search is None:
             self._search = self._draft_decoder.stream()
         end = None if step.take is None else step.skip + step.take
-        self._search.feed(tuple(head[step.skip : end] for head in heads))
-        self._n_searched += len(heads[0][step.skip : end])
+        new = tuple(head[step.skip : end] for head in heads)
+        self._search.feed(new)
+        self._n_searched += len(new[0])
+        self._spikes.find(new[0], step.at)
         found = self._search.partial()
         stable = self._found.stable
         # A cut for length takes back what was read after it, in the second half at most.
@@ -433,18 +502,25 @@ class Stream:
                 stable = found.stable
         self._found = Partial(found.text, stable)
 
+    def _review(self, step: Review, heads: Heads) -> Generator[Pause, None, None]:
+        """Search the unfinished segment with all care: drafts continue behind it."""
+        self._spikes.find(heads[0], step.at)
+        [found, *_] = yield from _decode(self._decoder.stream(), heads, 1)
+        self._forget_open()
+        self._reviewed = found.text
+
+    def _forget_open(self) -> None:
+        self._search, self._n_searched, self._found = None, 0, Partial("", "")
+        self._reviewed = ""
+
     def _add(self, step: _Closed, heads: Heads | None) -> Iterator[Pause]:
         """A segment is complete: search its words with all care, some frames at a time."""
         search = self._search if step.continues else None
-        self._search, self._n_searched, self._found = None, 0, Partial("", "")
+        self._forget_open()
         if heads is None:
             return
-        search = search or self._decoder.stream()
-        for first in range(0, len(heads[0]), _SEARCH_FRAMES):
-            yield Pause()
-            search.feed(tuple(head[first : first + _SEARCH_FRAMES] for head in heads))
-        yield Pause()
-        hypotheses = search.finish(self._nbest)
+        self._spikes.find(heads[0], step.speech.start / audio.SAMPLE_RATE, step.continues)
+        hypotheses = yield from _decode(search or self._decoder.stream(), heads, self._nbest)
         if hypotheses[0].words:
             if not self._said:
                 self._said_from = step.speech.start
@@ -455,15 +531,16 @@ class Stream:
 
     def _check_rules(self, at: _Moment) -> Iterator[StreamEvent]:
         rules, rate = self._endpoint, audio.SAMPLE_RATE
+        is_long = at.voiced_end - self._said_from >= rules.rule3_min_utterance_length * rate
         if at.speaking is not None:
             self._silent_since = at.now
-            length = at.voiced_end - self._said_from
-            if self._said and length >= rules.rule3_min_utterance_length * rate:
+            if self._said and is_long:
                 yield self._final(3)
         elif self._said:
-            if at.now - at.voiced_end >= rules.rule2_min_trailing_silence * rate:
+            is_silent = at.now - at.voiced_end >= rules.rule2_min_trailing_silence * rate
+            if is_silent or is_long:
                 self._silent_since = at.now
-                yield self._final(2)
+                yield self._final(2 if is_silent else 3)
         elif self._silent_since is not None:
             silence = at.now - self._silent_since
             if silence >= rules.rule1_min_trailing_silence * rate:
@@ -481,13 +558,15 @@ class Stream:
         self._said, self._ranked = [], []
         self._shown = ("", "")
         alternatives = (segment, *others) if self._nbest > 1 else ()
-        return StreamEvent("final", segment, segment.text, rule, alternatives)
+        return StreamEvent(
+            "final", segment, segment.text, rule, alternatives, self._spikes.take(self._time(0))
+        )
 
     def _partial(self) -> StreamEvent | None:
         """The current utterance, if there is something new in it."""
-        said = " ".join(segment.text for segment in self._said)
-        text = f"{said} {self._found.text}".strip()
-        stable = f"{said} {self._found.stable}".strip()
+        settled = [*(segment.text for segment in self._said), self._reviewed]
+        text = " ".join(filter(None, [*settled, self._found.text]))
+        stable = " ".join(filter(None, [*settled, self._found.stable]))
         if self._punctuator is not None or self._numerals:  # which depend on the words to come
             stable = ""
         if (text, stable) == self._shown or not (text or self._shown[0]):
@@ -497,7 +576,7 @@ class Stream:
         begin = self._said_from if self._said else self._open.start if self._open else now
         words = tuple(word for segment in self._said for word in segment.words)
         segment = Segment(self._time(begin), self._time(now), text, words)
-        return StreamEvent("partial", segment, stable)
+        return StreamEvent("partial", segment, stable, spikes=self._spikes.take(self._time(0)))
 
     def _time(self, sample: int) -> float:
         return (self._origin + sample) / audio.SAMPLE_RATE
@@ -528,6 +607,17 @@ def _check_samples(block: np.ndarray, time: float, rate: int) -> None:
             f"the stream: the sample at {time + first / rate:.3f} s is {block[first]}",
             "give floats in [-1, 1]; 16-bit integers divided by 32768",
         )
+
+
+def _decode(
+    search: DecoderStream, heads: Heads, nbest: int
+) -> Generator[Pause, None, list[Hypothesis]]:
+    """The best texts, some frames at a time."""
+    for first in range(0, len(heads[0]), _SEARCH_FRAMES):
+        yield Pause()
+        search.feed(tuple(head[first : first + _SEARCH_FRAMES] for head in heads))
+    yield Pause()
+    return search.finish(nbest)
 
 
 def _extended(

@@ -110,15 +110,26 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True)
+class Spike:
+    """A moment at which a network with a CTC head saw a symbol: `time` in seconds."""
+
+    time: float
+    symbol: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class StreamEvent:
     """What a live stream has understood.
 
     `partial`: of the current utterance; it replaces the partial before. `stable` is the
-    beginning of `text` that will not change any more, and `words` are those that are certain.
+    beginning of `text` that is settled (see docs/streaming.md), and `words` are those of complete
+    segments.
     `final`: a whole utterance. `rule` is the endpoint rule (1, 2, 3) that ended it, 0 if it was the
     end of the stream or a flush; rule 1 ends utterances in which nothing was said: their text is
     empty. Times are seconds from the start of the stream. `alternatives` are the best texts of a
-    final, the best first, where more than one was asked for.
+    final, the best first, where more than one was asked for. `spikes` are what the network saw
+    since the last event.
     """
 
     kind: Literal["partial", "final"]
@@ -126,6 +137,7 @@ class StreamEvent:
     stable: str
     rule: int = 0
     alternatives: tuple[Segment, ...] = ()
+    spikes: tuple[Spike, ...] = ()
 
     @property
     def is_final(self) -> bool:

@@ -300,6 +300,11 @@ class Segmenter:
         return self._start if is_long and self._most >= self._config.certainty else None
 
     @property
+    def open_onset(self) -> int:
+        """Where the voice of the current segment began."""
+        return self._onset
+
+    @property
     def settled(self) -> int:
         """The sample before which no segment that is still to come begins."""
         settled = max(self._last_end, self._processed - self._padding)

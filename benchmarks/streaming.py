@@ -5,14 +5,18 @@
 
 Every recording is fed in blocks of 100 ms, as fast as it goes, with a second of silence behind it.
 The latency of a word is how much sound behind its end had been fed when the word was first shown
-and then stayed; what the machine needs to compute comes on top (the real-time factor tells whether
-it keeps up). Stable: the same for when it was first promised to stay.
+in its place and then stayed; what the machine needs to compute comes on top (the real-time factor
+tells whether it keeps up). Settled: the same for when it was first in `stable`, and the share of
+such words that the final had not. Final: how much sound behind its last word a final waited for.
+Taken back: the share of the words shown that a later result has not.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +42,11 @@ class Measured:
     comparisons: list[Comparison] = field(default_factory=list)
     shown: list[float] = field(default_factory=list)
     stable: list[float] = field(default_factory=list)
+    final: list[float] = field(default_factory=list)
+    n_settled: int = 0
+    n_unsettled: int = 0  # of those, what the final had not
+    n_shown: int = 0
+    n_taken_back: int = 0
     heard: float = 0.0
     computed: float = 0.0
 
@@ -52,8 +61,11 @@ def main() -> None:
     for manifest in arguments.manifest:
         utterances = read_manifest(manifest)[: arguments.limit]
         print(f"\n{'/'.join(Path(manifest).parts[-2:])}, {len(utterances)} recordings\n")
-        print("| model | chunk + ahead, ms | WER % (95 %) | shown after, ms | stable after | RTF |")
-        print("| --- | --- | --- | --- | --- | --- |")
+        print(
+            "| model | chunk + ahead, ms | WER % (95 %) | shown after, ms | settled after"
+            " | settled wrongly, % | taken back, % | final after | RTF |"
+        )
+        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
         for model in arguments.model:
             recognizer = load(model, decoder=arguments.decoder, threads=1)
             normalize = normalizer(recognizer.bundle.config.language)
@@ -80,26 +92,51 @@ def listen(recognizer: Recognizer, waveform: Waveform, measured: Measured) -> st
             partials.append((stream.duration, event))
             if event.is_final:
                 texts.append(event.text)
-                measured.shown += latencies(event, [(t, e.text) for t, e in partials])
-                measured.stable += latencies(event, [(t, e.stable) for t, e in partials])
+                add(event, partials, measured)
                 partials = []
     measured.computed += time.process_time() - began
     measured.heard += stream.duration
     return " ".join(texts)
 
 
-def latencies(final: StreamEvent, shown: list[tuple[float, str]]) -> list[float]:
-    """Seconds from the end of each word of `final` to when the text up to it was there to stay."""
-    found = []
+def add(final: StreamEvent, shown: Sequence[tuple[float, StreamEvent]], measured: Measured) -> None:
+    """Count an utterance; `shown`: its results with the seconds fed by then, the final included."""
+    if not final.words:
+        return
+    measured.shown += latencies(final, [(time, event.text) for time, event in shown])
+    measured.stable += latencies(final, [(time, event.stable) for time, event in shown])
+    if final.rule:
+        measured.final.append(shown[-1][0] - final.words[-1].end)
+    settled = max(
+        (event.stable.split() for _, event in shown if not event.is_final), key=len, default=[]
+    )
+    measured.n_settled += len(settled)
+    measured.n_unsettled += len(settled) - len(common(settled, final.text.split()))
+    before: list[str] = []
+    for _, event in shown:
+        now = event.text.split()
+        n_same = len(common(before, now))
+        measured.n_shown += len(now) - n_same
+        measured.n_taken_back += len(before) - n_same
+        before = now
+
+
+def common(one: list[str], other: list[str]) -> list[int]:
+    """Which words of `one` are in `other`, in the same order."""
+    blocks = difflib.SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
+    return [k for block in blocks for k in range(block.a, block.a + block.size)]
+
+
+def latencies(final: StreamEvent, shown: Sequence[tuple[float, str]]) -> list[float]:
+    """Seconds from the end of each word of `final` to when it was in its place to stay."""
     words = final.text.split()
-    for number, word in enumerate(final.words, 1):
-        since = shown[-1][0]
-        for at, text in reversed(shown):
-            if text.split()[:number] != words[:number]:
-                break
-            since = at
-        found.append(since - word.end)
-    return found
+    since = [shown[-1][0]] * len(words)
+    waiting = set(range(len(words)))
+    for at, text in reversed(shown):
+        waiting &= set(common(words, text.split()))
+        for k in waiting:
+            since[k] = at
+    return [time - word.end for time, word in zip(since, final.words, strict=True)]
 
 
 def row(name: str, recognizer: Recognizer, measured: Measured) -> str:
@@ -113,11 +150,17 @@ def row(name: str, recognizer: Recognizer, measured: Measured) -> str:
         context = f"{chunks.size * shift:.0f} + {chunks.right_context * shift:.0f}"
     times = [
         f"{1000 * np.median(found):.0f}, {1000 * np.quantile(found, 0.95):.0f}"
-        for found in (measured.shown or [np.nan], measured.stable or [np.nan])
+        for found in (measured.shown, measured.stable, measured.final)
+        for found in [found or [np.nan]]
     ]
+    wrong = 100 * measured.n_unsettled / max(1, measured.n_settled)
+    back = 100 * measured.n_taken_back / max(1, measured.n_shown)
     error_rate = f"{100 * total(counts).rate:.1f} ({100 * low:.1f}–{100 * high:.1f})"
     speed = measured.computed / measured.heard
-    return f"| {name} | {context} | {error_rate} | {times[0]} | {times[1]} | {speed:.3f} |"
+    return (
+        f"| {name} | {context} | {error_rate} | {times[0]} | {times[1]}"
+        f" | {wrong:.1f} | {back:.1f} | {times[2]} | {speed:.3f} |"
+    )
 
 
 if __name__ == "__main__":

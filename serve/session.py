@@ -427,7 +427,11 @@ def _shifted(event: StreamEvent, seconds: float) -> StreamEvent:
         return replace(part, start=part.start + seconds, end=part.end + seconds)
 
     segment = later(event.segment)
-    return replace(event, segment=replace(segment, words=tuple(map(later, segment.words))))
+    return replace(
+        event,
+        segment=replace(segment, words=tuple(map(later, segment.words))),
+        spikes=tuple(replace(spike, time=spike.time + seconds) for spike in event.spikes),
+    )
 
 
 @contextlib.asynccontextmanager

@@ -63,7 +63,7 @@ def finals(events: Iterable[StreamEvent]) -> list[StreamEvent]:
     return [event for event in events if event.is_final]
 
 
-TALK = sound(1.0, "bad cafe", 0.8, "a mill", 2.0, "hike", 4.0, "badge", 0.7, "face mad kid", 0.05)
+TALK = sound(1.0, "bad cafe", 0.6, "a mill", 2.0, "hike", 4.0, "badge", 0.7, "face mad kid", 0.05)
 
 
 def test_utterances_and_their_rules(hears_tones: Recognizer) -> None:
@@ -105,7 +105,8 @@ def test_what_is_stable_stays_with_a_search(chunked_tone_bundle: Bundle) -> None
         chunked_tone_bundle, vad=VadConfig(detector="energy", max_length=4), threads=1
     )
     waveform = sound(" ".join("abcdefghijklm" * 3), 1.0)
-    events = listen(beam.stream(), cut(waveform, [4_000] * (len(waveform) // 4_000)))
+    rules = EndpointConfig(rule3_min_utterance_length=60)
+    events = listen(beam.stream(endpoint=rules), cut(waveform, [4_000] * (len(waveform) // 4_000)))
     assert finals(events)[0].text == beam.transcribe(waveform, RATE).text
     final = finals(events)[0].text
     assert all(final.startswith(event.stable) for event in events)
@@ -337,7 +338,7 @@ def test_hot_words_of_one_stream(hears_tones: Recognizer) -> None:
     assert texts == ["bad", "bae", "bad", "bae"]
 
 
-@pytest.mark.parametrize(("beam", "drafts"), [(5, 5), (100, 100), (300, 100)])
+@pytest.mark.parametrize(("beam", "drafts"), [(5, 5), (300, 300), (700, 300)])
 def test_drafts_are_searched_no_wider_than_finals(
     tone_bundle: Bundle, beam: int, drafts: int
 ) -> None:
@@ -380,3 +381,23 @@ def test_the_bundled_model_hears_live_what_it_reads(bundled_model: Bundle) -> No
     words = [word for event in finals(events) for word in event.words]
     assert words == list(recognizer.transcribe(waveform, RATE).words)
     assert len(words) > 5
+
+
+def test_spikes_tell_what_the_network_saw(hears_tones: Recognizer) -> None:
+    events = listen(hears_tones.stream(), cut(sound(1.0, "bad", 3.0), [800] * 100))
+    spikes = [spike for event in events for spike in event.spikes]
+    assert "".join(spike.symbol for spike in spikes) == "bad"
+    assert [spike.time for spike in spikes] == sorted(spike.time for spike in spikes)
+    times = [spike.time for spike in spikes]
+    assert times == pytest.approx([1.0, 1.0 + STEP, 1.0 + 2 * STEP], abs=0.1)
+    assert all(0.3 <= spike.probability <= 1 for spike in spikes)
+
+
+def test_a_short_pause_settles_what_was_said(hears_tones: Recognizer) -> None:
+    """Reviews: long before the segment is complete."""
+    waveform = sound(0.5, "bad cafe ", 0.3, "a mill mad kid", 1.5)
+    events = listen(hears_tones.stream(), cut(waveform, [800] * (len(waveform) // 800)))
+    partials = [event for event in events if not event.is_final]
+    settled = next(event for event in partials if event.stable == "bad cafe")
+    assert settled.end < partials[-1].end - 1.0
+    assert finals(events)[0].text == "bad cafe a mill mad kid"

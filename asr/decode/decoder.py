@@ -211,7 +211,7 @@ class AcceptanceTest:
 # What a network gives for one utterance: log-probabilities (frames, classes) of its head, or a
 # tuple of one such array for each head.
 Outputs: TypeAlias = np.ndarray | tuple[np.ndarray, ...]
-DRAFT_BEAM = 100  # prefixes at most
+DRAFT_BEAM = 300  # prefixes at most
 
 
 class Search(Protocol):

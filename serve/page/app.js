@@ -1,21 +1,52 @@
-// The page: a button, a waveform, a transcript.
+// The page: a button, the sound as waves and as a spectrum, a transcript.
 
-import { Microphone } from "./microphone.js";
+import { Microphone, devices } from "./microphone.js";
 import { KeyNeeded, Live, readiness, transcribe, useKey } from "./server.js";
+import { Spectrum } from "./spectrum.js";
 import { Transcript, clock, percent } from "./transcript.js";
 import { Wave } from "./wave.js";
+import { nextLanguage, say, translate } from "./words.js";
 import { RATE } from "./worklet.js";
 
 const $ = (id) => document.getElementById(id);
+const LOUD = -1; // dB of full scale: samples are cut off above
+const QUIET = -45; // of the loudest sample in three seconds
+const FORMATS = { txt: "text/plain", srt: "application/x-subrip", vtt: "text/vtt", json: "application/json" };
 const wave = new Wave($("wave"));
+const spectrum = new Spectrum($("spectrum"));
+const peaks = []; // of the last three seconds
 const transcript = new Transcript($("finals"), $("partial"));
 let microphone = null;
 let live = null;
 let work = null; // the recording that is being transcribed
 
+// A text that follows the language of the page.
+function write(id, text) {
+  $(id).dataset.say = text;
+  $(id).textContent = say(text);
+}
+
+async function listDevices() {
+  const chosen = $("device").value;
+  const options = (await devices()).map(({ deviceId, label }) => new Option(label, deviceId));
+  $("device").replaceChildren($("device").options[0], ...options);
+  $("device").value = options.some((option) => option.value === chosen) ? chosen : "";
+}
+
+function showLevel(block) {
+  let peak = 0;
+  for (const sample of block) peak = Math.max(peak, Math.abs(sample));
+  const level = 20 * Math.log10(peak / 32768 + 1e-6);
+  peaks.push(level);
+  peaks.splice(0, peaks.length - 30);
+  $("level").value = level;
+  const most = Math.max(...peaks);
+  write("level-note", most > LOUD ? "Too loud" : most < QUIET && peaks.length === 30 ? "Too quiet" : "");
+}
+
 function setStatus(state, text) {
   $("status").dataset.state = state;
-  $("status-text").textContent = text;
+  write("status-text", text);
 }
 
 function warn(error) {
@@ -29,7 +60,9 @@ function warn(error) {
 
 function refresh() {
   const empty = transcript.segments.length === 0;
-  for (const id of ["copy", "srt", "clear"]) $(id).disabled = empty;
+  for (const id of ["copy", "clear", ...Object.keys(FORMATS)]) $(id).disabled = empty;
+  $("correct-hint").hidden = empty;
+  $("device").disabled = live !== null;
   $("hint").hidden = !empty || live !== null || $("partial").textContent !== "";
   $("confidence").textContent = empty ? "–" : percent(transcript.confidence);
   $("record").disabled = work !== null;
@@ -39,7 +72,7 @@ function refresh() {
 async function checkServer() {
   try {
     const { model } = await readiness();
-    $("model").textContent = `Model: ${model}`;
+    $("model").textContent = model;
     setStatus("ready", "Ready");
   } catch (error) {
     setStatus("wrong", error.message);
@@ -70,21 +103,28 @@ async function start() {
   warn(null);
   $("record").disabled = true;
   const time = new Clock();
+  spectrum.clear();
   const waiting = []; // spoken while the connection opens
   try {
     microphone = await Microphone.open((block, seconds) => {
       time.add(seconds);
       wave.add(block, RATE);
+      spectrum.add(block);
+      showLevel(block);
       $("clock").textContent = clock(time.heard);
       if (live) live.send(block);
       else waiting.push(block);
-    });
+    }, $("device").value);
+    await listDevices();
+    const { label, channels, rate } = microphone;
+    $("device-name").textContent = `${label} · ${rate / 1000} kHz · ${channels}`;
+    write("channels", channels > 1 ? "channels, mixed" : "channel");
     transcript.begin();
     live = await Live.open(RATE, (event) => hear(event, time));
     for (const block of waiting) live.send(block);
     setStatus("live", "Listening");
     $("record").setAttribute("aria-pressed", "true");
-    $("record-label").textContent = "Stop";
+    write("record-label", "Stop");
     live.over.then(over);
   } catch (error) {
     await silence();
@@ -110,7 +150,7 @@ async function over(error) {
   live = null;
   await silence();
   $("record").setAttribute("aria-pressed", "false");
-  $("record-label").textContent = "Speak";
+  write("record-label", "Speak");
   transcript.show("");
   setStatus("ready", "Ready");
   warn(error);
@@ -119,6 +159,7 @@ async function over(error) {
 
 function hear(event, time) {
   if ("real_time_factor" in event) $("factor").textContent = event.real_time_factor.toFixed(3);
+  if (event.spikes) spectrum.mark(event.spikes);
   if (event.type === "partial") {
     transcript.show(event.text);
     const latency = time.since(event.end);
@@ -171,14 +212,14 @@ async function copy() {
     document.execCommand("copy");
     area.remove();
   }
-  $("copy").textContent = "Copied";
-  setTimeout(() => { $("copy").textContent = "Copy"; }, 1500);
+  write("copy", "Copied");
+  setTimeout(() => write("copy", "Copy"), 1500);
 }
 
-function saveSrt() {
+function save(format) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([transcript.srt], { type: "application/x-subrip" }));
-  link.download = "transcript.srt";
+  link.href = URL.createObjectURL(new Blob([transcript[format]], { type: FORMATS[format] }));
+  link.download = `transcript.${format}`;
   link.click();
   URL.revokeObjectURL(link.href);
 }
@@ -187,10 +228,14 @@ $("record").addEventListener("click", () => (live ? stop() : start()));
 $("file").addEventListener("change", () => takeFile($("file").files[0]));
 $("cancel").addEventListener("click", () => work?.abort());
 $("copy").addEventListener("click", copy);
-$("srt").addEventListener("click", saveSrt);
+for (const format of Object.keys(FORMATS)) $(format).addEventListener("click", () => save(format));
+$("language").addEventListener("click", nextLanguage);
 $("clear").addEventListener("click", () => {
   transcript.clear();
-  if (!live) wave.clear();
+  if (!live) {
+    wave.clear();
+    spectrum.clear();
+  }
   refresh();
 });
 $("key-form").addEventListener("submit", (event) => {
@@ -214,5 +259,7 @@ for (const kind of ["dragleave", "drop"]) {
 }
 document.addEventListener("drop", (event) => takeFile(event.dataTransfer.files[0]));
 
+translate();
 refresh();
+listDevices();
 checkServer();

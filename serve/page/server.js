@@ -29,7 +29,7 @@ export class Live {
   // `told` gets every event of the protocol; the stream is open when the promise resolves.
   static open(rate, told) {
     const live = new Live();
-    const address = new URL(`ws?sample_rate=${rate}`, location.href);
+    const address = new URL(`ws?sample_rate=${rate}&spikes=true`, location.href);
     address.protocol = address.protocol.replace("http", "ws");
     const socket = new WebSocket(address, key ? ["token", key] : []);
     live.socket = socket;

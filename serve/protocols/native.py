@@ -1,11 +1,12 @@
 """Our own WebSocket protocol: binary audio in, JSON events out.
 
 The query: `encoding` (s16le, f32le, mulaw, alaw, container), `sample_rate`, `channels`, `hotword`
-(repeated), `silence_ms` (that ends an utterance).
+(repeated), `silence_ms` (that ends an utterance), `spikes` (true: events tell the network's).
 
     S {"type": "ready", "model", "language", "skipped_hotwords": [{"hotword", "reason"}]}
     C binary, any size
-    S {"type": "partial", "text", "stable", "start", "end", ...}   stable: will not change any more
+    S {"type": "partial", "text", "stable", "start", "end", ...}   stable: settled
+       with "spikes": [{"time", "symbol", "probability"}] where they were asked for
     S {"type": "final", "text", "words": [{"word", "start", "end", "confidence"}], "rule", ...}
     C {"type": "flush"}    the utterance ends here          C {"type": "reset"}  forget it
     C {"type": "finish"}   S the last final, {"type": "done"}, the end
@@ -62,6 +63,7 @@ class NativeProtocol(LiveProtocol):
             endpoint = EndpointConfig(
                 rule2_min_trailing_silence=silence(query["silence_ms"], "silence_ms")
             )
+        self._tells_spikes = query.get("spikes") == "true"
         self._settings = Configure(
             format=AudioFormat(
                 query.get("encoding", "s16le"),
@@ -99,7 +101,7 @@ class NativeProtocol(LiveProtocol):
         skipped = [asdict(hotword) for hotword in outcome.skipped_hotwords]
         for event in outcome.events:
             if event.text or not event.is_final:
-                yield {**_event(event), **progress}
+                yield {**_event(event), **self._spikes(event), **progress}
         if isinstance(outcome.action, Configure):
             yield {
                 "type": "ready",
@@ -109,6 +111,11 @@ class NativeProtocol(LiveProtocol):
             }
         elif isinstance(outcome.action, Finish):
             yield {"type": "done", **progress}
+
+    def _spikes(self, event: StreamEvent) -> dict[str, Any]:
+        if not self._tells_spikes:
+            return {}
+        return {"spikes": [asdict(spike) for spike in event.spikes]}
 
     def on_error(self, refused: Refused) -> Iterable[Message]:
         """See LiveProtocol."""

@@ -24,7 +24,7 @@ def sound(*parts: str | float) -> np.ndarray:
 
 
 # Tones below 4 kHz, so that a telephone carries them too; the last word ends with the recording.
-TALK = sound(0.4, "bad cab", 0.8, "dad", 1.8, "a bed fed", 0.03)
+TALK = sound(0.4, "bad cab", 0.6, "dad", 1.8, "a bed fed", 0.03)
 TEXT = "bad cab dad a bed fed"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def browse(tmp_path):
 def voice(tmp_path):
     """What the microphone hears: a recording that ends with a long silence."""
     path = tmp_path / "voice.wav"
-    samples = sound(1.0, "bad cab", 0.8, "dad", 1.8, "a bed fed", 20.0)
+    samples = sound(1.0, "bad cab", 0.6, "dad", 1.8, "a bed fed", 20.0)
     soundfile.write(path, samples, RATE, subtype="PCM_16")
     return f"--use-file-for-fake-audio-capture={path}%noloop"
 
@@ -76,16 +77,19 @@ def test_the_microphone(server, browse, voice):
     page.wait("document.querySelectorAll('#finals p').length === 1")
     assert said(page) == "bad cab dad"
     assert colour(page, "#finals .words") == "rgb(0, 0, 0)"
-    page.wait("document.querySelector('#partial').textContent === 'a bed f'")
-    page.run("document.querySelector('#record').click()")  # in the middle of a word
+    page.wait("document.querySelector('#partial').textContent.startsWith('a b')")
+    page.run("document.querySelector('#record').click()")  # in the middle of it
     page.wait("document.querySelector('#record-label').textContent === 'Speak'")
-    assert said(page).startswith("bad cab dad a bed")
+    assert said(page).startswith("bad cab dad a b")
     assert "%" in text(page, "#confidence")
     assert "%" in text(page, "#finals .margin")
     assert text(page, "#latency").endswith("ms")
     assert float(text(page, "#factor")) > 0
+    assert "channel" in text(page, "#channels")
+    assert page.run("Number(document.querySelector('#level').value)") >= -60
     bars = "wave => [...wave.getContext('2d').getImageData(0, 0, wave.width, wave.height).data]"
-    assert page.run(f"({bars})(document.querySelector('#wave')).some(value => value > 0)")
+    for canvas in ("#wave", "#spectrum"):
+        assert page.run(f"({bars})(document.querySelector('{canvas}')).some(value => value > 0)")
     assert page.problems == []
     server.wait(server.is_empty)
 
@@ -127,6 +131,30 @@ def test_what_is_copied_and_saved(server, browse, recording, transcript, tmp_pat
     assert lines[1].startswith(f"00:00:0{start:.3f} --> ".replace(".", ","))
     page.run("document.querySelector('#clear').click()")
     assert said(page) == ""
+    assert page.problems == []
+
+
+def test_what_is_corrected_is_exported(server, browse, recording, transcript, tmp_path):
+    page = browse(server.url + "/")
+    page.wait("document.querySelector('#status').dataset.state === 'ready'")
+    page.choose("#file", recording)
+    page.wait("document.querySelectorAll('#finals p').length === 3")
+    first = "document.querySelector('#finals .words')"
+    page.run(f"{first}.textContent = 'bad old cab'; {first}.dispatchEvent(new Event('blur'))")
+    assert said(page).startswith("bad old cab")
+    page._call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    for format in ("txt", "vtt", "json"):
+        page.run(f"document.querySelector('#{format}').click()")
+        saved = tmp_path / f"transcript.{format}"
+        server.wait(lambda saved=saved: saved.exists() and saved.stat().st_size > 0)
+        assert "bad old cab" in saved.read_text()
+    assert (tmp_path / "transcript.vtt").read_text().startswith("WEBVTT\n\n00:00:0")
+    [bad, old, cab] = json.loads((tmp_path / "transcript.json").read_text())["segments"][0]["words"]
+    assert bad["end"] <= old["start"] <= old["end"] <= cab["start"]
+    assert bad["start"] == pytest.approx(transcript.words[0].start, abs=0.01)
+    page.run("document.querySelector('#language').click()")
+    assert text(page, "#record-label") == "말하기"
+    assert page.run("document.documentElement.lang") == "ko"
     assert page.problems == []
 
 
