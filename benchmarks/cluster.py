@@ -4,21 +4,19 @@
 
 Transcribes the same recordings by plain `asr transcribe --jobs 2`, on a Ray cluster of one node
 with one core, and on one of two. Each is timed with few and with many recordings; the difference is
-the work without the start of processes, which is shown by itself. On a machine that does other
-things, only the CPU time of all processes says something. Then the first process's share:
+the work without the start of processes, which is shown by itself. Then the first process's share:
 CPU time for each batch, measured with batches that hold no work.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
+import functools
+import operator
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from transcribe import write_recording
@@ -38,9 +36,7 @@ def main() -> None:
                 path = Path(folder, name, f"{i:04d}.flac")
                 path.parent.mkdir(exist_ok=True)
                 write_recording(path, seconds + i % 7)
-        columns = (
-            f"{'few':>8} {'many':>8} {'speed':>17} {'start':>7} {'CPU of an hour of audio':>28}"
-        )
+        columns = f"{'few':>8} {'many':>8} {'speed':>17} {'start':>7}"
         print(f"{'':26} {columns}", flush=True)
         report("asr transcribe --jobs 2", folder, n, seconds, ["--jobs", "2", "--threads", "2"])
         for nodes in (1, 2):
@@ -51,15 +47,12 @@ def main() -> None:
 def driver_seconds(n: int = 300) -> float:
     from asr import cluster
 
+    nothing = functools.partial(operator.attrgetter, "real")  # nodes import it by name
     with cluster.connected(cluster.LOCAL):
         list(cluster.run([[0]], nothing))  # starts processes
         began = time.process_time()
         assert len(list(cluster.run(([i] for i in range(n)), nothing))) == n
         return (time.process_time() - began) / n
-
-
-def nothing() -> Callable[[int], int]:
-    return int
 
 
 def on_nodes(nodes: int, folder: str, n: int, seconds: float) -> None:
@@ -76,41 +69,23 @@ def on_nodes(nodes: int, folder: str, n: int, seconds: float) -> None:
 
 
 def report(title: str, folder: str, n: int, seconds: float, options: list[str]) -> None:
-    (few, few_cpu), (many, many_cpu) = (
-        transcribe(Path(folder), name, options) for name in ("few", "many")
-    )
-    work, cpu = many - few, many_cpu - few_cpu
+    few, many = (transcribe(Path(folder), name, options) for name in ("few", "many"))
+    work = many - few
     audio = sum(seconds + i % 7 for i in range(3 * n)) - sum(seconds + i % 7 for i in range(n))
     print(
         f"{title:26} {few:6.1f} s {many:6.1f} s {audio / work:6.1f}x real time"
-        f" {few - work / 2:5.1f} s {cpu / audio * 3600:26.1f} s",
+        f" {few - work / 2:5.1f} s",
         flush=True,
     )
 
 
-def transcribe(folder: Path, name: str, options: list[str]) -> tuple[float, float]:
-    """Seconds on the clock, and of CPU in all processes that come from this one."""
+def transcribe(folder: Path, name: str, options: list[str]) -> float:
+    """Seconds on the clock."""
     with tempfile.TemporaryDirectory(dir=folder) as out:
         command = [sys.executable, "-m", "asr", "transcribe", str(folder / name), "-o", out]
-        began, before = time.perf_counter(), cpu_seconds()
+        began = time.perf_counter()
         subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - began, cpu_seconds() - before
-
-
-def cpu_seconds() -> float:
-    """Of this process, of those that live below it, and of those that have ended (Linux)."""
-    ticks, parents = {}, {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has ended
-            fields = path.read_text().rpartition(")")[2].split()
-            process = int(path.parent.name)
-            parents[process], ticks[process] = int(fields[1]), sum(map(int, fields[11:15]))
-    found, waiting = 0, [os.getpid()]
-    while waiting:
-        process = waiting.pop()
-        found += ticks[process]
-        waiting += [child for child, parent in parents.items() if parent == process]
-    return found / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter() - began
 
 
 if __name__ == "__main__":
