@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 # Where weights that lie outside the graph's own file would be looked for.
 _WEIGHTS_ELSEWHERE = "session.model_external_initializers_file_folder_path"
+# CPUs without VNNI add products of 8 bits up in 16, which overflow, unless the weights are made
+# unsigned. That fails for graphs whose nodes share 8-bit tensors, as those of older exports do.
+_UNSIGNED_WEIGHTS = "session.x64quantprecision"
+_SHARED = "Attempt to replace the existing tensor"
 
 
 class Session(onnxruntime.InferenceSession):
@@ -75,9 +79,14 @@ def open_session(
     options.log_severity_level = 3  # errors only; they come as exceptions
     if unpack_weights:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+    else:
+        options.add_session_config_entry(_UNSIGNED_WEIGHTS, "1")
     try:
         return Session(path, options, error, remedy)
     except Exception as failure:
+        if not unpack_weights and _SHARED in str(failure):
+            options.add_session_config_entry(_UNSIGNED_WEIGHTS, "0")
+            return Session(path, options, error, remedy)
         raise error(f"{path}: {problem}: {_reason(failure)}", remedy) from failure
 
 

@@ -130,7 +130,8 @@ class Graph:
 def merge_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph, in which what several nodes use is kept once.
 
-    Not before quantisation, which leaves weights of several nodes as they are.
+    Not before quantisation, which leaves weights of several nodes as they are. Each node keeps its
+    8-bit tensors: for CPUs without VNNI, ONNX Runtime replaces every one of them once.
     """
     first: dict[tuple, str] = {}
     same: dict[str, str] = {}
@@ -138,6 +139,8 @@ def merge_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     for tensor in model.graph.initializer:
         array = numpy_helper.to_array(tensor)
         key = array.dtype.str, array.shape, array.tobytes()
+        if array.itemsize == 1:
+            key = (tensor.name,)
         if key in first:
             same[tensor.name] = first[key]
         else:
