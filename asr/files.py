@@ -91,9 +91,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary name beside `path` for a file or a folder; renamed to `path` at the end.
 
     If the block fails, what stood at `path` before still stands there, and the temporary is gone.
-    A folder only takes the place of an empty one or of none.
+    A folder only takes the place of an empty one or of none. Raises OSError for what is neither a
+    file nor a folder, such as a device.
     """
     target = Path(path)
+    if not target.name:
+        raise FileNotFoundError(errno.ENOENT, "no name of a file", os.fspath(path))
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise FileExistsError(errno.EEXIST, "not a file", os.fspath(path))
     temporary = target.with_name(f".asr-{secrets.token_hex(8)}.tmp")
     try:
         yield temporary

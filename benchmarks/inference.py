@@ -179,6 +179,7 @@ def make_session(graph: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.add_session_config_entry("session.x64quantprecision", "1")  # as the package does
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 

@@ -392,7 +392,7 @@ def synthesize(
 
     chosen = speech.choose_engine(engine)
     names = [voice.strip() for voice in voices.split(",") if voice.strip()]
-    lines = (line for path in texts for line in path.open(encoding="utf-8-sig"))
+    lines = [line for path in texts for line in _text(path).splitlines()]
     clips = speech.synthesize(lines, to / "clips", chosen, names, seed)
     _write(to / "synthetic.jsonl", clips, Skipped())
 
@@ -401,7 +401,7 @@ def synthesize(
 @click.option(
     "--to", type=click.Path(path_type=Path), required=True, help="The text file to write."
 )
-@click.option("--lines", type=click.IntRange(1), default=50_000, show_default=True)
+@click.option("--lines", type=click.IntRange(1, 10_000_000), default=50_000, show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Another seed gives other lines.")
 def dictation(to: Path, lines: int, seed: int) -> None:
     """Write English text of what people dictate, for language models.
@@ -498,6 +498,17 @@ def _write(manifest: Path, clips: Iterable[Clip], skipped: Skipped) -> None:
     made = utterances(clips, to / "clips", normalize, skipped)
     write_manifest(split.manifest, split.write(made))
     _tell(split)
+
+
+def _text(path: Path) -> str:
+    """All of a text file. Raises CorpusError for what is none."""
+    from asr.text.encoding import read_text
+    from data_prep.corpus import CorpusError
+
+    try:
+        return read_text(path)[0]
+    except ValueError as error:
+        raise CorpusError(f"{path}: {error}", "give plain text") from error
 
 
 def _tell(split: Split) -> None:

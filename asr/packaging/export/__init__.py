@@ -87,4 +87,4 @@ def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
             )
         finally:
             logging.disable(logging.NOTSET)
-        return merge_constants(onnx.load(small))
+        return merge_constants(onnx.load(small), computes_in_8_bits=True)

@@ -127,11 +127,12 @@ class Graph:
         return f"{operator.lower()}_{next(self._numbers)}"
 
 
-def merge_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+def merge_constants(model: onnx.ModelProto, *, computes_in_8_bits: bool = False) -> onnx.ModelProto:
     """The same graph, in which what several nodes use is kept once.
 
-    Not before quantisation, which leaves weights of several nodes as they are. Each node keeps its
-    8-bit tensors: for CPUs without VNNI, ONNX Runtime replaces every one of them once.
+    Not before quantisation, which leaves weights of several nodes as they are. In a graph that
+    computes in 8 bits each node keeps its own tensors of them: for CPUs without VNNI, ONNX Runtime
+    replaces every one of them, once.
     """
     first: dict[tuple, str] = {}
     same: dict[str, str] = {}
@@ -139,7 +140,7 @@ def merge_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     for tensor in model.graph.initializer:
         array = numpy_helper.to_array(tensor)
         key = array.dtype.str, array.shape, array.tobytes()
-        if array.itemsize == 1:
+        if computes_in_8_bits and array.itemsize == 1:
             key = (tensor.name,)
         if key in first:
             same[tensor.name] = first[key]
