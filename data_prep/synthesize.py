@@ -206,8 +206,8 @@ def _say(line: str, to: Path, engine: Engine, voices: Sequence[str], seed: int) 
     voice, path = rng.choice(list(voices)), to / f"{name}.flac"
     if not path.exists():
         waveform = engine.speak(line, voice, rng)
-        with replacing(path) as temporary:
-            soundfile.write(temporary, waveform, audio.SAMPLE_RATE, format="FLAC")
+        with replacing(path) as temporary, temporary.open("wb") as file:  # names need no encoding
+            soundfile.write(file, waveform, audio.SAMPLE_RATE, format="FLAC")
     return Clip(path, line, f"{engine.name}-{voice}", name, extra={"synthetic": engine.name})
 
 
