@@ -162,7 +162,7 @@ def recognizer(bundle: Bundle, *, punctuate: bool) -> Recognizer:
 
 
 TALK = np.concatenate(
-    [tones("cab bad"), np.zeros(12_800), tones("dad"), np.zeros(40_000), tones("fed")]
+    [tones("cab bad"), np.zeros(9_600), tones("dad"), np.zeros(40_000), tones("fed")]
 ).astype(np.float32)
 
 

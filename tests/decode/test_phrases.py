@@ -57,7 +57,7 @@ def test_a_grammar_of_which_nothing_can_be_said(recognizer, tone_bundle):
 
 def test_a_stream_gives_alternatives(recognizer):
     unclear = 0.6 * tones("bad cab") + 0.4 * tones("bed cab")
-    sound = np.concatenate([unclear, np.zeros(12_800, np.float32), tones("dad")])
+    sound = np.concatenate([unclear, np.zeros(9_600, np.float32), tones("dad")])
     for nbest in (1, 3):
         stream = recognizer.stream(nbest=nbest)
         [final] = [e for e in [*stream.feed(sound), *stream.finish()] if e.is_final]

@@ -58,14 +58,15 @@ def test_a_recording(server, recording, transcript):
 
 
 def test_utterances_and_paragraphs(server, recording):
-    answer = transcribe(server, recording.read_bytes(), utterances=True, paragraphs=True)
+    data = recording.read_bytes()
+    answer = transcribe(server, data, utterances=True, utt_split=0.5, paragraphs=True)
     found = answer.results.utterances
     assert [u.transcript for u in found] == ["bad cab", "dad", "a bed fed"]
     assert all(u.channel == 0 and u.id and u.words for u in found)
     paragraphs = answer.results.channels[0].alternatives[0].paragraphs
     assert paragraphs.transcript.split() == TEXT.split()
     assert sum(p.num_words for p in paragraphs.paragraphs) == 6
-    longer = transcribe(server, recording.read_bytes(), utterances=True, utt_split=1.5)
+    longer = transcribe(server, data, utterances=True)  # pauses of 0.8 s
     assert [u.transcript for u in longer.results.utterances] == ["bad cab dad", "a bed fed"]
 
 
