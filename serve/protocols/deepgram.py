@@ -185,7 +185,7 @@ class DeepgramProtocol(LiveProtocol):
             return
         channel.last_word_end = event.words[-1].end if event.words else event.end
         channel.utterance_end_due = channel.last_word_end + self._utterance_end
-        speech_final = event.rule > 0 and self._endpointing <= self._silence
+        speech_final = event.rule > 0 and self._endpointing <= self._silence < NEVER
         if event.rule > 0 and not speech_final:
             channel.speech_final_due = channel.last_word_end + self._endpointing
         yield self._results(number, event, speech_final, finalize)
