@@ -259,21 +259,26 @@ class _Spikes:
         self._vocabulary, self._frame_shift = vocabulary, frame_shift
         self._found: list[Spike] = []  # and not taken
         self._seen = 0.0  # the time of the next row that is new
+        self._last = vocabulary.blank  # the token of the row before that
 
     def find(self, log_probs: Array, start: float, continues: bool = False) -> None:
         """In log-probabilities (frames, classes), from `start` on, or behind those seen."""
         if log_probs.ndim != 2 or log_probs.shape[1] != len(self._vocabulary):
             return  # of another kind of head
+        blank = self._vocabulary.blank
         start = max(start, self._seen) if continues else start
-        previous = self._vocabulary.blank
+        new_from = self._seen - self._frame_shift / 2  # times are rounded
+        previous = self._last if abs(start - self._seen) < self._frame_shift / 2 else blank
         tokens, log_values = log_probs.argmax(axis=1).tolist(), log_probs.max(axis=1)
         for frame, (token, value) in enumerate(zip(tokens, log_values, strict=True)):
             time, probability = start + frame * self._frame_shift, float(np.exp(value))
-            is_new = token not in (self._vocabulary.blank, previous) and time >= self._seen
+            is_new = token not in (blank, previous) and time > new_from
             if is_new and probability >= _SPIKE:
                 self._found.append(Spike(time, self._vocabulary.symbols[token], probability))
             previous = token
-        self._seen = max(self._seen, start + len(tokens) * self._frame_shift)
+        end = start + len(tokens) * self._frame_shift
+        if end > new_from:
+            self._seen, self._last = end, previous
 
     def take(self, origin: float) -> tuple[Spike, ...]:
         """Those since the last time; `origin`: what their times count from."""
@@ -284,9 +289,9 @@ class _Spikes:
 class Stream:
     """One stream of sound; made by `Recognizer.stream`. Used by one thread at a time.
 
-    The finals do not depend on how the sound was cut into blocks. Used as a context manager, a
-    stream is closed at the end: what was fed since the last final is dropped then, so call `finish`
-    before.
+    The finals do not depend on how the sound was cut into blocks, but for their `spikes`: those
+    since the last event. Used as a context manager, a stream is closed at the end: what was fed
+    since the last final is dropped then, so call `finish` before.
     """
 
     _open: OverlappingWindows | Chunked | None  # the unfinished segment, once it is certainly one
