@@ -139,7 +139,7 @@ def merge_constants(model: onnx.ModelProto, *, computes_in_8_bits: bool = False)
     kept = []
     for tensor in model.graph.initializer:
         array = numpy_helper.to_array(tensor)
-        key = array.dtype.str, array.shape, array.tobytes()
+        key: tuple = (array.dtype.str, array.shape, array.tobytes())
         if computes_in_8_bits and array.itemsize == 1:
             key = (tensor.name,)
         if key in first:
