@@ -69,7 +69,7 @@ def normalize(text: str) -> str:
     else:
         text = unicodedata.normalize("NFKC", text).lower()
         text = text.translate(_VARIANTS).replace("&", " and ")
-        text = "".join(map(_plain, _strip_latin_accents(text)))
+        text = _strip_latin_accents("".join(map(_plain, text)))  # in this order: '¿' may hold marks
         text = _LONE_MARKS.sub(" ", text)
     if "'" in text:
         text = _LONE_APOSTROPHE.sub(" ", text)

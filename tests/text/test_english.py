@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asr.text import english
@@ -182,6 +182,7 @@ def test_no_word_is_lost_among_numbers(tokens):
 
 
 @settings(deadline=None)
+@example("0¿\u08ca")
 @given(st.text(max_size=40))
 def test_any_text_is_spelled_once_and_for_all(text):
     said = english.normalize(text)
