@@ -76,7 +76,8 @@ def calls(page: Path, folder: Path) -> list[list[str]]:
 def check_options(program: str, arguments: list[str]) -> None:
     """Raise a click.UsageError if the command or one of its options does not exist."""
     command: click.Command = PROGRAMS[program]
-    context = click.Context(command, info_name=program)
+    # With the settings of the group: click keeps what its first context calls the help option.
+    context = click.Context(command, info_name=program, **command.context_settings)
     while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
         _, found, arguments = command.resolve_command(context, arguments)
         assert found is not None, arguments

@@ -40,14 +40,15 @@ def test_the_commands_are_as_written(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     program, *arguments = shlex.split(line)
     command: click.Command = PROGRAMS[program]
-    name = program
+    name, context = program, None
     while isinstance(command, click.Group) and arguments:
-        context = click.Context(command, info_name=name)
+        # With the settings of the group: click keeps what its first context calls the help option.
+        context = click.Context(command, context, name, **command.context_settings)
         resolved, found, arguments = command.resolve_command(context, arguments)
         assert found is not None
         assert resolved is not None
         command, name = found, resolved
-    command.make_context(name, arguments)
+    command.make_context(name, arguments, parent=context)
 
 
 def test_every_figure_and_file_it_shows_is_there():
