@@ -23,15 +23,14 @@ from asr.decode.decoder import DecoderKind, check_takes_hotwords, compile_ahead
 from asr.errors import BundleError, ConfigError
 from asr.lexicon.hotwords import Hotwords, PreparedHotwords, prepare_hotwords
 from asr.packaging.bundle import Bundle, bundled
-from asr.punctuation.punctuator import punctuator_of
-from asr.stream import EndpointConfig, Stream
-from asr.text.languages import language_name, same_language
-from asr.text.numerals import numerals as as_digits
 from asr.types import Hypothesis, Loss, Segment, Transcript
 from asr.vad import Speech, VadConfig
 
+# What only some use is imported where it is used: a program that transcribes starts sooner.
 if TYPE_CHECKING:
     from asr.lexicon.pronounce import Speller
+    from asr.punctuation.punctuator import Punctuator
+    from asr.stream import EndpointConfig, Stream
 
 WINDOW_SECONDS = 120.0  # of speech that are in work at a time: batches sort it by length
 FIRST_WINDOW_SECONDS = 15.0  # behind the first segment; each window then is twice the one before
@@ -94,12 +93,9 @@ class Recognizer:
             self._decoder = make_decoder(model, settings, kind=decoder, hotwords=prepared)
             compile_ahead(self._decoder, model)
             self._acoustics = Acoustics(model, threads=self._threads, engine=engine)
-            self._punctuator = punctuator_of(model) if punctuate else None
-        if numerals and not same_language("en", model.config.language):
-            raise ConfigError(
-                f"numbers are not written as digits in {language_name(model.config.language)}",
-                "leave numerals out",
-            )
+            self._punctuator = _punctuator_of(model) if punctuate else None
+        if numerals:
+            _check_numerals(model)
         self._numerals = numerals
 
     def transcribe(
@@ -262,7 +258,11 @@ class Recognizer:
                 segments = map(self._punctuator.segment, segments)
             else:
                 segments = self._punctuator.segments(segments)
-        return map(as_digits, segments) if self._numerals else iter(segments)
+        if self._numerals:
+            from asr.text.numerals import numerals
+
+            segments = map(numerals, segments)
+        return iter(segments)
 
     def recognize(self, waveforms: Sequence[Waveform]) -> list[Hypothesis]:
         """The best hypothesis for each utterance, `(samples,)` at 16 kHz, taken as a whole."""
@@ -289,6 +289,8 @@ class Recognizer:
 
         Raises AudioError for an impossible rate, ConfigError for hot words without a search.
         """
+        from asr.stream import EndpointConfig, Stream
+
         if hotwords:
             return self.with_hotwords(hotwords).stream(sample_rate, endpoint=endpoint, nbest=nbest)
         return Stream(
@@ -375,6 +377,22 @@ def load(model: str | os.PathLike[str] | None = None, **settings: Any) -> Recogn
     `settings` are those of `Recognizer`. Raises BundleError if there is no intact bundle.
     """
     return Recognizer(Bundle.load(bundled() if model is None else model), **settings)
+
+
+def _punctuator_of(model: Bundle) -> Punctuator:
+    from asr.punctuation.punctuator import punctuator_of
+
+    return punctuator_of(model)
+
+
+def _check_numerals(model: Bundle) -> None:
+    from asr.text.languages import language_name, same_language
+
+    if not same_language("en", model.config.language):
+        raise ConfigError(
+            f"numbers are not written as digits in {language_name(model.config.language)}",
+            "leave numerals out",
+        )
 
 
 def _check_part(start: float, duration: float | None) -> None:

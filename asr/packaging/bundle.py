@@ -31,7 +31,6 @@ from asr.config import build, to_dict
 from asr.errors import ASRError, BundleError, ConfigError, MissingDependencyError
 from asr.features import FeatureConfig
 from asr.files import open_binary, replacing
-from asr.packaging.hub import download
 from asr.text.vocabulary import Vocabulary
 
 FORMAT, VERSION = "asr-bundle", 1
@@ -94,6 +93,8 @@ class Bundle:
         differs from its checksums, or holds a model's file that they do not list.
         """
         if os.fspath(folder).startswith("hf:/"):  # a Path has one slash
+            from asr.packaging.hub import download  # here: most models are folders
+
             folder = download(folder)
         folder = Path(folder)
         try:
