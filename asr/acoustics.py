@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Where weights that lie outside the graph's own file would be looked for.
 _WEIGHTS_ELSEWHERE = "session.model_external_initializers_file_folder_path"
+_UNPACKED_WEIGHTS = "session.disable_quant_qdq"
 # CPUs without VNNI add products of 8 bits up in 16, which overflow, unless the weights are made
 # unsigned. That fails for graphs whose nodes share 8-bit tensors, as those of older exports do.
 _UNSIGNED_WEIGHTS = "session.x64quantprecision"
@@ -74,20 +75,22 @@ def open_session(
     call; leave it off for graphs that compute in 8 bits. Raises `error`, with `remedy`, if the file
     is no graph; `problem` says what it is not.
     """
+    setting = _UNPACKED_WEIGHTS if unpack_weights else _UNSIGNED_WEIGHTS
+    try:
+        return Session(path, _options(threads, setting), error, remedy)
+    except Exception as failure:
+        if setting == _UNSIGNED_WEIGHTS and _SHARED in str(failure):
+            return Session(path, _options(threads), error, remedy)
+        raise error(f"{path}: {problem}: {_reason(failure)}", remedy) from failure
+
+
+def _options(threads: int, *settings: str) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3  # errors only; they come as exceptions
-    if unpack_weights:
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-    else:
-        options.add_session_config_entry(_UNSIGNED_WEIGHTS, "1")
-    try:
-        return Session(path, options, error, remedy)
-    except Exception as failure:
-        if not unpack_weights and _SHARED in str(failure):
-            options.add_session_config_entry(_UNSIGNED_WEIGHTS, "0")
-            return Session(path, options, error, remedy)
-        raise error(f"{path}: {problem}: {_reason(failure)}", remedy) from failure
+    options.log_severity_level = 4  # errors come as exceptions
+    for setting in settings:
+        options.add_session_config_entry(setting, "1")
+    return options
 
 
 def _reason(failure: Exception) -> str:

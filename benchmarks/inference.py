@@ -41,6 +41,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from asr import audio
+from asr.acoustics import open_session
 from asr.features import FeatureConfig, Features
 from asr.packaging.bundle import Bundle, bundled
 from asr.packaging.export import Precision
@@ -176,11 +177,11 @@ def one_node(operator: str, right: np.ndarray) -> bytes:
 
 
 def make_session(graph: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.x64quantprecision", "1")  # as the package does
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    """As the package opens its networks."""
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        file.write(graph)
+        file.flush()
+        return open_session(file.name, unpack_weights=False)
 
 
 def medians(runs: int, *groups: Mapping[Key, Work]) -> list[dict[Key, float]]:

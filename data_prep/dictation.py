@@ -12,21 +12,17 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from random import Random
+from string import ascii_lowercase
 
 from faker import Faker
 
+from asr.text.english import MONTHS, cardinal
 from asr.text.languages import normalizer
 
 _LOCALES = (
     *("en_US", "en_GB", "en_IN", "en_AU", "en_NZ", "es_ES", "es_MX", "de_DE", "fr_FR", "it_IT"),
     *("pt_BR", "nl_NL", "pl_PL", "sv_SE", "tr_TR", "id_ID", "en_PH", "no_NO", "fi_FI", "cs_CZ"),
 )
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_MONTHS = (
-    *("January", "February", "March", "April", "May", "June", "July", "August"),
-    *("September", "October", "November", "December"),
-)
-_HOURS = "twelve one two three four five six seven eight nine ten eleven".split()
 _MINUTES = ("five", "ten", "quarter", "twenty", "twenty five")
 _THINGS = {
     "number": ("phone", "account", "card", "reference", "customer", "flight", "order", "policy"),
@@ -79,9 +75,8 @@ class Dictation:
 
     def digits(self, digits: str, *, zero: str = "zero", double: bool = False) -> str:
         """Digit by digit."""
-        names = (zero, *_DIGITS[1:])
         return " ".join(
-            self._repeated(names[int(digit)], len(list(group)), double)
+            self._repeated(zero if digit == "0" else cardinal(int(digit)), len(list(group)), double)
             for digit, group in itertools.groupby(digits)
         )
 
@@ -131,7 +126,7 @@ class Dictation:
 
     def _code(self) -> str:
         parts = [
-            self.spelled(self._random.choice("abcdefghijklmnopqrstuvwxyz"))
+            self._random.choice(ascii_lowercase)
             if self._random.random() < 0.5
             else self._said_digits(self._random.randint(1, 3))
             for _ in range(self._random.randint(2, 6))
@@ -143,7 +138,7 @@ class Dictation:
 
     def _date(self) -> str:
         day = date(1930, 1, 1) + timedelta(days=self._random.randrange(40_000))
-        month = _MONTHS[day.month - 1]
+        month = MONTHS[day.month - 1].title()
         said = self._random.choice(
             [
                 f"{month} {day.day}, {day.year}",
@@ -155,19 +150,19 @@ class Dictation:
         return self._random.choice([said, said, f"on {said}", f"i was born on {said}"])
 
     def _time(self) -> str:
-        hour, minute = self._random.randrange(12), self._random.randrange(60)
+        hour, minute = self._random.randrange(12) or 12, self._random.randrange(60)
         if self._random.random() < 0.4:
-            away = self._random.choice(_MINUTES)
+            hour_name, away = cardinal(hour), self._random.choice(_MINUTES)
             said = self._random.choice(
                 [
-                    f"half past {_HOURS[hour]}",
-                    f"{away} past {_HOURS[hour]}",
-                    f"{away} to {_HOURS[hour]}",
-                    f"{_HOURS[hour]} o'clock",
+                    f"half past {hour_name}",
+                    f"{away} past {hour_name}",
+                    f"{away} to {hour_name}",
+                    f"{hour_name} o'clock",
                 ]
             )
         else:
-            said = f"{hour or 12}:{minute:02} {self._random.choice(['a.m.', 'p.m.'])}"
+            said = f"{hour}:{minute:02} {self._random.choice(['a.m.', 'p.m.'])}"
         return self._random.choice([said, f"at {said}", f"the meeting is at {said}"])
 
     def _price(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from asr.analysis.breakdown import Scored, breakdown
 from asr.analysis.metrics import aligned, confidence_interval, total
-from asr.analysis.page import aligned_words, document, percent, tile
+from asr.analysis.page import aligned_words, document, percent, sortable_table, tile
 from asr.analysis.scoring import Recognised, score
 from asr.analysis.significance import Bootstrap, MatchedPairs, bootstrap, matched_pairs
 from asr.types import Utterance
@@ -106,18 +106,13 @@ def comparison_page(title: str, result: Match) -> str:
     body += f'<div class="tiles">{tiles}</div><p><b>{escape(result.conclusion)}</b></p>'
     body += "".join(f"<p>{escape(line)}</p>" for line in _tests(result))
     for name, rows in _parts(result).items():
-        heads = [name, *result.names, "words"]
-        numeric = ["", *[" class=n"] * 3]
-        head = "".join(
-            f"<th data-sort{n}>{escape(h)}</th>" for h, n in zip(heads, numeric, strict=True)
-        )
         lines = "".join(
             f'<tr><td>{escape(value)}</td><td class="n" data-v="{a:.6f}">{_best(a, b)}</td>'
             f'<td class="n" data-v="{b:.6f}">{_best(b, a)}</td><td class="n">{words}</td></tr>'
             for value, a, b, words in rows
         )
-        body += f'<h2>By {escape(name)}</h2><div class="scroll"><table><thead><tr>{head}</tr>'
-        body += f"</thead><tbody>{lines}</tbody></table></div>"
+        columns = [(column, True) for column in (*result.names, "words")]
+        body += sortable_table(name, columns, lines)
     body += "<h2>Utterances that differ most</h2>"
     for a, b in _most_different(result)[:_SHOWN]:
         recording = escape(Path(a.comparison.name).name)

@@ -153,6 +153,19 @@ def tile(label: str, value: str, more: str = "") -> str:
     return f'<div class="tile">{escape(label)}{value}{more}</div>'
 
 
+def sortable_table(name: str, columns: Iterable[tuple[str, bool]], rows: str) -> str:
+    """A table by the values of the column `name`, and its heading; `columns`: the titles of the
+    others, and whether they hold numbers."""
+    heads = "".join(
+        f"<th data-sort{' class=n' if numeric else ''}>{escape(title)}</th>"
+        for title, numeric in [(name, False), *columns]
+    )
+    return (
+        f'<h2>By {escape(name)}</h2><div class="scroll"><table><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
 def aligned_words(
     pairs: Iterable[tuple[str, str]], confidences: Sequence[float] | None = None
 ) -> str:
@@ -205,21 +218,8 @@ def _part_table(name: str, parts: Sequence[Part]) -> str:
         f'<td class="n">{part.utterances}</td><td class="n">{part.words.reference}</td></tr>'
         for part in parts
     )
-    heads = "".join(
-        f"<th data-sort{' class=n' if numeric else ''}>{head}</th>"
-        for head, numeric in (
-            (escape(name), False),
-            ("WER", True),
-            ("95 %", True),
-            ("", False),
-            ("utterances", True),
-            ("words", True),
-        )
-    )
-    return (
-        f'<h2>By {escape(name)}</h2><div class="scroll"><table><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+    numbers = [("WER", True), ("95 %", True), ("", False), ("utterances", True), ("words", True)]
+    return sortable_table(name, numbers, rows)
 
 
 def _confusions(comparisons: Sequence[Comparison], phones: Sequence[tuple[str, str]]) -> str:

@@ -78,7 +78,8 @@ class Transcriber:
         def work(item: Source | list[Speech] | End) -> Done | list[Segment] | End:
             if isinstance(item, Source):
                 began = time.monotonic()
-                transcript = self._transcribe(recognizer, item)
+                with stores.reading(item.path) as recording:
+                    transcript = self.settings.transcribe(recognizer, recording)
                 return self.finish(item, transcript, time.monotonic() - began)
             if isinstance(item, End):
                 return item
@@ -171,18 +172,6 @@ class Transcriber:
 
         return round(self.settings.start * SAMPLE_RATE)
 
-    def _transcribe(self, recognizer: Recognizer, source: Source) -> Transcript:
-        settings = self.settings
-        with stores.reading(source.path) as recording:
-            return recognizer.transcribe(
-                recording,
-                start=settings.start,
-                duration=settings.duration,
-                track=settings.track,
-                channels=settings.channels,
-                strict=settings.strict,
-            )
-
 
 def transcriber(
     settings: Settings, formats: str | None, out: str | None, layout: SubtitleLayout
@@ -192,9 +181,7 @@ def transcriber(
         raise click.UsageError("--cluster needs --out (a folder, or an address such as s3://…)")
     out = out if stores.is_address(out) else absolute(out)
     names = parse_formats(formats if formats is not None else "txt")
-    return Transcriber(
-        replace(settings, threads=1), out, names, layout, settings.bundle().fingerprint
-    )
+    return Transcriber(settings.on_one_core(), out, names, layout, settings.bundle().fingerprint)
 
 
 def transcribe_on(

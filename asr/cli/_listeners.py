@@ -54,13 +54,9 @@ def attempt(
         known = None
         if listener.shows_progress and recording != STDIN:
             known = audio.probe(recording, settings.track).duration
-        return recognizer.transcribe(
+        return settings.transcribe(
+            recognizer,
             sys.stdin.buffer if recording == STDIN else recording,
-            start=settings.start,
-            duration=settings.duration,
-            track=settings.track,
-            channels=settings.channels,
-            strict=settings.strict,
             progress=lambda seconds: listener.progress(recording, seconds, known),
             on_segment=lambda segment: listener.segment(recording, segment),
         )

@@ -20,10 +20,12 @@ from asr.cli import warn
 from asr.errors import ConfigError
 
 if TYPE_CHECKING:
+    from asr.audio import AudioSource
     from asr.channels import ChannelChoice
     from asr.decode.config import DecoderConfig, Effort
     from asr.packaging.bundle import Bundle
     from asr.recognizer import Recognizer
+    from asr.types import Transcript
     from asr.vad import VadConfig
 
 
@@ -128,6 +130,21 @@ class Settings:
         for skipped in () if quiet else recognizer.skipped_hotwords:
             warn(str(skipped))
         return recognizer
+
+    def transcribe(
+        self, recognizer: Recognizer, recording: AudioSource, **hooks: Any
+    ) -> Transcript:
+        """The chosen part of a recording; `hooks` are other arguments of `Recognizer.transcribe`,
+        which raises what this raises."""
+        return recognizer.transcribe(
+            recording,
+            start=self.start,
+            duration=self.duration,
+            track=self.track,
+            channels=self.channels,
+            strict=self.strict,
+            **hooks,
+        )
 
     def bundle(self) -> Bundle:
         """The model. Raises ConfigError if it is for another language than `language`."""

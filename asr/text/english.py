@@ -237,7 +237,7 @@ SIGNS_IN_ADDRESSES = {
 }
 
 
-_MONTHS = """january february march april may june july august september october november
+MONTHS = """january february march april may june july august september october november
     december""".split()
 
 
@@ -300,7 +300,7 @@ def _month(abbreviated: str) -> int:
     >>> _month("Feb."), _month("March")
     (2, 3)
     """
-    return next(i for i, m in enumerate(_MONTHS, 1) if m.startswith(abbreviated[:3].lower()))
+    return next(i for i, m in enumerate(MONTHS, 1) if m.startswith(abbreviated[:3].lower()))
 
 
 def _number(number: str) -> str:
@@ -319,7 +319,7 @@ def _date(written: str, month: int, day: int, year_: int | None, form: str = "{}
         date(year_ or 2000, month, day)
     except ValueError:
         return written
-    said = form.format(_MONTHS[month - 1], ordinal(day))
+    said = form.format(MONTHS[month - 1], ordinal(day))
     return said if year_ is None else f"{said} {year(year_)}"
 
 
@@ -508,8 +508,8 @@ def _either(words: Iterable[str]) -> str:
 
 
 _RULERS = frozenset(roman.RULERS)
-_MONTH_ABBREVIATIONS = _either(month[:3].title() for month in _MONTHS)
-_MONTH = rf"(?P<month>{_either(m.title() for m in _MONTHS)}|(?:{_MONTH_ABBREVIATIONS})\.)"
+_MONTH_ABBREVIATIONS = _either(month[:3].title() for month in MONTHS)
+_MONTH = rf"(?P<month>{_either(m.title() for m in MONTHS)}|(?:{_MONTH_ABBREVIATIONS})\.)"
 _YEAR = r"(?P<year>[12]\d{3})"
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?|\.\d+"
 _APART = r"(?<![^\W\d_])(?<!\d\.)"  # no part of B2B
@@ -543,7 +543,7 @@ _NUMBERS: Rules = (
         (
             rf"\b({_MONTH_ABBREVIATIONS})(?= \d{{1,2}}(?:st|nd|rd|th)?,? [12]\d{{3}}\b)"
             rf"|(?:(?<=\d )|(?<=\d[a-z]{{2}} ))({_MONTH_ABBREVIATIONS})(?= [12]\d{{3}}\b)",
-            lambda m: _MONTHS[_month(m[0]) - 1].title(),
+            lambda m: MONTHS[_month(m[0]) - 1].title(),
         ),
         (rf"\b{_MONTH} (?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:,? {_YEAR})?\b(?!:)", _named_date),
         (
@@ -640,7 +640,7 @@ _WORDS: Rules = (
         (r"\b([A-Z][a-z]+) (?!XL\b)([IVXL]{2,})\b(?!['’]?[a-rt-z])", _ruler_or_sequel),
         (r"\b(?=[MDCLXVI]{5})[MDCLXVI]+\b", _long_roman),
         # Abbreviations.
-        (rf"\b{_MONTH}(?= [12]\d{{3}}\b)", lambda m: _MONTHS[_month(m["month"]) - 1]),
+        (rf"\b{_MONTH}(?= [12]\d{{3}}\b)", lambda m: MONTHS[_month(m["month"]) - 1]),
         (rf"\b({_either(TITLES)})\.(?=[A-Z])", lambda m: TITLES[m[1]] + " "),
         (rf"\b({_either(TITLES)})\b\.?(?= )", lambda m: TITLES[m[1]]),
         (r"\bSt\. (?=[A-Z])", "Saint "),

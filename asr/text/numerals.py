@@ -11,23 +11,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from asr.text.english import cardinal, ordinal
 from asr.types import Segment, Word
 
-_UNITS = "zero one two three four five six seven eight nine".split()
-_TEENS = ("ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen").split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-SMALL = {
-    **{word: i for i, word in enumerate(_UNITS + _TEENS)},
-    **{word: 10 * i for i, word in enumerate(_TENS, 2)},
-}
+_UNITS = [cardinal(n) for n in range(10)]
+SMALL = {cardinal(n): n for n in (*range(20), *range(20, 100, 10))}
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
-_ORDINALS = {
-    "first": 1, "second": 2, "third": 3, "fifth": 5, "eighth": 8, "ninth": 9, "twelfth": 12
-}  # fmt: skip
-_ORDINALS |= {
-    f"{w}th": n for w, n in SMALL.items() if w not in "one two three five eight nine twelve".split()
-}
-_ORDINALS |= {f"{word[:-1]}ieth": SMALL[word] for word in _TENS}
+_ORDINALS = {ordinal(n): n for n in SMALL.values()}
 _MARK = re.compile(r"[^\w'%]+$")
 
 

@@ -79,41 +79,48 @@ def _recurrent(
     return hidden_after, lengths
 
 
+def _attention_encoder(
+    graph: Graph, encoder: Transformer | Conformer, hidden: str, lengths: str, depth: int
+) -> tuple[list[str], str]:
+    hidden, lengths = subsample(graph, hidden, lengths, encoder.config.subsampling)
+    hidden = linear_layer(graph, encoder.project, hidden)
+    hidden_after = []
+    for layer in itertools.islice(encoder.layers, depth):
+        hidden = _ATTENTION_LAYERS[type(layer)](graph, layer, hidden, lengths)
+        hidden_after.append(hidden)
+    return hidden_after, lengths
+
+
 def _transformer(
     graph: Graph, encoder: Transformer, hidden: str, lengths: str, depth: int
 ) -> tuple[list[str], str]:
-    hidden, lengths = subsample(graph, hidden, lengths, encoder.config.subsampling)
-    hidden = linear_layer(graph, encoder.project, hidden)
-    hidden_after = []
-    for layer in itertools.islice(encoder.layers, depth):
-        assert isinstance(layer, TransformerLayer)
-        normed = normalise(graph, layer.norm, hidden)
-        seen = self_attention(graph, layer.attention, normed, lengths)
-        hidden = graph.add("Add", [hidden, seen])
-        hidden = graph.add("Add", [hidden, feed_forward(graph, layer.feed_forward, hidden)])
-        hidden_after.append(normalise(graph, encoder.norm, hidden))
-    return hidden_after, lengths
+    hidden_after, lengths = _attention_encoder(graph, encoder, hidden, lengths, depth)
+    return [normalise(graph, encoder.norm, hidden) for hidden in hidden_after], lengths
 
 
-def _conformer(
-    graph: Graph, encoder: Conformer, hidden: str, lengths: str, depth: int
-) -> tuple[list[str], str]:
-    hidden, lengths = subsample(graph, hidden, lengths, encoder.config.subsampling)
-    hidden = linear_layer(graph, encoder.project, hidden)
-    hidden_after = []
-    for layer in itertools.islice(encoder.layers, depth):
-        assert isinstance(layer, ConformerLayer)
-        added = half(graph, feed_forward(graph, layer.first, hidden))
-        hidden = graph.add("Add", [hidden, added])
-        normed = normalise(graph, layer.attention_norm, hidden)
-        seen = self_attention(graph, layer.attention, normed, lengths)
-        hidden = graph.add("Add", [hidden, seen])
-        added = _convolution_module(graph, layer.convolution, hidden, lengths)
-        hidden = graph.add("Add", [hidden, added])
-        added = half(graph, feed_forward(graph, layer.second, hidden))
-        hidden = normalise(graph, layer.norm, graph.add("Add", [hidden, added]))
-        hidden_after.append(hidden)
-    return hidden_after, lengths
+def _transformer_layer(graph: Graph, layer: TransformerLayer, hidden: str, lengths: str) -> str:
+    normed = normalise(graph, layer.norm, hidden)
+    seen = self_attention(graph, layer.attention, normed, lengths)
+    hidden = graph.add("Add", [hidden, seen])
+    return graph.add("Add", [hidden, feed_forward(graph, layer.feed_forward, hidden)])
+
+
+def _conformer_layer(graph: Graph, layer: ConformerLayer, hidden: str, lengths: str) -> str:
+    added = half(graph, feed_forward(graph, layer.first, hidden))
+    hidden = graph.add("Add", [hidden, added])
+    normed = normalise(graph, layer.attention_norm, hidden)
+    seen = self_attention(graph, layer.attention, normed, lengths)
+    hidden = graph.add("Add", [hidden, seen])
+    added = _convolution_module(graph, layer.convolution, hidden, lengths)
+    hidden = graph.add("Add", [hidden, added])
+    added = half(graph, feed_forward(graph, layer.second, hidden))
+    return normalise(graph, layer.norm, graph.add("Add", [hidden, added]))
+
+
+_ATTENTION_LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str, str], str]] = {
+    TransformerLayer: _transformer_layer,
+    ConformerLayer: _conformer_layer,
+}
 
 
 def _convolution_module(graph: Graph, module: ConvolutionModule, hidden: str, lengths: str) -> str:
@@ -151,7 +158,7 @@ def _reversible(
 ENCODERS: dict[type[nn.Module], Encode] = {
     Encoder: _recurrent,
     Transformer: _transformer,
-    Conformer: _conformer,
+    Conformer: _attention_encoder,
     Reversible: _reversible,
 }
 
