@@ -15,6 +15,12 @@ import click
 from asr.errors import ASRError
 
 TRACEBACK = "ASR_TRACEBACK"  # set by whoever looks for a fault of the program
+cluster_option = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Work on a Ray cluster: its address, auto for the one that this machine belongs to, or"
+    " local for one of this machine's cores (extra [cluster]).",
+)
 
 
 def run(

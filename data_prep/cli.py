@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from asr.errors import ASRError, ManifestError
-from asr.program import run
+from asr.program import cluster_option, run
 from data_prep.catalogue import CATALOGUE, FORMATS, find
 from data_prep.corpus import Clip, Corpus, did_you_mean
 from data_prep.texts import PACKAGES
@@ -278,14 +278,6 @@ def split(manifests: tuple[Path, ...], to: Path, dev: float, by: HoldOut) -> Non
         write_manifest(to / f"{name}.jsonl", part)
         hours = sum(u.duration for u in part) / 3600
         click.echo(f"{to / name}.jsonl: {len(part):,} utterances, {hours:.2f} h")
-
-
-cluster_option = click.option(
-    "--cluster",
-    metavar="ADDRESS",
-    help="Work on a Ray cluster: its address, auto for the one that this machine belongs to, or"
-    " local for one of this machine's cores (extra [cluster]).",
-)
 
 
 @cli.command()

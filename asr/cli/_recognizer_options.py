@@ -209,14 +209,6 @@ class Settings:
         return config
 
 
-cluster_option = click.option(
-    "--cluster",
-    metavar="ADDRESS",
-    help="Work on a Ray cluster: its address, auto for the one that this machine belongs to, or"
-    " local for one of this machine's cores (extra [cluster]).",
-)
-
-
 def recognizer_options(
     *, search: bool = True, punctuation: bool = True, reading: bool = False
 ) -> Decorator:

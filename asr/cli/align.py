@@ -24,11 +24,11 @@ from asr.cli._inputs import (
 from asr.cli._listeners import warn_of_losses
 from asr.cli._outputs import Entry, Journal, making, parse_formats, target
 from asr.cli._progress import Progress
-from asr.cli._recognizer_options import Settings, cluster_option, recognizer_options
+from asr.cli._recognizer_options import Settings, recognizer_options
 from asr.cluster import connected, each
 from asr.errors import ASRError, ConfigError, ManifestError
 from asr.files import read_text
-from asr.program import explain
+from asr.program import cluster_option, explain
 from asr.types import Utterance
 from asr.writers import FORMATS, render
 

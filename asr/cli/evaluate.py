@@ -12,11 +12,12 @@ import click
 from click.core import ParameterSource
 
 from asr.cli._progress import Progress
-from asr.cli._recognizer_options import Settings, cluster_option, recognizer_options
+from asr.cli._recognizer_options import Settings, recognizer_options
 from asr.cli._scoring import normalize_option, read_recognized, read_utterances, recognize
 from asr.cluster import connected
 from asr.errors import AudioError
 from asr.files import replacing
+from asr.program import cluster_option
 
 if TYPE_CHECKING:
     from asr.analysis.page import Recording
