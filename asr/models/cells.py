@@ -72,29 +72,122 @@ class _Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(context: Any, outputs_gradient: Tensor, cell_gradient: Tensor) -> tuple:
         recurrent, peepholes, gates, hiddens, cells, squashed = context.saved_tensors
-        n_frames, batch, _, size = gates.shape
-        p_i, p_f, p_o = peepholes
-        i, f, z, o = gates.unbind(2)
-        # How each pre-activation moves with c' (i, f, z) and with h' (o), frame by frame.
-        by_cell = torch.stack([z * i * (1 - i), cells[:-1] * f * (1 - f), i * (1 - z * z)], dim=2)
-        by_hidden = squashed * o * (1 - o)
-        cell_by_hidden = o * (1 - squashed * squashed) + by_hidden * p_o
-        cell_by_next = f + by_cell[:, :, 0] * p_i + by_cell[:, :, 1] * p_f
-
-        gradient = torch.empty_like(gates)
-        d_h, d_c = torch.zeros_like(hiddens[0]), cell_gradient
-        for t in reversed(range(n_frames)):
-            d_h = d_h + outputs_gradient[t]
-            d_c = torch.addcmul(d_c, d_h, cell_by_hidden[t])
-            torch.mul(d_c[:, None], by_cell[t], out=gradient[t, :, :3])
-            torch.mul(d_h, by_hidden[t], out=gradient[t, :, 3])
-            d_c = d_c * cell_by_next[t]
-            d_h = torch.mm(gradient[t].view(batch, -1), recurrent)
-        flat = gradient.view(n_frames * batch, -1)
-        d_recurrent = flat.T @ hiddens[:-1].reshape(-1, size)
+        gradient, d_h, d_c = _back_through_time(
+            outputs_gradient, cell_gradient, gates, cells, squashed, recurrent, peepholes
+        )
+        flat = gradient.flatten(2)
+        d_recurrent = flat.flatten(0, 1).T @ hiddens[:-1].flatten(0, 1)
         seen = torch.stack([cells[:-1], cells[:-1], cells[1:]])  # by the gates i, f, o
         d_peepholes = (gradient[:, :, [0, 1, 3]].movedim(2, 0) * seen).sum(dim=(1, 2))
-        return gradient.view(n_frames, batch, -1), d_recurrent, d_peepholes, d_h, d_c
+        return flat, d_recurrent, d_peepholes, d_h, d_c
+
+
+def _back_through_time(
+    outputs_gradient: Tensor,
+    cell_gradient: Tensor,
+    gates: Tensor,
+    cells: Tensor,
+    squashed: Tensor,
+    recurrent: Tensor,
+    peepholes: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the gates' inputs (T, B, 4, H), and of the first output and cell (B, H).
+
+    gates (T, B, 4, H) are i, f, c and o, cells (T + 1, B, H), squashed (T, B, H) their tanh.
+    """
+    i, f, z, o = gates.unbind(2)
+    # How each pre-activation moves with c' (i, f, z) and with h' (o), frame by frame.
+    by_cell = torch.empty_like(gates[:, :, :3])
+    torch.mul(z * i, 1 - i, out=by_cell[:, :, 0])
+    torch.mul(cells[:-1] * f, 1 - f, out=by_cell[:, :, 1])
+    torch.mul(i, 1 - z * z, out=by_cell[:, :, 2])
+    by_hidden = squashed * o * (1 - o)
+    cell_by_hidden, cell_by_next = o * (1 - squashed * squashed), f
+    if peepholes is not None:
+        cell_by_hidden += by_hidden * peepholes[2]
+        cell_by_next = f + by_cell[:, :, 0] * peepholes[0] + by_cell[:, :, 1] * peepholes[1]
+
+    gradient = torch.empty_like(gates)
+    d_h, d_c = torch.zeros_like(cells[0]), cell_gradient.clone()
+    frames = zip(
+        outputs_gradient.unbind(),
+        cell_by_hidden.unbind(),
+        by_cell.unbind(),
+        by_hidden.unbind(),
+        cell_by_next.unbind(),
+        gradient[:, :, :3].unbind(),
+        gradient[:, :, 3].unbind(),
+        gradient.flatten(2).unbind(),
+        strict=True,
+    )
+    for d_output, c_by_h, by_c, by_h, c_by_next, d_ifz, d_o, d_gates in reversed([*frames]):
+        d_h += d_output
+        d_c.addcmul_(d_h, c_by_h)
+        torch.mul(d_c[:, None], by_c, out=d_ifz)
+        torch.mul(d_h, by_h, out=d_o)
+        d_c *= c_by_next
+        torch.mm(d_gates, recurrent, out=d_h)
+    return gradient, d_h, d_c
+
+
+class _Trained(torch.autograd.Function):
+    """torch's LSTM, (T, B, input_size) -> (T, B, H), with another gradient on the CPU.
+
+    That of oneDNN's kernel adds to the gradients of the weights frame by frame, which is slow for
+    few long utterances. Here the outputs tell the gates of all frames at once, and only what the
+    next frame hands back is computed in a loop. Nothing but inputs and outputs is remembered.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any,
+        inputs: Tensor,
+        weight: Tensor,
+        recurrent: Tensor,
+        bias: Tensor,
+        hidden: Tensor,
+        cell: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        weights = [weight, recurrent, bias, torch.zeros_like(bias)]
+        outputs, _, last = torch.lstm(
+            inputs, (hidden, cell), weights, True, 1, 0.0, False, False, False
+        )
+        context.save_for_backward(inputs, weight, recurrent, bias, hidden, cell, outputs)
+        return outputs, last
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, outputs_gradient: Tensor, cell_gradient: Tensor) -> tuple:
+        inputs, weight, recurrent, bias, hidden, cell, outputs = context.saved_tensors
+        n_frames, batch, size = outputs.shape
+        dtype = outputs.dtype  # bfloat16 under autocast, for the matrix products over all frames
+        seen = inputs.flatten(0, 1).to(dtype)
+        before = torch.cat([hidden.to(dtype), outputs[:-1]]).flatten(0, 1)
+        gates = functional.linear(seen, weight.to(dtype)).float()
+        gates += functional.linear(before, recurrent.to(dtype))
+        gates = (gates + bias).view(n_frames, batch, 4, size)
+        gates[:, :, :2].sigmoid_()
+        gates[:, :, 2].tanh_()
+        gates[:, :, 3].sigmoid_()
+        i, f, z, _ = gates.unbind(2)
+        cells = gates.new_empty(n_frames + 1, batch, size)
+        cells[0] = cell
+        frames = zip((i * z).unbind(), f.unbind(), cells.unbind(), cells.unbind()[1:], strict=False)
+        for added, forget, c, c_next in frames:
+            torch.addcmul(added, forget, c, out=c_next)
+        gradient, d_hidden, d_cell = _back_through_time(
+            outputs_gradient.float(),
+            cell_gradient[0].float(),
+            gates,
+            cells,
+            cells[1:].tanh(),
+            recurrent,
+        )
+        flat = gradient.view(n_frames * batch, -1)
+        low = flat.to(dtype)
+        d_inputs = (low @ weight.to(dtype)).view_as(inputs).to(inputs.dtype)
+        d_weight, d_recurrent = (low.T @ seen).float(), (low.T @ before).float()
+        return d_inputs, d_weight, d_recurrent, flat.sum(0), d_hidden[None], d_cell[None]
 
 
 class LSTM(nn.LSTM):
@@ -105,6 +198,20 @@ class LSTM(nn.LSTM):
         with torch.no_grad():
             self.get_parameter("bias_ih_l0")[hidden_size : 2 * hidden_size] = 1.0
             self.get_parameter("bias_hh_l0").zero_()
+
+    def forward(
+        self, inputs: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if not torch.is_grad_enabled() or inputs.device.type != "cpu":
+            return super().forward(inputs, state)
+        if state is None:
+            zeros = self.weight_hh_l0.new_zeros(1, inputs.shape[1], self.hidden_size)
+            state = (zeros, zeros)
+        bias = self.bias_ih_l0 + self.bias_hh_l0
+        outputs, cell = _Trained.apply(
+            inputs, self.weight_ih_l0, self.weight_hh_l0, bias, *state
+        )
+        return outputs, (outputs[-1:], cell)
 
 
 class _Cell(nn.Module):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from asr.data.dataset import Batch
 from asr.models.acoustic import AcousticModel
@@ -76,45 +78,81 @@ def log_partition(log_probs: Tensor, lengths: Tensor, trigram: UnitTrigram) -> T
     log_probs (B, T, classes) with the blank at 0, lengths (B,) -> (B,), float32 and differentiable.
     """
     with torch.autocast(log_probs.device.type, enabled=False):
-        return _forward(log_probs.float(), lengths, trigram)
+        return _LogPartition.apply(log_probs.float(), lengths, trigram)
 
 
-def _forward(log_probs: Tensor, lengths: Tensor, trigram: UnitTrigram) -> Tensor:
-    batch, n_frames, classes = log_probs.shape
-    device = log_probs.device
-    first, follows, ends = (
-        table.to(device) for table in (trigram.first, trigram.follows, trigram.ends)
-    )
-    # A frame of padding is a blank that costs empty.
-    inside = torch.arange(n_frames, device=device)[None, :] < lengths.to(device)[:, None]
-    padding = torch.full((classes,), -torch.inf, device=device)
-    padding[0] = 0.0
-    probs = torch.where(inside[..., None], log_probs, padding).exp()
-    # States are the last two units p and q, as (q, b, p), after a blank or after a unit: a unit may
-    # be repeated only after a blank.
-    repeats = torch.eye(classes - 1, dtype=torch.bool, device=device)
-    transitions = (
-        torch.cat([follows, follows.masked_fill(repeats, 0.0)]).transpose(0, 1).contiguous()
-    )
-    after_blank = log_probs.new_zeros(classes - 1, batch, classes)
-    after_unit = torch.zeros_like(after_blank)
-    empty, total = log_probs.new_ones(batch), log_probs.new_zeros(batch)
-    blanks, units = probs[:, :, 0].T, probs[:, :, 1:].permute(1, 2, 0)
-    for blank, unit in zip(blanks.unbind(), units.unbind(), strict=True):  # (B,), (P, B)
-        continued = torch.bmm(torch.cat([after_blank, after_unit], dim=2), transitions)  # (q, b, r)
-        started = first[:, None, None] * empty[None, :, None]
-        entering = torch.cat([started, continued.permute(2, 1, 0)], dim=2)
-        after_blank = (after_blank + after_unit) * blank[None, :, None]
-        after_unit = (after_unit + entering) * unit[..., None]
-        empty = empty * blank
-        scale = after_blank.sum(dim=(0, 2)) + after_unit.sum(dim=(0, 2)) + empty
-        after_blank, after_unit = (
-            after_blank / scale[None, :, None],
-            after_unit / scale[None, :, None],
+class _LogPartition(torch.autograd.Function):
+    """The forward algorithm, and the backward algorithm for its gradient.
+
+    A state [q, b, p] of the utterance b is the unit q after the unit p - 1, or first of all for
+    p = 0. The last axis holds those after a blank and then those after a unit, since a unit is
+    repeated only after a blank. The empty sequence is a state of its own.
+    """
+
+    @staticmethod
+    def forward(context: Any, log_probs: Tensor, lengths: Tensor, trigram: UnitTrigram) -> Tensor:
+        batch, n_frames, classes = log_probs.shape
+        first, follows, ends = (
+            table.to(log_probs.device) for table in (trigram.first, trigram.follows, trigram.ends)
         )
-        empty, total = empty / scale, total + scale.log()
-    ended = ((after_blank + after_unit) * ends.T[:, None]).sum(dim=(0, 2))
-    return total + torch.log(ended + _P_EMPTY * empty + _TINY)
+        # A frame of padding is a blank that costs nothing.
+        inside = _inside(log_probs, lengths)
+        padding = torch.full_like(log_probs[0, 0], -torch.inf)
+        padding[0] = 0.0
+        probs = torch.where(inside[..., None], log_probs, padding).exp()
+        probs = probs.permute(1, 2, 0).contiguous()  # (T, classes, B)
+        repeats = torch.eye(classes - 1, dtype=torch.bool, device=log_probs.device)
+        transitions = torch.cat([follows, follows.masked_fill(repeats, 0.0)])
+        transitions = transitions.transpose(0, 1).contiguous()  # from [q, p] to r
+
+        states = log_probs.new_zeros(n_frames + 1, classes - 1, batch, 2 * classes)
+        empty = log_probs.new_ones(n_frames + 1, batch)
+        totals = log_probs.new_ones(n_frames + 1, batch)
+        entering = log_probs.new_empty(classes - 1, batch, classes)
+        from_start, from_unit = entering[:, :, 0], entering[:, :, 1:]
+        for t in range(n_frames):
+            prob = probs[t] / totals[t]  # keeps the sum of the states far from the smallest float
+            blank, unit = prob[0], prob[1:, :, None]
+            after_blank, after_unit = states[t].split(classes, dim=2)
+            next_blank, next_unit = states[t + 1].split(classes, dim=2)
+            from_unit.copy_(torch.bmm(states[t], transitions).permute(2, 1, 0))
+            torch.mul(first[:, None], empty[t], out=from_start)
+            torch.mul(entering.add_(after_unit), unit, out=next_unit)
+            torch.add(after_blank, after_unit, out=next_blank).mul_(blank[:, None])
+            torch.mul(empty[t], blank, out=empty[t + 1])
+            torch.add(states[t + 1].sum(dim=(0, 2)), empty[t + 1], out=totals[t + 1])
+        at_end = torch.cat([ends, ends]).T[:, None]
+        ended = (states[-1] * at_end).sum(dim=(0, 2)) + _P_EMPTY * empty[-1]
+        context.save_for_backward(probs, states, empty, transitions, first, at_end, inside)
+        return totals[:-1].log().sum(dim=0) + torch.log(ended + _TINY)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        probs, states, empty, transitions, first, at_end, inside = context.saved_tensors
+        n_frames, classes, batch = probs.shape
+        transposed = transitions.transpose(1, 2).contiguous()
+        occupied = torch.empty_like(probs)
+        after, after_empty = at_end.expand_as(states[0]), torch.full_like(empty[0], _P_EMPTY)
+        for t in reversed(range(n_frames)):
+            weighted = states[t + 1] * after
+            torch.sum(weighted[:, :, classes:], dim=2, out=occupied[t, 1:])
+            torch.add(
+                weighted[:, :, :classes].sum(dim=(0, 2)),
+                empty[t + 1] * after_empty,
+                out=occupied[t, 0],
+            )
+            prob = probs[t] / (after.sum(dim=(0, 2)) + after_empty)
+            blank, unit = prob[0], prob[1:, :, None]
+            by_blank = after[:, :, :classes] * blank[:, None]
+            by_unit = after[:, :, classes:] * unit
+            after_empty = after_empty * blank + first @ by_unit[:, :, 0]
+            after = torch.bmm(by_unit[:, :, 1:].permute(2, 1, 0).contiguous(), transposed)
+            after[:, :, :classes] += by_blank
+            after[:, :, classes:] += by_blank.add_(by_unit)
+        occupied /= occupied.sum(dim=1, keepdim=True)
+        occupied *= gradient * inside.T[:, None]
+        return occupied.permute(2, 0, 1), None, None
 
 
 def crf_term(
