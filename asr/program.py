@@ -1,13 +1,15 @@
-"""What all programs share: errors become one line and an exit status, never a traceback."""
+"""What all programs share: errors become one line, never a traceback; --quiet and --verbose."""
 
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import NoReturn
 
 import click
@@ -21,6 +23,58 @@ cluster_option = click.option(
     help="Work on a Ray cluster: its address, auto for the one that this machine belongs to, or"
     " local for one of this machine's cores (extra [cluster]).",
 )
+
+
+@dataclass
+class Output:
+    """How much a program tells besides its results and its errors; each call sets it anew."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+    @property
+    def progress(self) -> bool:
+        """Whether somebody looks at progress bars: standard error is a terminal."""
+        return sys.stderr.isatty() and not self.quiet
+
+
+OUTPUT = Output()
+
+
+def with_output_options(command: click.Command) -> click.Command:
+    """Give a command, or all commands of a group, the options --quiet and --verbose."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            with_output_options(inner)
+    elif not any(option.callback in (_set_quiet, _set_verbose) for option in command.params):
+        command.params += [
+            click.Option(
+                ["--quiet", "-q"],
+                is_flag=True,
+                expose_value=False,
+                callback=_set_quiet,
+                help="Print results and errors only: no progress, no notes.",
+            ),
+            click.Option(
+                ["--verbose", "-v"],
+                is_flag=True,
+                expose_value=False,
+                callback=_set_verbose,
+                help="Print what is done, a line each, and tracebacks of errors.",
+            ),
+        ]
+    return command
+
+
+def _set_quiet(context: click.Context, option: click.Parameter, value: bool) -> None:
+    OUTPUT.quiet = value
+
+
+def _set_verbose(context: click.Context, option: click.Parameter, value: bool) -> None:
+    OUTPUT.verbose = value
+    if value:
+        logging.basicConfig(format="%(name)s: %(message)s")
+        logging.getLogger("asr").setLevel(logging.DEBUG)
 
 
 def run(
@@ -51,7 +105,7 @@ def run(
         status = 0
     except Exception as error:
         status = 1
-        if os.environ.get(TRACEBACK):
+        if OUTPUT.verbose or os.environ.get(TRACEBACK):
             traceback.print_exc()
         warn(name, explain(error))
     _discard_unwritten()
@@ -73,7 +127,7 @@ def explain(error: Exception) -> str:
         return "memory ran out (close other programs, or give it less at a time)"
     return (
         f"{type(error).__name__}: {reason} (a mistake in this program: please report it, with what"
-        f" it prints with {TRACEBACK}=1 set)"
+        f" it prints with --verbose or {TRACEBACK}=1)"
     )
 
 
@@ -81,6 +135,12 @@ def warn(name: str, message: object) -> None:
     """Print an error and its remedy to standard error, if that can be written."""
     with suppress(OSError):
         click.echo(f"{name}: {message}", err=True)
+
+
+def note(name: str, message: object) -> None:
+    """As `warn`, of what is no error; --quiet leaves it out."""
+    if not OUTPUT.quiet:
+        warn(name, message)
 
 
 def _open_closed_streams() -> None:

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from asr.errors import ASRError, ManifestError
-from asr.program import cluster_option, run
+from asr.program import cluster_option, run, warn, with_output_options
 from data_prep.catalogue import CATALOGUE, FORMATS, find
 from data_prep.corpus import Clip, Corpus, did_you_mean
 from data_prep.texts import PACKAGES
@@ -33,8 +33,8 @@ class CorpusGroup(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         command = super().get_command(context, name)
         if command is None and name in CATALOGUE:
-            return corpus_command(find(name))
-        return command
+            command = corpus_command(find(name))
+        return command and with_output_options(command)
 
     def resolve_command(
         self, context: click.Context, arguments: list[str]
@@ -460,7 +460,7 @@ def text(
         _show_texts(written)
     errors = [result for result in results if isinstance(result, ASRError)]
     for error in errors:
-        click.echo(f"asr-prepare: {error}", err=True)
+        warn("asr-prepare", error)
     if errors:
         raise click.exceptions.Exit(1)
 

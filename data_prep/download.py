@@ -28,6 +28,7 @@ from rich.progress import (
 )
 
 from asr.errors import ASRError
+from asr.program import OUTPUT
 from data_prep.unpack import unpack
 
 ATTEMPTS = 5  # in a row without a single new byte
@@ -229,4 +230,5 @@ def _progress() -> Progress:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        disable=OUTPUT.quiet,
     )

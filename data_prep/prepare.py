@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.progress import track
 
 from asr.data.manifest import hold_out, read_manifest, write_manifest
 from asr.files import JSON_ESCAPE
+from asr.program import OUTPUT
 from asr.text.languages import normalizer
 from asr.types import Utterance
 from data_prep.clips import Skipped, utterances
@@ -83,7 +83,7 @@ def prepare(
             f"{corpus.name} {name}",
             console=Console(stderr=True),
             transient=True,
-            disable=not sys.stderr.isatty(),
+            disable=not OUTPUT.progress,
         )
         if dev and name == "train":
             rest, held_out = hold_out(list(made), dev)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -21,6 +20,7 @@ from rich.progress import track
 
 from asr.errors import ASRError
 from asr.files import open_binary, replacing
+from asr.program import OUTPUT
 from data_prep.download import Archive, DownloadError, download
 from data_prep.line_filter import Decision, LineFilter
 from data_prep.sentences import is_running, sentences
@@ -299,6 +299,6 @@ def _running(name: str, paragraphs: Iterator[str]) -> Iterator[str]:
         name,
         console=Console(stderr=True),
         transient=True,
-        disable=not sys.stderr.isatty(),
+        disable=not OUTPUT.progress,
     )
     return (line for paragraph in shown for line in sentences(paragraph) if is_running(line))

@@ -47,10 +47,14 @@ RESCORE_WEIGHTS = np.arange(0.0, 1.01, 0.1)
 
 @dataclass(frozen=True)
 class DevSet:
-    """What to tune on: the network's outputs for each utterance, and its normalised text."""
+    """What to tune on: the network's outputs for each utterance, and its normalised text.
+
+    `shown` wraps every pass over the outputs, to show progress.
+    """
 
     log_probs: Sequence[Outputs]
     references: Sequence[str]
+    shown: Callable[[Sequence[Outputs]], Iterable[Outputs]] = iter
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,9 @@ def _tune_weights(
     for round_number in range(1, ROUNDS + 1):
         wide = decoder.variant(replace(config, horizon=math.inf))
         fresh = 0
-        for outputs, reference, found in zip(dev.log_probs, dev.references, lists, strict=True):
+        for outputs, reference, found in zip(
+            dev.shown(dev.log_probs), dev.references, lists, strict=True
+        ):
             for hypothesis, scores in _nbest(wide, outputs):
                 if hypothesis.text not in found.texts:
                     fresh += 1
@@ -275,7 +281,7 @@ def _tune_confidence(
 
 
 def _decode(dev: DevSet, decoder: Decoder) -> list[Hypothesis]:
-    return [decoder.decode(outputs)[0] for outputs in dev.log_probs]
+    return [decoder.decode(outputs)[0] for outputs in dev.shown(dev.log_probs)]
 
 
 def _error_rate(dev: DevSet, hypotheses: Sequence[Hypothesis]) -> float:

@@ -45,7 +45,8 @@ class LazyGroup(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        return importlib.import_module(f"asr.cli.{name}").command
+        command: click.Command = importlib.import_module(f"asr.cli.{name}").command
+        return program.with_output_options(command)
 
     def resolve_command(
         self, context: click.Context, arguments: list[str]
@@ -91,3 +92,8 @@ def main(arguments: list[str] | None = None) -> None:
 def warn(error: ASRError | str) -> None:
     """Print an error and its remedy to standard error."""
     program.warn("asr", error)
+
+
+def note(message: str) -> None:
+    """Print what is worth knowing, and no error, to standard error; --quiet leaves it out."""
+    program.note("asr", message)

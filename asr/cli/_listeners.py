@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from asr.cli import warn
+from asr.cli import note, warn
 from asr.cli._inputs import STDIN, Input, check_names_differ
 from asr.cli._outputs import Entry, Journal, Target
 from asr.cli._progress import Progress
@@ -87,7 +87,7 @@ class Status:
                 self.with_losses += bool(result.losses)
                 warn_of_losses(recording, result.losses)
                 for notice in result.notices:
-                    warn(f"{recording}: {notice}")
+                    note(f"{recording}: {notice}")
 
 
 class _Listener:
@@ -224,7 +224,7 @@ class FileWriter(_Listener):
             else:
                 self._entries[item.path] = entry
         if n_older:
-            warn(
+            note(
                 f"{n_older} recordings are older than files of their names in {self._where.parent},"
                 " and left out (--overwrite replaces these files)"
             )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from asr.cli import warn
+from asr.program import OUTPUT
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -24,7 +26,7 @@ class Progress:
     """
 
     def __init__(self, n_recordings: int, shown: bool | None = None):
-        self.shown = sys.stderr.isatty() if shown is None else shown
+        self.shown = OUTPUT.progress if shown is None else shown
         self._bar = _make_bar() if self.shown else None
         self._task = self._bar.add_task("", total=n_recordings, speed="") if self._bar else None
         self._began = time.monotonic()
@@ -56,6 +58,10 @@ class Progress:
         self._done += 1
         self._seconds += duration
         self._show(name, self._done, self._seconds)
+        if OUTPUT.verbose:
+            speed = self._speed(self._seconds)
+            with self.hidden():
+                warn(f"{name}: {duration:.1f} s ({self._done} of {self._expected}, {speed})")
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
@@ -67,13 +73,16 @@ class Progress:
 
     def _show(self, name: str, completed: float, seconds: float) -> None:
         if self._bar and self._task is not None:
+            speed = self._speed(seconds)
+            self._bar.update(self._task, description=name, completed=completed, speed=speed)
             now = time.monotonic()
-            speed = seconds / max(1e-3, now - self._began)
-            shown = f"{speed:.0f}x real time" if speed < HOURLY else f"{speed / 60:.0f} h a minute"
-            self._bar.update(self._task, description=name, completed=completed, speed=shown)
             if now - self._drawn > REFRESH_SECONDS:
                 self._bar.refresh()
                 self._drawn = now
+
+    def _speed(self, seconds: float) -> str:
+        speed = seconds / max(1e-3, time.monotonic() - self._began)
+        return f"{speed:.0f}x real time" if speed < HOURLY else f"{speed / 60:.0f} h a minute"
 
 
 def _make_bar() -> Bar:

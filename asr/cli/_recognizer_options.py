@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from asr.cli import warn
+from asr.cli import note
 from asr.errors import ConfigError
+from asr.program import OUTPUT
 
 if TYPE_CHECKING:
     from asr.audio import AudioSource
@@ -113,10 +113,10 @@ class Settings:
         from asr.recognizer import Recognizer
 
         bundle = self.bundle()
-        if self.decoder == "beam" and not quiet and sys.stderr.isatty():
+        if self.decoder == "beam" and not quiet and OUTPUT.progress:
             from asr.compiled import on_compiling
 
-            on_compiling(lambda: warn(COMPILING))
+            on_compiling(lambda: note(COMPILING))
         recognizer = Recognizer(
             bundle,
             decoder=self.decoder,  # type: ignore[arg-type]
@@ -128,7 +128,7 @@ class Settings:
             threads=self.threads,
         )
         for skipped in () if quiet else recognizer.skipped_hotwords:
-            warn(str(skipped))
+            note(str(skipped))
         return recognizer
 
     def transcribe(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr import stores
-from asr.cli import warn
+from asr.cli import note, warn
 from asr.cli._progress import Progress
 from asr.cli._recognizer_options import Settings
 from asr.cluster import each
@@ -121,5 +121,5 @@ def read_recognized(path: str | Path, utterances: Sequence[Utterance]) -> list[R
     texts = read_hypotheses(path, utterances)
     missing = [u.name for u, text in zip(utterances, texts, strict=True) if text is None]
     if missing:
-        warn(f"{path}: no text for {len(missing)} utterances, such as {missing[0]}: all deleted")
+        note(f"{path}: no text for {len(missing)} utterances, such as {missing[0]}: all deleted")
     return [Recognised(text or "") for text in texts]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr import stores
-from asr.cli import warn
+from asr.cli import note, warn
 from asr.cli._inputs import (
     STDIN,
     RecordingsCommand,
@@ -231,7 +231,7 @@ def _name_doubtful(recording: str, transcript: Transcript) -> None:
     doubtful = [word for word in transcript.words if word.confidence < DOUBTFUL]
     if doubtful:
         named = ", ".join(f"{word.word} ({word.start:.1f} s)" for word in doubtful[:NAMED])
-        warn(
+        note(
             f"{recording}: {len(doubtful)} of {len(transcript.words)} words are doubtful:"
             f" {named}{', …' if len(doubtful) > NAMED else ''}"
         )

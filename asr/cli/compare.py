@@ -15,11 +15,9 @@ from asr.errors import AudioError
 from asr.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from asr.analysis.comparison import Match
-    from asr.analysis.scoring import Normalization, Recognised
-    from asr.types import Utterance
+    from asr.analysis.scoring import Normalization
+    from asr.recognizer import Recognizer
 
 
 @click.command(context_settings={"show_default": True})
@@ -61,7 +59,14 @@ def command(
     if settings.model is not None:
         raise click.UsageError("--model says nothing here: A and B are the models")
     utterances = read_utterances(manifest)
-    found = [_texts(name, utterances, settings) for name in (first, second)]
+    recognizers = [_recognizer(name, settings) for name in (first, second)]
+    languages = [one.bundle.config.language for one in recognizers if one is not None]
+    found = [
+        read_recognized(name, utterances)
+        if recognizer is None
+        else recognize(recognizer, utterances, settings)
+        for name, recognizer in zip((first, second), recognizers, strict=True)
+    ]
     kept = [
         i
         for i, pair in enumerate(zip(*found, strict=True))
@@ -72,7 +77,7 @@ def command(
         [utterances[i] for i in kept],
         [found[0][i] for i in kept],  # type: ignore[misc]
         [found[1][i] for i in kept],  # type: ignore[misc]
-        make_normalizer(normalize, settings.language or "en"),
+        make_normalizer(normalize, settings.language or next(iter(languages), "en")),
     )
     title = f"{manifest}, normalised: {normalize}"
     click.echo(_json(result) if as_json else comparison_text(title, result))
@@ -85,16 +90,13 @@ def command(
             temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
-def _texts(
-    name: str, utterances: Sequence[Utterance], settings: Settings
-) -> Sequence[Recognised | AudioError]:
+def _recognizer(name: str, settings: Settings) -> Recognizer | None:
+    """That of a model; None for a file of transcripts."""
     from asr.packaging.bundle import CONFIG
 
-    path = Path(name)
-    if name == "bundled" or (path / CONFIG).is_file():
-        recognizer = replace(settings, model=None if name == "bundled" else name).load()
-        return recognize(recognizer, utterances, settings)
-    return read_recognized(path, utterances)
+    if name != "bundled" and not (Path(name) / CONFIG).is_file():
+        return None
+    return replace(settings, model=None if name == "bundled" else name).load()
 
 
 def _label(name: str) -> str:

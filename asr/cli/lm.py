@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from asr.cli import note
 from asr.cli._training import needs_training_extra, precision_options
+from asr.program import OUTPUT
 
 if TYPE_CHECKING:
     from asr.lm.backoff import BackoffModel
@@ -286,7 +287,7 @@ def export(run: Path, output: Path, precision: str) -> None:
     graph = halve(graph) if precision == "fp16" else graph
     with replacing(output) as temporary:
         temporary.write_bytes(graph.SerializeToString())
-    click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB", err=True)
+    note(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
 
 
 @command.command()
@@ -359,7 +360,7 @@ def _mixed(
 
     weights = tune_weights(models, list(read_sentences(dev, normalizer)))
     for name, weight in zip(names, weights, strict=True):
-        click.echo(f"{weight:.4f}  {name}", err=True)
+        note(f"{weight:.4f}  {name}")
     return mix(models, weights)
 
 
@@ -371,7 +372,7 @@ def _save(output: Path, model: BackoffModel, entropy: float | None) -> None:
         model = prune(model, entropy)
     save_model(output, model)
     counts = " + ".join(map(str, model.counts))
-    click.echo(f"{output}: {counts} n-grams, {output.stat().st_size / 1e6:.1f} MB", err=True)
+    note(f"{output}: {counts} n-grams, {output.stat().st_size / 1e6:.1f} MB")
 
 
 class _Progress:
@@ -382,7 +383,7 @@ class _Progress:
         self._began = self._told = time.monotonic()
         self._read = 0
         self._bar = self._task = None
-        if sys.stderr.isatty():
+        if OUTPUT.progress:
             from rich.console import Console
             from rich.progress import Progress as Bar
 
@@ -404,7 +405,7 @@ class _Progress:
         if now - self._told > _TELL_EVERY and share > 0:
             self._told = now
             left = (now - self._began) * (1 - share) / share
-            click.echo(f"{share:.0%} done, {stage}; about {left / 60:.0f} min left", err=True)
+            note(f"{share:.0%} done, {stage}; about {left / 60:.0f} min left")
 
 
 @contextmanager

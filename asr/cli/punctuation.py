@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asr.cli import warn
+from asr.cli import note, warn
 from asr.cli._training import needs_training_extra, precision_options
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def export(run: Path, output: Path, precision: str) -> None:
             temporary.write_bytes(graph)
     else:
         raise BundleError(f"{output}: neither a model's folder nor named *.onnx")
-    click.echo(f"{output}: {len(graph) / 1e6:.1f} MB", err=True)
+    note(f"{output}: {len(graph) / 1e6:.1f} MB")
 
 
 def _load(model: Path | None) -> Punctuator:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from asr.cli import warn
+from asr.cli._progress import Progress
 from asr.errors import AudioError, ManifestError
+from asr.program import OUTPUT
 
 if TYPE_CHECKING:
     from asr.analysis.tuning import DevSet
     from asr.audio import Waveform
+    from asr.decode.decoder import Outputs
     from asr.packaging.bundle import Bundle
     from asr.types import Utterance
 
@@ -66,16 +70,27 @@ def _dev_set(bundle: Bundle, utterances: list[Utterance]) -> DevSet:
     log_probs: list[Any] = []
     texts: list[str] = []
     batch = 32
-    for first in range(0, len(utterances), batch):
-        waveforms = []
-        for utterance in utterances[first : first + batch]:
-            try:
-                waveforms.append(_spoken(read_audio(utterance)))
-                texts.append(normalize(utterance.text))
-            except AudioError as error:  # continue with the others
-                warn(error)
-        log_probs += acoustics.log_probs(waveforms)
-    return DevSet(log_probs, texts)
+    with Progress(len(utterances)) as progress:
+        for first in range(0, len(utterances), batch):
+            waveforms = []
+            for utterance in utterances[first : first + batch]:
+                try:
+                    waveforms.append(_spoken(read_audio(utterance)))
+                    texts.append(normalize(utterance.text))
+                except AudioError as error:  # continue with the others
+                    with progress.hidden():
+                        warn(error)
+                progress.finish(utterance.name, utterance.duration)
+            log_probs += acoustics.log_probs(waveforms)
+    return DevSet(log_probs, texts, _shown)
+
+
+def _shown(outputs: Sequence[Outputs]) -> Iterable[Outputs]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(outputs, "decoding", console=console, transient=True, disable=not OUTPUT.progress)
 
 
 def _spoken(waveform: Waveform) -> Waveform:

@@ -208,9 +208,7 @@ class LSTM(nn.LSTM):
             zeros = self.weight_hh_l0.new_zeros(1, inputs.shape[1], self.hidden_size)
             state = (zeros, zeros)
         bias = self.bias_ih_l0 + self.bias_hh_l0
-        outputs, cell = _Trained.apply(
-            inputs, self.weight_ih_l0, self.weight_hh_l0, bias, *state
-        )
+        outputs, cell = _Trained.apply(inputs, self.weight_ih_l0, self.weight_hh_l0, bias, *state)
         return outputs, (outputs[-1:], cell)
 
 

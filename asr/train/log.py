@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from asr.program import OUTPUT
+
 
 class RunLog:
     """Log file, TensorBoard and messages; silent unless `active`, as in the main process alone."""
@@ -20,7 +22,7 @@ class RunLog:
     def __init__(self, folder: Path, active: bool):
         self.active = active
         self._folder = folder
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, quiet=OUTPUT.quiet)
         self._progress: Progress | None = None
 
     def open(self) -> None:

@@ -130,7 +130,7 @@ class _LogPartition(torch.autograd.Function):
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         probs, states, empty, transitions, first, at_end, inside = context.saved_tensors
-        n_frames, classes, batch = probs.shape
+        n_frames, classes = probs.shape[:2]
         transposed = transitions.transpose(1, 2).contiguous()
         occupied = torch.empty_like(probs)
         after, after_empty = at_end.expand_as(states[0]), torch.full_like(empty[0], _P_EMPTY)
