@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from pages import ROOT, record
 
-ROOT = Path(__file__).parents[1]
 SNIPPETS = [
     (page, number)
     for page in (
@@ -70,6 +70,16 @@ def test_find_names(tmp_path: Path) -> None:
     )
     assert printed.startswith("without:")
     assert "observatory" in printed.splitlines()[1]
+
+
+def test_train_and_recognize(shared: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    record(shared, 0, tmp_path / "mine")
+    record(shared, 1, tmp_path / "new")
+    printed = example("train_and_recognize", "mine", "new", "trainer.epochs=2", folder=tmp_path)
+    recognised = dict(re.findall(r"^(\w+)-1\.wav: (.*)$", printed, re.MULTILINE))
+    assert len(recognised) == 10
+    assert sum(name == text for name, text in recognised.items()) >= 8
 
 
 def test_ask_server(tmp_path: Path) -> None:

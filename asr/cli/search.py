@@ -30,7 +30,8 @@ def command(overrides: tuple[str, ...], to: Path, trials: int, seed: int) -> Non
 
     OVERRIDES are those of `asr train`; those with several values, interval(a,b), range(a,b) or
     choice(a,b,c), are searched. Trials that fall behind are stopped. The same command again goes
-    on with a search that was interrupted, or adds to it with more --trials.
+    on with a search that was interrupted, or adds to it with more --trials. In other processes, or
+    on machines that share the folder, it takes part in the search.
     """
     from asr.train.search import search
 

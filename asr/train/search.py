@@ -8,6 +8,8 @@
 Values come from a tree-structured Parzen estimator (Bergstra et al. 2011), and a trial that is
 worse than the median of the others at its epoch is stopped. Each trial is a run like any other,
 in a folder named after its values; an interrupted search continues with its current trial.
+
+Several machines search together where they share the folder: they read and write one journal there.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +36,12 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from asr.errors import ConfigError
+from asr.errors import ConfigError, TrainingError
+from asr.files import locked
 from asr.train.config import TrainingConfig
 from asr.train.course import State
+from asr.train.loop import Trainer
+from asr.train.runs import LOCK
 from asr.train.setup import make_trainer
 
 STUDY = "study.log"
@@ -63,8 +69,9 @@ def search(
 ) -> Best:
     """Have `trials` trials in `folder`, counting those that are there, and tell the best.
 
-    `compose` makes settings of overrides. Raises ConfigError if nothing is to be searched, and
-    KeyboardInterrupt if a trial was.
+    `compose` makes settings of overrides. Raises ConfigError if nothing is to be searched,
+    TrainingError if other processes make all trials and none is done, and KeyboardInterrupt if a
+    trial was interrupted.
     """
     fixed, space = divide(overrides)
     if not space:
@@ -80,35 +87,69 @@ def search(
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2),
     )
-    for cut in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):  # interrupted
-        study.tell(cut.number, state=TrialState.FAIL)
-        study.enqueue_trial(cut.params)
-    # Seeded by what has been, or a resumed search would draw its first values again.
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-    while (done := len(study.get_trials(deepcopy=False, states=_DONE))) < trials:
-        trial = study.ask(space)
-        chosen = [*fixed, *(f"{name}={_shown(v)}" for name, v in trial.params.items())]
-        run = folder / _name(trial.params)
-        tell(f"trial {done + 1} of {trials}: {' '.join(chosen[len(fixed) :])}")
-        trainer = make_trainer(compose([*chosen, f"run={run}"]))
-
-        def worse(state: State, trial: optuna.Trial = trial) -> bool:
-            if not state.scores:  # still being pruned
-                return False
-            trial.report(state.scores[-1][0], state.epoch)
-            return trial.should_prune()
-
-        state = trainer.fit(worse)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-        stopped = state.epoch < trainer.config.trainer.epochs and trial.should_prune()
-        error = min(state.scores)[0]
-        study.tell(trial, error, state=TrialState.PRUNED if stopped else TrialState.COMPLETE)
-        tell(f"trial {done + 1}: dev CER {error:.1%}" + (", stopped early" if stopped else ""))
+    while True:
+        with ExitStack() as claim:
+            trial = _next(study, folder, space, trials, seed, claim)
+            if trial is None:
+                break
+            values = [f"{name}={_shown(value)}" for name, value in trial.params.items()]
+            label = f"trial {trial.number + 1}"
+            tell(f"{label}: {' '.join(values)}")
+            run = folder / _name(trial.params)
+            trainer = make_trainer(compose([*fixed, *values, f"run={run}"]))
+            error, stopped = _train(trainer, trial)
+            study.tell(trial, error, state=TrialState.PRUNED if stopped else TrialState.COMPLETE)
+            tell(f"{label}: dev CER {error:.1%}" + (", stopped early" if stopped else ""))
+    done = len(study.get_trials(deepcopy=False, states=_DONE))
+    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        raise TrainingError(f"{folder}: others make all trials, and none is done", "wait for them")
     best = study.best_trial
     assert best.value is not None
     shown = tuple(f"{name}={_shown(value)}" for name, value in best.params.items())
     return Best(shown, best.value, folder / _name(best.params), done)
+
+
+def _next(
+    study: optuna.Study,
+    folder: Path,
+    space: Mapping[str, BaseDistribution],
+    trials: int,
+    seed: int,
+    claim: ExitStack,
+) -> optuna.Trial | None:
+    """A trial, locked until `claim` ends; None if as many are done, or being made elsewhere."""
+    with locked(folder / LOCK):
+        made = 0
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            try:
+                with locked(folder / f"{LOCK}-{trial.number}", wait=False):
+                    study.tell(trial.number, state=TrialState.FAIL)  # it was interrupted
+                    study.enqueue_trial(trial.params)
+            except BlockingIOError:
+                made += 1
+        if len(study.get_trials(deepcopy=False, states=_DONE)) + made >= trials:
+            return None
+        # Seeded by what has been, or a resumed search would draw its first values again.
+        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+        asked = study.ask(dict(space))
+        claim.enter_context(locked(folder / f"{LOCK}-{asked.number}", wait=False))
+        return asked
+
+
+def _train(trainer: Trainer, trial: optuna.Trial) -> tuple[float, bool]:
+    """The dev error of a trial, and whether it was stopped because others are better."""
+
+    def worse(state: State) -> bool:
+        if not state.scores:  # still being pruned
+            return False
+        trial.report(state.scores[-1][0], state.epoch)
+        return trial.should_prune()
+
+    state = trainer.fit(worse)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    stopped = state.epoch < trainer.config.trainer.epochs and trial.should_prune()
+    return min(state.scores)[0], stopped
 
 
 def divide(overrides: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribution]]:

@@ -1,11 +1,19 @@
+import re
+import subprocess
+import sys
+from contextlib import ExitStack
+
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("optuna")
 
+import optuna
+
 from asr.cli.train import compose
 from asr.errors import ConfigError
 from asr.train import search as module
+from asr.train.search import _next as next_trial
 from asr.train.search import divide, search
 
 
@@ -48,6 +56,35 @@ def test_a_search_tells_the_best_and_goes_on_where_it_was(overrides, tmp_path, m
     assert folders[0] == folders[1]
     assert search(tmp_path, overrides, compose, trials=4).trials == 4
     assert len(folders) == 2
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_search(overrides, tmp_path):
+    command = [sys.executable, "-m", "asr", "search", "--to", str(tmp_path), "--trials", "6"]
+    both = [
+        subprocess.Popen([*command, *overrides], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    printed = [process.communicate(timeout=600)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    finished = [set(re.findall(r"^(trial \d+): dev CER", text, re.MULTILINE)) for text in printed]
+    assert all(finished)
+    assert not finished[0] & finished[1]
+    assert len(finished[0] | finished[1]) == 6
+    assert len([*tmp_path.glob("trial-*/best.safetensors")]) == 6
+
+
+def test_a_trial_of_a_living_process_is_left_alone(tmp_path):
+    study = optuna.create_study()
+    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    with ExitStack() as first, ExitStack() as second:
+        begun = next_trial(study, tmp_path, space, 2, 1, first)
+        other = next_trial(study, tmp_path, space, 2, 1, second)
+        assert (begun.number, other.number) == (0, 1)
+        assert next_trial(study, tmp_path, space, 2, 1, second) is None
+    # Both processes ended before their trials did: the same values are tried again.
+    with ExitStack() as claim:
+        assert next_trial(study, tmp_path, space, 2, 1, claim).params == begun.params
 
 
 def test_sweeps_become_distributions():

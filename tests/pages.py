@@ -1,0 +1,64 @@
+"""What tests of whole pages share: their commands as a script, and one speaker's recordings."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import soundfile
+
+from asr.data.manifest import read_manifest
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = {"asr": "asr.cli", "asr-prepare": "data_prep.cli"}
+
+
+def record(shared: Path, take: int, folder: Path) -> None:
+    """One speaker's digits as somebody would record them: a file and its text for each."""
+    folder.mkdir(exist_ok=True)
+    for utterance in read_manifest(shared / "speech" / "digits-fsdd" / "train.jsonl"):
+        if str(utterance.extra["id"]).endswith(f"_jackson_{take}"):
+            waveform, rate = soundfile.read(utterance.audio_filepath)
+            name = folder / f"{utterance.text}-{take}"
+            soundfile.write(name.with_suffix(".wav"), waveform, rate)
+            name.with_suffix(".txt").write_text(utterance.text + "\n")
+
+
+def run_page(page: Path, folder: Path, shared: Path, **replaced: str) -> str:
+    """What the commands of a page print in a folder that has the bundled model.
+
+    `trainer_epochs="1"` replaces the value of every `trainer.epochs=…`.
+    """
+    shutil.copytree(ROOT / "asr" / "bundled" / "en", folder / "asr" / "bundled" / "en")
+    programs = folder / "bin"
+    programs.mkdir()
+    for name, module in PROGRAMS.items():
+        code = f"import sys; from {module} import main; main(sys.argv[1:])"
+        script = f"#!/bin/sh\nexec {sys.executable} -P -c '{code}' \"$@\"\n"
+        (programs / name).write_text(script)
+        (programs / name).chmod(0o755)
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    script = "set -e\n" + "\n".join(block for block in blocks if "pip install" not in block)
+    for setting, value in replaced.items():
+        name = setting.replace("_", ".", 1)
+        script, count = re.subn(rf"\b{re.escape(name)}=\S+", f"{name}={value}", script)
+        assert count, f"{page} has no {name}"
+    ran = subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        env={
+            **os.environ,
+            "ASR_SHARED": str(shared),
+            "PYTHONPATH": str(ROOT),
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        },
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
