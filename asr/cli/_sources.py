@@ -37,7 +37,7 @@ class Source:
 
 def sources(arguments: Iterable[str], settings: str, full_names: bool) -> Iterator[Source]:
     """Recordings that the arguments name: files, folders, patterns and addresses, and tables
-    (.jsonl, .parquet) with a column `uri` or `audio_filepath`.
+    (.jsonl, .parquet, .lance) with a column `uri` or `audio_filepath`.
 
     `settings`: what transcripts depend on beside the recording. Raises click.UsageError if two
     would be written to the same files, ManifestError for a table that is none.
@@ -60,8 +60,8 @@ def _listed(arguments: Iterable[str]) -> Iterator[tuple[str, str, int, str]]:
     for argument in arguments:
         if argument == STDIN:
             raise click.UsageError("a cluster does not read standard input: give a file")
-        if argument.endswith((".jsonl", ".parquet")):
-            yield from _tabled(argument)
+        if argument.rstrip("/").endswith((".jsonl", ".parquet", ".lance")):
+            yield from _tabled(argument.rstrip("/"))
         elif stores.is_address(argument):
             found = False
             for file in stores.find(argument):
@@ -103,12 +103,30 @@ def _tabled(table: str) -> Iterator[tuple[str, str, int, str]]:
 
 
 def _rows(table: str) -> Iterator[dict[str, Any]]:
+    if table.endswith(".lance"):
+        yield from _lance_rows(table)
+        return
     with stores.reading(table) as source:
         yield from (
             _parquet_rows(table, source)
             if table.endswith(".parquet")
             else _json_rows(table, source)
         )
+
+
+def _lance_rows(table: str) -> Iterator[dict[str, Any]]:
+    try:
+        import lance
+    except ImportError as error:
+        raise ManifestError(
+            f"{table}: Lance tables need pylance", "pip install 'blstm-ctc-asr[lance]'"
+        ) from error
+    try:
+        for batch in lance.dataset(table).to_batches():
+            yield from batch.to_pylist()
+    except (OSError, ValueError, RuntimeError) as error:
+        cause = str(error).partition(",")[0]
+        raise ManifestError(f"{table}: cannot be read: {cause}") from error
 
 
 def _parquet_rows(table: str, source: Any) -> Iterator[dict[str, Any]]:

@@ -89,8 +89,8 @@ from asr.writers import FORMATS
     metavar="ADDRESS",
     help="Transcribe on a Ray cluster: its address, auto for the one that this machine belongs to,"
     " or local for one of this machine's cores. FILES and --out may then be addresses in object"
-    " stores, such as s3://bucket/calls/**/*.flac, and FILES also tables (.jsonl, .parquet) with a"
-    " column uri or audio_filepath. Needs the extra [cluster]; see docs/scale.md.",
+    " stores, such as s3://bucket/calls/**/*.flac, and FILES also tables (.jsonl, .parquet, .lance)"
+    " with a column uri or audio_filepath. Needs the extra [cluster]; see docs/scale.md.",
 )
 @recognizer_options(reading=True)
 def command(

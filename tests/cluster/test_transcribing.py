@@ -13,6 +13,7 @@ from asr import stores
 from asr.cli import _cluster
 from asr.cli._sources import sources
 from asr.cli._table import Table
+from asr.errors import ManifestError
 
 TEXTS = ["cab", "bad cab", "a cafe", "bag", "dad", "face", "a bad face", "cabbage"]
 
@@ -150,7 +151,8 @@ def test_tables_name_recordings(tmp_path):
     uris = ["s3://bucket/calls/a.flac", str(tmp_path / "b" / "c.wav"), "d.ogg"]
     pq.write_table(pa.table({"uri": uris}), tmp_path / "list.parquet")
     (tmp_path / "list.jsonl").write_text("".join(json.dumps({"uri": u}) + "\n" for u in uris))
-    for name in ("list.parquet", "list.jsonl"):
+    pytest.importorskip("lance").write_dataset(pa.table({"uri": uris}), tmp_path / "list.lance")
+    for name in ("list.parquet", "list.jsonl", "list.lance"):
         found = list(sources([str(tmp_path / name)], "", False))
         assert [s.path for s in found] == [*uris[:2], str(tmp_path / "d.ogg")]
         assert [s.stem for s in found] == ["bucket/calls/a", "b/c", "d"]
@@ -164,3 +166,10 @@ def test_other_tables_are_refused(tmp_path, line, tone_bundle, capsys):
     )
     assert status == 1
     assert "list.jsonl" in errors
+
+
+def test_a_lance_table_that_is_none_is_refused(tmp_path):
+    pytest.importorskip("lance")
+    (tmp_path / "list.lance").mkdir()
+    with pytest.raises(ManifestError, match=r"list\.lance: cannot be read"):
+        list(sources([str(tmp_path / "list.lance")], "", False))
