@@ -1,6 +1,7 @@
 """Word errors, speed and size of this recogniser beside others, on the same recordings in one run.
 
     python benchmarks/peers.py --manifest dev.jsonl [--manifest …] [--peer whisper …]
+    python benchmarks/peers.py --peer ours --search fast --search balanced --search accurate …
     python benchmarks/peers.py --noise music/ --noise 'hall/*.wav'    words where nobody says any
 
 Peers: Whisper tiny.en in 8 bits by faster-whisper (greedy, its fastest search, or --whisper-beam),
@@ -48,6 +49,7 @@ from asr import audio
 from asr.analysis.metrics import compare, total
 from asr.cli._inputs import expand
 from asr.data.manifest import read_audio, read_manifest
+from asr.decode.config import EFFORTS
 from asr.packaging.bundle import bundled
 from asr.text.english import normalize
 
@@ -74,21 +76,27 @@ def main() -> None:
     parser.add_argument("--noise", action="append", default=[], help="sound without words")
     parser.add_argument("--peer", action="append", choices=list(PEERS), help="[default: all]")
     parser.add_argument("--model", default=str(bundled()), help="our bundle, if not the bundled")
+    parser.add_argument(
+        "--search", action="append", choices=EFFORTS, help="a row of ours for each of these efforts"
+    )
     parser.add_argument("--whisper-beam", type=int, default=1, help="[default: 1]")
     parser.add_argument("--limit", type=int, help="only the first recordings of each")
     parser.add_argument("--core", type=int, default=0)
     options = parser.parse_args()
     if not options.manifest and not options.noise:
         parser.error("nothing to hear: give --manifest or --noise")
-    given = {"ours": options.model, "whisper": str(options.whisper_beam)}
+    given = {"whisper": [str(options.whisper_beam)]}
     peers = {}
     for name in options.peer or PEERS:
         python = interpreter(name, PEERS[name])
         if python is None:
             print(f"{name} could not be installed", file=sys.stderr)
+        elif name == "ours":
+            for effort in options.search or ["balanced"]:
+                row = f"ours, {effort}" if options.search else name
+                peers[row] = python, replace(PEERS[name], arguments=(options.model, effort))
         else:
-            arguments = (given[name],) if name in given else ()
-            peers[name] = python, replace(PEERS[name], arguments=arguments)
+            peers[name] = python, replace(PEERS[name], arguments=(*given.get(name, ()),))
     for manifest in options.manifest:
         compare_errors(manifest, options.limit, peers, options.core)
     if options.noise:

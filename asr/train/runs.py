@@ -25,6 +25,7 @@ LOCK = ".lock"
 MAY_CHANGE = {
     "run",
     "trainer.epochs",
+    "trainer.minutes",
     "trainer.steps",
     "trainer.patience",
     "trainer.average",
