@@ -27,7 +27,7 @@ cluster_option = click.option(
 
 @dataclass
 class Output:
-    """How much a program tells besides its results and its errors; each call sets it anew."""
+    """How much a program tells besides its results and its errors; every call sets it."""
 
     quiet: bool = False
     verbose: bool = False

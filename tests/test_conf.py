@@ -10,15 +10,19 @@ import yaml
 pytest.importorskip("hydra")
 pytest.importorskip("torch")
 
+from asr.cli import main
 from asr.cli.train import compose
 from asr.config import to_dict
+from asr.data.manifest import read_manifest, write_manifest
 from asr.errors import ConfigError
 from asr.models.attention_decoder import AttentionConfig
 from asr.models.language import LanguageModel
+from asr.packaging.package import package_run
 from asr.punctuation.tagger import Tagger
+from asr.recognizer import Recognizer
 from asr.train import choices
 from asr.train.config import HeadSettings, TrainingConfig
-from asr.train.setup import make_model, make_targets
+from asr.train.setup import make_model, make_targets, make_trainer
 
 CONF = Path(__file__).parents[1] / "conf"
 CHOICES = [
@@ -50,6 +54,37 @@ def test_every_experiment_makes_a_network(experiment):
         return
     config = compose([f"experiment={experiment}"])
     make_model(config, dict.fromkeys(config.heads, 29))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["mini_librispeech", "librispeech_100"])
+def test_the_recipes_of_librispeech_run(experiment, shared, tmp_path):
+    """From random weights over both criteria to a model that transcribes, in small."""
+    speech, cmudict = shared / "speech" / "librispeech", shared / "text" / "cmudict.dict.xz"
+    for name, count in (("train", 40), ("dev", 8)):
+        utterances = sorted(read_manifest(speech / f"{name}.jsonl"), key=lambda u: u.duration)
+        write_manifest(tmp_path / f"{name}.jsonl", utterances[:count])
+    changes = [
+        f"data.train=[{tmp_path / 'train.jsonl'}]", f"data.dev=[{tmp_path / 'dev.jsonl'}]",
+        f"run={tmp_path / 'run'}", f"heads.phones.lexicon={cmudict}",
+        "data.workers=0", "data.batch_frames=2000",
+        "trainer.epochs=3", "trainer.masks_from=1", "trainer.crf_from=2", "trainer.device=cpu",
+        "model.hidden_size=32", "model.layers=4",
+    ]  # fmt: skip
+    make_trainer(compose([f"experiment={experiment}", *changes])).fit()
+    train = ["lm", "train", str(tmp_path / "train.jsonl"), "--order", "2"]
+    with pytest.raises(SystemExit, match="0"):
+        main([*train, "--output", str(tmp_path / "lm.bin")])
+    bundle = package_run(
+        tmp_path / "run",
+        tmp_path / "model",
+        name="small",
+        head="phones",
+        second="characters",
+        lm=tmp_path / "lm.bin",
+        lexicon=cmudict,
+    )
+    Recognizer(bundle, threads=1).transcribe(read_manifest(speech / "dev.jsonl")[0].audio_filepath)
 
 
 @pytest.mark.parametrize("task", ["acoustic", "language_model", "punctuation"])

@@ -6,13 +6,19 @@ function of (seed, epoch, utterance) alone and a resumed run sees exactly what i
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import soundfile
 import soxr
 
 from asr.features import FeatureConfig
+
+TELEPHONE_RATE = 8000
+TELEPHONE_BAND = (300.0, 3400.0)  # Hz
+TELEPHONE_CODECS = ("ULAW", "ALAW", "GSM610")  # G.711 in America and elsewhere, GSM 06.10
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,7 @@ class AugmentConfig:
 
     speeds: factors of speed (and pitch) perturbation (Ko et al., Interspeech 2015).
     volume_db: gain range. snr_db: signal-to-noise range of the mixed-in noise.
+    telephone: probability of the band and one of the codecs of a telephone.
     noise_only: probability of pure noise instead of the utterance, with an empty
     transcript: what teaches a network to stay silent.
     time_masks x time_width (seconds), frequency_masks x frequency_width (mel bands): SpecAugment
@@ -32,6 +39,7 @@ class AugmentConfig:
     noise: float = 0.0
     snr_db: tuple[float, float] = (5.0, 30.0)
     room: float = 0.0
+    telephone: float = 0.0
     noise_only: float = 0.0
     time_masks: int = 2
     time_width: float = 0.3
@@ -59,7 +67,10 @@ class Augmenter:
         return bool(self._noises) and rng.random() < self.config.noise_only
 
     def waveform(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Another recording of the same words: speed, room, noise, volume. (samples,) float32."""
+        """Another recording of the same words: speed, room, noise, volume, telephone.
+
+        (samples,) float32 -> (samples,) float32.
+        """
         config = self.config
         waveform = change_speed(waveform, float(rng.choice(config.speeds)))
         if self._rooms and rng.random() < config.room:
@@ -67,7 +78,11 @@ class Augmenter:
         if self._noises and rng.random() < config.noise:
             noise = self.noise(len(waveform), rng)
             waveform = mix(waveform, noise, rng.uniform(*config.snr_db))
-        return self.volume(waveform, rng)
+        waveform = self.volume(waveform, rng)
+        if config.telephone and rng.random() < config.telephone:
+            codec = str(rng.choice(TELEPHONE_CODECS))
+            waveform = telephone(waveform, self._features.sample_rate, codec)
+        return waveform
 
     def noise(self, n_samples: int, rng: np.random.Generator) -> np.ndarray:
         """A random span of one of the noises, repeated where it is too short."""
@@ -105,6 +120,26 @@ def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
     if factor == 1.0 or not len(waveform):
         return waveform
     return soxr.resample(waveform, factor, 1.0, quality="LQ").astype(np.float32, copy=False)
+
+
+def telephone(waveform: np.ndarray, sample_rate: int, codec: str) -> np.ndarray:
+    """As a telephone transmits it: 300 to 3400 Hz at 8 kHz, through one of TELEPHONE_CODECS.
+
+    (samples,) float32 -> (samples,) float32 at the same rate.
+    """
+    if not len(waveform):
+        return waveform
+    narrow = soxr.resample(waveform, sample_rate, TELEPHONE_RATE, quality="LQ")
+    spectrum = np.fft.rfft(narrow)
+    hertz = np.fft.rfftfreq(len(narrow), 1 / TELEPHONE_RATE)
+    spectrum[(hertz < TELEPHONE_BAND[0]) | (hertz > TELEPHONE_BAND[1])] = 0
+    narrow = np.clip(np.fft.irfft(spectrum, len(narrow)), -1.0, 1.0)
+    file = io.BytesIO()
+    soundfile.write(file, narrow, TELEPHONE_RATE, format="WAV", subtype=codec)
+    file.seek(0)
+    coded, _ = soundfile.read(file, dtype="float32")
+    wide = soxr.resample(coded[: len(narrow)], TELEPHONE_RATE, sample_rate, quality="LQ")
+    return np.pad(wide[: len(waveform)], (0, max(0, len(waveform) - len(wide))))
 
 
 def mix(waveform: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:

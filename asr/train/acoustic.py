@@ -75,8 +75,8 @@ class AcousticTask(Task):
 
     def loss(self, batch: Batch) -> Loss:
         batch = batch.to(self.processes.device)
-        settings = self.config.loss
-        value, blanks = training_loss(self.model, batch, self._weights, settings, self.trigrams)
+        settings, trigrams = self.config.loss, self._trigrams_now()
+        value, blanks = training_loss(self.model, batch, self._weights, settings, trigrams)
         return self._loss(batch, value, blanks)
 
     def backward(self, batch: Batch, scaler: torch.amp.GradScaler) -> Loss:
@@ -86,9 +86,12 @@ class AcousticTask(Task):
         batch = batch.to(self.processes.device)
         with self.autocast():
             value, blanks = truncated_backward(
-                self.model, batch, self._weights, self.config.loss, window, self.trigrams
+                self.model, batch, self._weights, self.config.loss, window, self._trigrams_now()
             )
         return self._loss(batch, value, blanks)
+
+    def _trigrams_now(self) -> Mapping[str, UnitTrigram]:
+        return self.trigrams if self.sampler.epoch >= self.config.trainer.crf_from else {}
 
     def _loss(self, batch: Batch, value: Tensor, blanks: Tensor) -> Loss:
         symbols = batch.n_symbols(self.model.primary)

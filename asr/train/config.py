@@ -37,7 +37,7 @@ class HeadSettings:
     alphabet: str = "abcdefghijklmnopqrstuvwxyz'"
     pieces: int = 200  # how many, with the blank
     lexicon: str | None = None  # a file in CMUdict's format
-    # ctc_crf (asr.train.losses) is for a head that CTC has trained already.
+    # ctc_crf (asr.train.losses) is for a head that CTC has trained already: see trainer.crf_from.
     criterion: Literal["ctc", "ctc_crf"] = "ctc"
     kind: Literal["ctc", "transducer", "attention"] = "ctc"
     transducer: TransducerConfig = field(default_factory=TransducerConfig)  # of that kind alone
@@ -193,6 +193,7 @@ class TrainerConfig:
     # drawn twice as often. Empty: always model.right_context, which dev is evaluated with anyway.
     right_contexts: tuple[int | None, ...] = ()
     masks_from: int = 2  # epoch, from 0, in which SpecAugment starts
+    crf_from: int = 0  # epoch, from 0, in which CTC-CRF takes over from CTC (criterion: ctc_crf)
     ema: float = 0.999  # decay of the moving average of weights, which is evaluated; 0: no average
     average: int = 5  # best epochs whose weights are averaged at the end
     patience: int = 10  # epochs without a better dev score before the run stops

@@ -1,20 +1,28 @@
 import numpy as np
 import pytest
 
-from asr.data.augment import AugmentConfig, Augmenter, change_speed, mix, reverberate
+from asr.data.augment import (
+    TELEPHONE_CODECS,
+    AugmentConfig,
+    Augmenter,
+    change_speed,
+    mix,
+    reverberate,
+    telephone,
+)
 from asr.features import FeatureConfig
 
 RATE = 16_000
 
 
-def tone(hertz: float, seconds: float = 1.0) -> np.ndarray:
-    time = np.arange(round(seconds * RATE)) / RATE
+def tone(hertz: float, seconds: float = 1.0, rate: int = RATE) -> np.ndarray:
+    time = np.arange(round(seconds * rate)) / rate
     return (0.3 * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
 
 
-def loudest_hertz(waveform: np.ndarray) -> float:
+def loudest_hertz(waveform: np.ndarray, rate: int = RATE) -> float:
     spectrum = np.abs(np.fft.rfft(waveform))
-    return float(np.fft.rfftfreq(len(waveform), 1 / RATE)[spectrum.argmax()])
+    return float(np.fft.rfftfreq(len(waveform), 1 / rate)[spectrum.argmax()])
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.1])
@@ -73,8 +81,31 @@ def test_time_masks_leave_most_of_the_utterance():
         assert (masked == 0).all(axis=1).sum() <= 20
 
 
+@pytest.mark.parametrize("codec", TELEPHONE_CODECS)
+@pytest.mark.parametrize("rate", [16_000, 22_050])
+def test_a_telephone_passes_its_band_and_keeps_the_time(codec, rate):
+    speech = tone(1000, 1.003, rate)
+    heard = telephone(speech + tone(100, 1.003, rate) + tone(6000, 1.003, rate), rate, codec)
+    assert heard.shape == speech.shape
+    assert heard.dtype == np.float32
+    spectrum = np.abs(np.fft.rfft(heard))
+    hertz = np.fft.rfftfreq(len(heard), 1 / rate)
+    passed = (hertz > 300) & (hertz < 3400)
+    assert (spectrum[passed] ** 2).sum() > 20 * (spectrum[~passed] ** 2).sum()
+    assert loudest_hertz(heard, rate) == pytest.approx(1000, abs=2)
+    chirp = np.r_[np.zeros(rate // 2), tone(1000, 0.1, rate), np.zeros(rate // 2)]
+    echo = telephone(chirp.astype(np.float32), rate, codec)
+    lag = np.argmax(np.correlate(echo, chirp, "full")) - len(chirp) + 1
+    assert abs(lag) < rate / 1000  # no more than a millisecond
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 7])
+def test_a_telephone_passes_next_to_nothing(n_samples):
+    assert len(telephone(np.zeros(n_samples, np.float32), 16_000, "GSM610")) == n_samples
+
+
 def test_the_generator_alone_decides():
-    config = AugmentConfig(noise=0.5, room=0.5)
+    config = AugmentConfig(noise=0.5, room=0.5, telephone=0.5)
     noises, rooms = [tone(100, 0.3)], [np.array([0.0, 1.0, 0.5], np.float32)]
     augmenter = Augmenter(config, FeatureConfig(), noises, rooms)
     first, again, other = (

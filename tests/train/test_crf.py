@@ -82,6 +82,33 @@ def test_every_frame_is_occupied_once(trigram):
     torch.testing.assert_close(occupied, expected)
 
 
+def test_ctc_trains_until_this_criterion_does(tones, tmp_path):
+    from asr.config import build
+    from asr.train import checkpoint
+    from asr.train.config import TrainingConfig
+    from asr.train.setup import make_trainer
+
+    def train(name, criterion, crf_from, truncate):
+        head = {"alphabet": "abcd", "criterion": criterion}
+        settings = {
+            "run": str(tmp_path / name),
+            "data": {"train": [str(tones)], "dev": [str(tones)], "batch_frames": 120},
+            "features": {"n_mels": 20},
+            "model": {"hidden_size": 8, "layers": 1, "bidirectional": truncate is None},
+            "heads": {"characters": head},
+            "trainer": {"epochs": 2, "device": "cpu", "crf_from": crf_from, "truncate": truncate},
+        }
+        make_trainer(build(TrainingConfig, settings)).fit()
+        return checkpoint.load(tmp_path / name / "epoch-002.safetensors")[0]
+
+    for truncate in (None, 20):
+        ctc = train(f"ctc{truncate}", "ctc", 0, truncate)
+        later = train(f"later{truncate}", "ctc_crf", 2, truncate)
+        second = train(f"second{truncate}", "ctc_crf", 1, truncate)
+        assert all(torch.equal(ctc[name], later[name]) for name in ctc)
+        assert not all(torch.equal(ctc[name], second[name]) for name in ctc)
+
+
 def test_a_run_by_this_criterion_learns_and_is_judged_by_it(tones, tmp_path):
     from asr.config import build
     from asr.train.config import TrainingConfig
