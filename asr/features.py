@@ -226,6 +226,16 @@ def log_mel(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
     return np.concatenate([mel, energy[:, None]], axis=1)
 
 
+def band_centres(config: FeatureConfig) -> np.ndarray:
+    """(n_mels,) in Hz, the middle of each mel band.
+
+    >>> band_centres(FeatureConfig(n_mels=3)).round().tolist()
+    [642.0, 1803.0, 3966.0]
+    """
+    mel = _band_edges(config.n_mels, config.sample_rate)[1:-1]
+    return 700.0 * (np.exp(mel / 1127.0) - 1.0)
+
+
 class _DeltaStage:
     """Appends the slope of the last `base` columns: a regression over +-2 frames."""
 
@@ -291,11 +301,17 @@ def _povey(window: int) -> np.ndarray:
 def _mel_filters(n_mels: int, window: int, sample_rate: int) -> np.ndarray:
     """(fft_size / 2 + 1, n_mels) triangles, equally spaced and linear on the mel scale."""
 
-    def mel(hz: np.ndarray | float) -> np.ndarray:
-        return 1127.0 * np.log(1.0 + np.asarray(hz) / 700.0)
-
-    bins = mel(np.fft.rfftfreq(_fft_size(window), 1 / sample_rate))[:, None]
-    edges = np.linspace(mel(LOW_HZ), mel(sample_rate / 2), n_mels + 2)
+    bins = _mel(np.fft.rfftfreq(_fft_size(window), 1 / sample_rate))[:, None]
+    edges = _band_edges(n_mels, sample_rate)
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
     return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+
+
+def _mel(hz: np.ndarray | float) -> np.ndarray:
+    return 1127.0 * np.log(1.0 + np.asarray(hz) / 700.0)
+
+
+def _band_edges(n_mels: int, sample_rate: int) -> np.ndarray:
+    """(n_mels + 2,) in mel: a band lies between two edges around its own."""
+    return np.linspace(_mel(LOW_HZ), _mel(sample_rate / 2), n_mels + 2)

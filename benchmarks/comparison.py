@@ -33,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from asr.acoustics import OnnxEngine
 from asr.analysis.diagnostics import load_network
 from asr.analysis.metrics import ErrorCounts, compare, total
-from asr.analysis.plots import save
+from asr.analysis.plots import BLUE, RED, WIDTH, save
 from asr.config import build, to_dict
 from asr.data.manifest import read_audio, read_manifest, write_manifest
 from asr.decode import Decoder, GreedySearch
@@ -349,7 +349,16 @@ def report(names: Sequence[str], options: argparse.Namespace) -> None:
             f"{statistics.median(r['real_time_factor'] for r in runs):.4f} | "
             f"{max(r['peak_mb'] for r in runs):.0f} |"
         )
-    lines += ["", "![Errors of all encoders](comparison.png)", "", "## Conclusions", ""]
+    lines += [
+        "",
+        "![Mean, lowest and highest error of every encoder on each source](comparison.png)",
+        "",
+        "`python benchmarks/comparison.py --output docs/comparison.md` writes this page and draws"
+        " the picture.",
+        "",
+        "## Conclusions",
+        "",
+    ]
     lines += [f"- {sentence}" for sentence in conclusions(results, ranked)]
     with replacing(options.output) as path:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -416,16 +425,23 @@ def spread(runs: Sequence[dict], source: str) -> str:
 
 
 def picture(results: dict[str, list[dict]], ranked: Sequence[str]) -> Figure:
-    figure = Figure(figsize=(11, 0.35 * len(ranked) + 2), layout="constrained")
-    for axes, source in zip(figure.subplots(1, len(SOURCES), sharey=True), SOURCES, strict=True):
-        for row, name in enumerate(ranked):
-            values = errors(results[name], source)
-            axes.plot(values, [row] * len(values), "o", color="C0", markersize=4, alpha=0.6)
-            axes.plot([statistics.mean(values)], [row], "|", color="C3", markersize=14)
-        axes.set(title=f"{source}, CER %", yticks=np.arange(len(ranked)), yticklabels=ranked)
+    """For each source, the mean of an encoder's seeds on a line from the lowest to the highest."""
+    figure = Figure(figsize=(WIDTH, 0.28 * len(ranked) + 1.8), layout="constrained")
+    panels = figure.subplots(1, len(SOURCES), sharey=True)
+    rows = np.arange(len(ranked))
+    for axes, source in zip(panels, SOURCES, strict=True):
+        values = [errors(results[name], source) for name in ranked]
+        lowest, highest = [min(v) for v in values], [max(v) for v in values]
+        axes.hlines(rows, lowest, highest, color=BLUE, lw=3, label="lowest to highest of the seeds")
+        means = [mean(results[name], source) for name in ranked]
+        axes.plot(means, rows, "|", color=RED, markersize=11, label="mean")
+        axes.set(title=source, xlabel="CER (%)", yticks=rows, yticklabels=ranked)
         axes.set_xlim(left=0)
         axes.grid(alpha=0.25)
-    figure.axes[0].invert_yaxis()
+    panels[0].set_ylabel("encoder")
+    panels[0].invert_yaxis()
+    figure.suptitle("Character errors of encoders of equal size")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 

@@ -13,6 +13,7 @@ wheel or a zip, where zeros cost little.
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -174,27 +175,32 @@ def measure(
 
 
 def picture(points: Sequence[Point]) -> Figure:
-    """Word errors over the compressed size and over the time of the network."""
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    for panel, value, title in (
-        (axes[0], "compressed", "network, compressed (MB)"),
-        (axes[1], "network", "network, ms of CPU for a second of audio"),
+    """Word errors over the compressed size and over the time of the network.
+
+    A colour for each way to compress; its setting stands at each point.
+    """
+    figure = Figure(figsize=(plots.WIDTH, 5), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    kinds: dict[str, list[Point]] = {}
+    for point in points:
+        kind = "further trained" if point.trained else re.sub(r" [\d.]+", "", point.name)
+        kinds.setdefault(kind, []).append(point)
+    for panel, value, label in (
+        (panels[0], "compressed", "compressed size (MB)"),
+        (panels[1], "network", "CPU time (ms per second of audio)"),
     ):
-        for trained, colour in ((False, plots.BLUE), (True, plots.RED)):
-            some = [p for p in points if p.trained == trained]
-            if not some:
-                continue
-            label = "trained on" if trained else "as compressed"
+        for kind, some in kinds.items():
             x, y = [getattr(p, value) for p in some], [100 * p.wer for p in some]
-            panel.plot(x, y, "o", color=colour, label=label)
+            panel.plot(x, y, "o-", markersize=5, linewidth=0.6, label=kind)
             for point, place in zip(some, zip(x, y, strict=True), strict=True):
-                offset = {"xytext": (5, 4), "textcoords": "offset points"}
-                panel.annotate(point.name, place, fontsize=8, color=plots.INK, **offset)
-        panel.set(xlabel=title, xlim=(0, 1.25 * max(getattr(p, value) for p in points)))
+                amount = ", ".join(re.findall(r" ([\d.]+)", point.name)) or point.name
+                style = {"textcoords": "offset points", "fontsize": plots.SMALL}
+                panel.annotate(amount, place, (5, 3), color=plots.INK, **style)
+        panel.set(xlabel=label, xlim=(0, 1.15 * max(getattr(p, value) for p in points)))
         panel.grid(alpha=0.25)
-    axes[0].set(ylabel="WER %")
-    axes[0].legend(frameon=False)
+    panels[0].set_ylabel("WER (%)")
+    figure.suptitle("Word errors of compressed networks")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 

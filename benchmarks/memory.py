@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 
-from asr.analysis.plots import save
+from asr.analysis.plots import WIDTH, save
 from asr.data.dataset import Batch
 from asr.models.acoustic import AcousticModel, HeadConfig
 from asr.models.encoder import EncoderConfig
@@ -110,26 +110,42 @@ def main() -> None:
         "layers": (2, 4) if options.quick else (2, 4, 8, 16, 32),
         "frames": (100, 200) if options.quick else (250, 500, 1000, 2000, 4000, 8000),
     }
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, (against, values) in zip(figure.subplots(1, 2), axes_of.items(), strict=True):
+    used: dict[str, dict[str, list[float]]] = {}
+    for against, values in axes_of.items():
         print(f"| {against} | {' | '.join(map(str, values))} |")
         print("| --- " * (len(values) + 1) + "|")
+        used[against] = {}
         for name, (make, truncated) in CURVES.items():
             steps = [
                 (make(x), FRAMES) if against == "layers" else (make(LAYERS), x) for x in values
             ]
-            used = [measured(config, n_frames, truncated) for config, n_frames in steps]
-            print(f"| {name} | {' | '.join(f'{mb:.0f}' for mb in used)} |", flush=True)
-            axes.plot(values, used, "o-", markersize=4, label=name)
-        axes.set(ylabel="MB", ylim=(0, None))
-        axes.grid(alpha=0.25)
-        axes.legend(frameon=False)
-    depth, length = figure.axes
-    depth.set(xlabel=f"layers of 128 GRU cells; {FRAMES} frames")
-    length.set(xlabel=f"frames; {LAYERS} layers")
-    figure.suptitle(f"memory of one training step, {BATCH} utterances; windows of {WINDOW} frames")
-    save(figure, options.output)
+            used[against][name] = [
+                measured(config, n_frames, truncated) for config, n_frames in steps
+            ]
+            print(
+                f"| {name} | {' | '.join(f'{mb:.0f}' for mb in used[against][name])} |", flush=True
+            )
+    save(picture(axes_of, used), options.output)
     print(options.output)
+
+
+def picture(
+    axes_of: Mapping[str, Sequence[int]], used: Mapping[str, Mapping[str, Sequence[float]]]
+) -> Figure:
+    """MB over layers and over frames: `used[layers or frames][name of the curve]`."""
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    fixed = {"layers": f"{FRAMES} frames", "frames": f"{LAYERS} layers"}
+    panels = figure.subplots(1, 2)
+    for axes, (against, values) in zip(panels, axes_of.items(), strict=True):
+        for name, megabytes in used[against].items():
+            axes.plot(values, megabytes, "o-", markersize=4, label=name)
+        axes.set(title=fixed[against], xlabel=against, ylabel="memory (MB)", ylim=(0, None))
+        axes.grid(alpha=0.25)
+    figure.suptitle(
+        f"Memory of one training step: {BATCH} utterances, GRU, windows of {WINDOW} frames"
+    )
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
 
 
 if __name__ == "__main__":

@@ -6,11 +6,16 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from asr.errors import ASRError, MissingDependencyError
+from asr.files import replacing
 from asr.types import Utterance
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,21 @@ def statistics(utterances: Sequence[Utterance]) -> Statistics:
 
 
 def draw(by_name: Mapping[str, Statistics], path: Path) -> None:
-    """Durations, speech rates, speakers and words of each manifest, as a picture.
+    """Write `picture` as a file, of the kind that its ending names.
 
     Raises MissingDependencyError without matplotlib, ASRError for an ending that is no picture's.
+    """
+    try:
+        with replacing(path) as temporary:
+            picture(by_name).savefig(temporary, dpi=120, format=path.suffix.lstrip(".") or "png")
+    except ValueError as error:
+        raise ASRError(f"{path}: cannot be drawn: {error}", "end its name with .png") from error
+
+
+def picture(by_name: Mapping[str, Statistics]) -> Figure:
+    """Durations, speech rates, speakers and words of each manifest.
+
+    Raises MissingDependencyError without matplotlib.
     """
     try:
         from matplotlib.figure import Figure
@@ -75,7 +92,7 @@ def draw(by_name: Mapping[str, Statistics], path: Path) -> None:
         raise MissingDependencyError(
             "pictures need matplotlib", "pip install 'blstm-ctc-asr[data]'"
         ) from error
-    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
     (durations, rates), (speakers, words) = figure.subplots(2, 2)
     everything = list(by_name.values())
     longest = max(float(np.percentile(s.durations, 99.5)) for s in everything)
@@ -91,12 +108,11 @@ def draw(by_name: Mapping[str, Statistics], path: Path) -> None:
         rates.hist(s.rates, np.linspace(0, fastest, 50), weights=share, alpha=0.5)
         speakers.plot(np.arange(1, len(s.speaker_hours) + 1), 60 * s.speaker_hours, ".-")
         words.plot(np.arange(1, len(s.word_counts) + 1), s.word_counts, ".-")
-    durations.set(xlabel="duration (s)", ylabel="utterances (%)")
-    rates.set(xlabel="speech rate (characters/s)", ylabel="utterances (%)")
-    speakers.set(xlabel="speaker, by amount", ylabel="speech (min)", yscale="log")
-    words.set(xlabel="word, by frequency", ylabel="occurrences", xscale="log", yscale="log")
-    durations.legend()
-    try:
-        figure.savefig(path, dpi=120)
-    except ValueError as error:
-        raise ASRError(f"{path}: cannot be drawn: {error}", "end its name with .png") from error
+    durations.set(title="Length", xlabel="duration (s)", ylabel="utterances (%)")
+    rates.set(title="Rate", xlabel="speech rate (characters/s)", ylabel="utterances (%)")
+    speakers.set(title="Speakers", xlabel="rank by amount", ylabel="speech (min)", yscale="log")
+    words.set(title="Words", xlabel="rank by frequency", ylabel="occurrences")
+    words.set(xscale="log", yscale="log")
+    figure.suptitle("Utterances, speakers and words of manifests")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure

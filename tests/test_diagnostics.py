@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from asr.analysis import diagnostics, plots  # noqa: E402
+from asr.analysis import diagnostics  # noqa: E402
 from asr.analysis.diagnostics import (  # noqa: E402
     Network,
     attention_weights,
@@ -83,7 +83,6 @@ def test_attention_of_a_decoder(features, monkeypatch):
     assert weights.shape == (len(symbols), 12)
     assert len(symbols) == 4
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
-    assert plots.spelling(symbols, weights, 0.01).axes
     again, same = decoder_attention(
         Network(model, network.vocabulary, network.features), features, "".join(symbols)
     )
@@ -110,17 +109,3 @@ def test_the_bundled_model_has_weights_to_look_into(bundled_model):
     log_probs = network.log_probs(rows)
     assert log_probs.shape == (30 // network.rate, len(network.vocabulary))
     assert np.abs(sensitivity(network, rows, 0, 0)).sum() > 0
-
-
-def test_pictures_are_drawn(features, tmp_path):
-    norms = {1.0: {"lstm": np.ones(5), "gru": np.zeros(5)}, 2.0: {"lstm": np.ones(5)}}
-    pictures = {
-        "gradients": plots.gradients(norms),
-        "sensitivity": plots.sensitivity(features, 3.5, "a", 100.0),
-        "attention": plots.attention(np.ones((2, 3, 4, 4)) / 4, 0.03),
-    }
-    assert [line.get_label() for line in pictures["gradients"].axes[0].lines] == ["lstm", "gru"]
-    assert len(pictures["attention"].axes) == 6
-    for name, figure in pictures.items():
-        plots.save(figure, tmp_path / f"{name}.png")
-        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")

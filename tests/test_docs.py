@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -26,7 +27,7 @@ GENERATED = {
     ROOT / "docs/reference/settings.md",
 }  # docs/hooks.py
 PROGRAMS = {"asr": cli, "asr-prepare": prepare_cli, "asr-serve": serve_command}
-INTERPRETERS = ("python", "torchrun", "time")
+INTERPRETERS = ("python", "torchrun", "time", "chromium")
 BASH = shutil.which("bash")
 # Every program writes its arguments down instead of doing something.
 STUB = f"""#!{BASH}
@@ -34,9 +35,8 @@ STUB = f"""#!{BASH}
 """
 
 
-def shell_text(page: Path) -> str:
-    """The page's shell blocks, and the commands within its sentences, as one script."""
-    text = (ROOT / page).read_text(encoding="utf-8")
+def shell_text(text: str) -> str:
+    """The shell blocks of a page, and the commands within its sentences, as one script."""
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     inline = [
@@ -48,8 +48,8 @@ def shell_text(page: Path) -> str:
     return "\n".join([*blocks, *inline])
 
 
-def calls(page: Path, folder: Path) -> list[list[str]]:
-    """The commands that the page's shell blocks run, after bash expanded them."""
+def calls(text: str, folder: Path) -> list[list[str]]:
+    """The commands that the shell blocks and sentences of a page run, after bash expanded them."""
     programs = folder / "bin"
     programs.mkdir()
     for name in (*PROGRAMS, *INTERPRETERS):
@@ -60,7 +60,7 @@ def calls(page: Path, folder: Path) -> list[list[str]]:
     environment = {"PATH": str(programs), "CALLS": str(log), "ASR_SHARED": str(folder / "shared")}
     environment["S"] = f"{folder}/shared/speech"
     assert BASH
-    script = [BASH, "-c", shell_text(page)]
+    script = [BASH, "-c", shell_text(text)]
     subprocess.run(script, cwd=folder, env=environment, capture_output=True, check=False)
     found = []
     for record in log.read_text().split("\n\0")[:-1]:
@@ -105,7 +105,7 @@ def check_script(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("page", [README, *PAGES], ids=str)
 def test_every_command_of_a_page_exists(page: Path, tmp_path: Path) -> None:
-    for program, *arguments in calls(page, tmp_path):
+    for program, *arguments in calls((ROOT / page).read_text(encoding="utf-8"), tmp_path):
         if program in PROGRAMS:
             check_options(program, arguments)
         elif arguments and arguments[0].startswith("benchmarks/"):
@@ -117,7 +117,7 @@ def test_every_command_of_a_page_exists(page: Path, tmp_path: Path) -> None:
 def test_every_training_setting_of_a_page_exists(page: Path, tmp_path: Path) -> None:
     from asr.cli.train import compose
 
-    for program, *arguments in calls(page, tmp_path):
+    for program, *arguments in calls((ROOT / page).read_text(encoding="utf-8"), tmp_path):
         if program == "asr" and arguments[:1] == ["train"] and "=" in " ".join(arguments):
             compose([argument for argument in arguments[1:] if not argument.startswith("-")])
 
@@ -137,6 +137,44 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
             slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
             assert anchor in slugs, target
+
+
+def pictures(page: Path) -> Iterator[tuple[Path, str]]:
+    """Each picture of a page, and the text below it as far as the next picture or section."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for image in re.finditer(r"!\[[^\]]*\]\(([^)\s]+)\)", text):
+        below = re.split(r"!\[|^##", text[image.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+        yield Path(os.path.normpath(page.parent / image[1])), below
+
+
+def writes(arguments: list[str], picture: Path) -> bool:
+    """Whether a command names the picture, or the page beside it, as what it writes."""
+    named = (Path(argument.rpartition("=")[2]) for argument in arguments)
+    return any(path.name and path.with_suffix(picture.suffix) == picture for path in named)
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=str)
+def test_below_every_picture_stands_the_command_that_makes_it(page: Path, tmp_path: Path) -> None:
+    for number, (picture, below) in enumerate(pictures(page)):
+        (tmp_path / str(number)).mkdir()
+        made = [c for c in calls(below, tmp_path / str(number)) if writes(c[1:], picture)]
+        assert made, f"{picture}: no command below it writes it"
+        before = re.split(r"```bash|`(?:asr|python) ", below)[0]
+        assert before.count("\n") <= 8, f"{picture}: its command is too far below"
+
+
+def test_every_picture_is_on_a_page_with_words_for_it() -> None:
+    shown = {picture for page in [README, *PAGES] for picture, _ in pictures(page)}
+    files = {
+        path.relative_to(ROOT)
+        for kind in ("png", "svg")
+        for path in (ROOT / "docs").rglob(f"*.{kind}")
+    }
+    assert shown == files
+    for page in [README, *PAGES]:
+        assert "![](" not in (ROOT / page).read_text(encoding="utf-8"), (
+            f"{page}: a picture without words"
+        )
 
 
 def test_results_are_one_page_without_scripts_inside() -> None:

@@ -6,15 +6,35 @@ from pathlib import Path
 
 import click
 
+from asr.analysis.drawings import CELLS
 from asr.cli._inputs import RecordingsCommand
 from asr.cli._training import needs_training_extra
+from asr.errors import ASRError
+from asr.files import replacing
 
 MODEL_HELP = "A bundle, or the folder of a training run."
 
 
 @click.group()
 def command() -> None:
-    """Draw learning curves, recordings with their output spikes, and gradients."""
+    """Draw learning curves, recordings with their output spikes, gradients, and cells."""
+
+
+@command.command(epilog="Example: asr plot cell lstm -o lstm.svg")
+@click.argument("name", metavar="NAME", type=click.Choice(list(CELLS)))
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="[default: NAME.svg]")
+def cell(name: str, output: Path | None) -> None:
+    """What flows where in a recurrent cell within one frame, as an SVG.
+
+    A box holds learned weights and a function; circles work element by element. A dashed line
+    carries one weight for each cell instead of a matrix.
+    """
+    output = output or Path(f"{name}.svg")
+    if output.suffix.lower() != ".svg":
+        raise ASRError(f"{output}: a cell is drawn as an SVG", "end the name with .svg")
+    with replacing(output) as temporary:
+        temporary.write_text(CELLS[name].svg(), encoding="utf-8")
+    click.echo(output)
 
 
 @command.command(epilog="Example: asr plot curves runs/plain runs/noisy -o both.png")
@@ -51,8 +71,9 @@ def spikes(recording: Path, model: str | None, output: Path, start: float, durat
     config = bundle.config
     waveform = audio.read(recording, config.features.sample_rate, start=start, duration=duration)
     (heads,) = Acoustics(bundle).log_probs([waveform])
+    title = f"Outputs of {config.name} for {recording.name}"
     figure = plots.spikes(
-        waveform, heads[0], bundle.vocabulary, config.features, config.frame_shift, recording.name
+        waveform, heads[0], bundle.vocabulary, config.features, config.frame_shift, title
     )
     plots.save(figure, output)
     click.echo(output)
@@ -60,9 +81,13 @@ def spikes(recording: Path, model: str | None, output: Path, start: float, durat
 
 @command.command(epilog="Example: asr plot gradients --gain 1 --gain 1.5 -o gradients.png")
 @click.option("--cell", "cells", multiple=True, help="Repeatable.  [default: all]")
-@click.option("--gain", "gains", multiple=True, type=float, help="[default: 1 and 2]")
-@click.option("--size", type=click.IntRange(1), default=64, show_default=True, help="Cells.")
-@click.option("--lags", type=click.IntRange(2), default=100, show_default=True, help="Frames.")
+@click.option(
+    "--gain", "gains", multiple=True, type=click.FloatRange(0, 100), help="[default: 1 and 2]"
+)
+@click.option("--size", type=click.IntRange(1, 1024), default=64, show_default=True, help="Cells.")
+@click.option(
+    "--lags", type=click.IntRange(2, 5000), default=100, show_default=True, help="Frames."
+)
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("gradients.png"))
 @needs_training_extra
 def gradients(
@@ -130,7 +155,7 @@ def sensitivity(
         per_row = config.stack
         values = values.reshape(-1, values.shape[1] // per_row)
     row = (frame + 0.5) * network.rate * per_row - 0.5
-    title = f"{recording.name}: {symbols[chosen]!r} (p = {probability:.2f})"
+    title = f"Gradient of ln p({symbols[chosen]}), p = {probability:.2f}, in {recording.name}"
     figure = plots.sensitivity(values, row, title, per_row / config.frame_shift)
     plots.save(figure, output)
     click.echo(output)
@@ -161,11 +186,13 @@ def attention(recording: Path, model: Path, text: str | None, output: Path) -> N
         symbols, looked = diagnostics.decoder_attention(network, features, text)
         if not symbols:
             raise ConfigError(f"{recording}: this network recognises nothing in it", "give --text")
-        figure = plots.spelling(symbols, looked, seconds / looked.shape[-1], recording.name)
+        title = f"Attention of the decoder to {recording.name}"
+        figure = plots.spelling(symbols, looked, seconds / looked.shape[-1], title)
     elif text is not None:
         raise ConfigError("self-attention spells nothing", "leave --text out")
     else:
         weights = diagnostics.attention_weights(network, features)
-        figure = plots.attention(weights, seconds / weights.shape[-1], recording.name)
+        title = f"Self-attention in {recording.name}"
+        figure = plots.attention(weights, seconds / weights.shape[-1], title)
     plots.save(figure, output)
     click.echo(output)

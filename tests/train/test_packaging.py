@@ -192,10 +192,6 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_pictures_are_drawn(run, tones, tmp_path):
     figure = learning_curves(run)
-    assert [axes.get_title() for axes in figure.axes][:2] == [
-        "loss (nats a symbol): training, dev dashed",
-        "dev error rate, greedy (%)",
-    ]
     assert all(len(axes.lines[0].get_xdata()) >= 30 for axes in figure.axes)
     save(figure, tmp_path / "curves.png")
     bundle = package_run(run, tmp_path / "model", name="tones", precision="fp32")
@@ -206,6 +202,7 @@ def test_pictures_are_drawn(run, tones, tmp_path):
         bundle.vocabulary,
         bundle.config.features,
         bundle.config.frame_shift,
+        "tones",
     )
     letters = [text.get_text() for text in picture.axes[1].texts]
     assert "".join(letters).replace("␣", " ").strip()
