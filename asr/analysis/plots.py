@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -245,7 +246,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _curve(
-    axes: Axes, records: Sequence[Mapping], key: str, factor: float = 1, **style: object
+    axes: Axes, records: Sequence[Mapping], key: str, factor: float = 1, **style: Any
 ) -> None:
     """Draw a value of the log over the steps, with gaps where it is missing."""
     values = [factor * r.get(key, np.nan) for r in records]
