@@ -178,16 +178,16 @@ def test_every_cell_has_a_drawing() -> None:
     assert drawings.CELLS.keys() == CELLS.keys()
 
 
-@pytest.mark.parametrize("name", drawings.CELLS)
+@pytest.mark.parametrize("name", drawings.DRAWINGS)
 def test_a_drawing_is_the_one_in_the_documentation(name: str, tmp_path: Path) -> None:
     output = tmp_path / "cell.svg"
     assert CliRunner().invoke(cli, ["plot", "cell", name, "-o", str(output)]).exit_code == 0
     assert output.read_bytes() == (ROOT / "docs" / "cells" / f"{name}.svg").read_bytes()
 
 
-@pytest.mark.parametrize("name", drawings.CELLS)
+@pytest.mark.parametrize("name", drawings.DRAWINGS)
 def test_a_drawing_connects_all_of_its_nodes(name: str) -> None:
-    drawing = drawings.CELLS[name]
+    drawing = drawings.DRAWINGS[name]
     chains = [chain.split() for wires in drawing.wires.values() for chain in wires]
     assert {word for chain in chains for word in chain if "," not in word} == drawing.nodes.keys()
     svg = ElementTree.fromstring(drawing.svg())

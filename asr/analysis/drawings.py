@@ -1,4 +1,4 @@
-"""Drawings of recurrent cells: what flows where within one frame, as SVG.
+"""Drawings of recurrent cells and layers: what flows where, as SVG.
 
 A drawing is data: nodes at places of a grid, and wires as the nodes and points that they pass.
 """
@@ -45,7 +45,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A cell. Wires are lists of names and places, by their class: x, h, c, or what gates make.
+    """A cell or layer. Wires are lists of names and places, by class: x, h, c, or none for others.
 
     A wire that begins at a place branches off another one; a `weak` one carries one weight for
     each cell instead of a matrix.
@@ -253,3 +253,39 @@ CELLS = {
         },
     ),
 }
+
+
+def _bidirectional() -> Drawing:
+    """Three frames of a layer: a cell forward and another one backward in time."""
+    nodes, outputs, inputs = {}, [], []
+    for number, frame in enumerate(("t−1", "t", "t+1")):
+        x = 1 + 2.2 * number
+        nodes[f"y{number}"] = Node("port", f"h_{frame}", x, 0)
+        nodes[f"[{number}]"] = _op("[ ; ]", x, 1)
+        nodes[f"→{number}"] = _box("cell", x, 2)
+        nodes[f"←{number}"] = _box("cell", x + 0.9, 3)
+        nodes[f"x{number}"] = Node("port", f"x_{frame}", x + 0.3, 4.5)
+        branch = f"{x + 0.3},3.8"
+        inputs += [f"x{number} {branch} →{number}", f"{branch} {x + 0.9},3.8 ←{number}"]
+        outputs += [f"→{number} [{number}] y{number}", f"←{number} {x + 0.9},1 [{number}]"]
+    ends = {"before": (0, 2), "first": (0, 3), "after": (7.2, 2), "last": (7.2, 3)}
+    nodes |= {name: Node("port", "…", *place) for name, place in ends.items()}
+    states = ["before →0 →1 →2 after", "last ←2 ←1 ←0 first"]
+    return Drawing("Bidirectional layer", nodes, {"x": inputs, "h": states, "": outputs})
+
+
+ENCODERS = {
+    "bidirectional": _bidirectional(),
+    "reversible": Drawing(
+        "Reversible block",
+        {
+            **{"a": Node("port", "a", 0, 0), "b": Node("port", "b", 0, 2)},
+            **{"a1": Node("port", "a\u2032", 5.2, 0), "b1": Node("port", "b\u2032", 5.2, 2)},
+            **{"F": _box("F", 1.6, 1), "G": _box("G", 3.6, 1)},
+            **{"+a": _op("+", 1.6, 0), "+b": _op("+", 3.6, 2)},
+        },
+        {"h": ["a +a a1", "3.6,0 G"], "x": ["b +b b1", "1.6,2 F"], "": ["F +a", "G +b"]},
+    ),
+}
+
+DRAWINGS = {**CELLS, **ENCODERS}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from asr.analysis.drawings import CELLS
+from asr.analysis.drawings import DRAWINGS
 from asr.cli._inputs import RecordingsCommand
 from asr.cli._training import needs_training_extra
 from asr.errors import ASRError
@@ -21,19 +21,20 @@ def command() -> None:
 
 
 @command.command(epilog="Example: asr plot cell lstm -o lstm.svg")
-@click.argument("name", metavar="NAME", type=click.Choice(list(CELLS)))
+@click.argument("name", metavar="NAME", type=click.Choice(list(DRAWINGS)))
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="[default: NAME.svg]")
 def cell(name: str, output: Path | None) -> None:
-    """What flows where in a recurrent cell within one frame, as an SVG.
+    """What flows where in a recurrent cell within one frame, or in a recurrent layer, as an SVG.
 
-    A box holds learned weights and a function; circles work element by element. A dashed line
-    carries one weight for each cell instead of a matrix.
+    NAME is a cell (model.cell), bidirectional or reversible. A box holds learned weights and a
+    function; circles work element by element. A dashed line carries one weight for each cell
+    instead of a matrix.
     """
     output = output or Path(f"{name}.svg")
     if output.suffix.lower() != ".svg":
         raise ASRError(f"{output}: a cell is drawn as an SVG", "end the name with .svg")
     with replacing(output) as temporary:
-        temporary.write_text(CELLS[name].svg(), encoding="utf-8")
+        temporary.write_text(DRAWINGS[name].svg(), encoding="utf-8")
     click.echo(output)
 
 
