@@ -3,7 +3,8 @@
     samples -> frames (25 ms every 10 ms) -> log-mel [+ energy] [+ deltas] -> normalised -> stacked
 
 Filter bank and framing follow Kaldi (as torchaudio.compliance.kaldi does), so that numbers can be
-compared; only the scale differs, since waveforms are floats in [-1, 1] here.
+compared; only the scale differs, since waveforms are floats in [-1, 1] here. Without a filter bank
+they follow `torch.stft`: see `log_spectrum`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _BLOCK = 8
 class FeatureConfig:
     """Input of a network. All times are in seconds.
 
+    `n_mels` 0 stands for no mel bands but every bin of the window's spectrum (`log_spectrum`).
     `mean` and `std` are those of the training set, one number for each of `frame_size` columns.
     With `mean_prior`, the mean is not fixed but follows the recording: at each frame it is the
     average of all frames so far and of `mean_prior` seconds of the training mean. That takes away
@@ -54,15 +56,19 @@ class FeatureConfig:
     std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if min(self.n_mels, self.stack, self.stride, self.sample_rate) < 1 or self.deltas < 0:
-            raise ConfigError("features: n_mels, stack, stride and sample_rate are at least 1")
-        if max(self.n_mels, self.stack, self.stride) > 1000 or self.deltas > 4:
-            raise ConfigError("features: n_mels, stack and stride are at most 1000, deltas 4")
+        if min(self.stack, self.stride, self.sample_rate) < 1 or min(self.n_mels, self.deltas) < 0:
+            raise ConfigError(
+                "features: stack, stride and sample_rate are at least 1, n_mels and deltas 0"
+            )
         if not (1 / self.sample_rate <= self.hop <= 1 and 2 / self.sample_rate <= self.window <= 1):
             raise ConfigError(
                 f"features: a window of {self.window} s every {self.hop} s",
                 "give at least two samples and one, and at most a second",
             )
+        if max(self.bands, self.stack, self.stride) > 1000 or self.deltas > 4:
+            raise ConfigError("features: bands, stack and stride are at most 1000, deltas 4")
+        if self.energy and not self.n_mels:
+            raise ConfigError("features: a spectrum without mel bands has no energy beside it")
         if self.mean_prior is not None and not 0 <= self.mean_prior < math.inf:
             raise ConfigError(f"features.mean_prior is {self.mean_prior}", "give seconds, or none")
         for name in ("mean", "std"):
@@ -88,9 +94,14 @@ class FeatureConfig:
         return cls(n_mels=40, energy=True, deltas=2, stack=1, stride=1, mean_prior=None)
 
     @property
+    def bands(self) -> int:
+        """Columns of the spectrum of one frame."""
+        return self.n_mels or _window_and_hop(self)[0] // 2 + 1
+
+    @property
     def frame_size(self) -> int:
         """Columns of one frame, before stacking."""
-        return (self.n_mels + self.energy) * (1 + self.deltas)
+        return (self.bands + self.energy) * (1 + self.deltas)
 
     @property
     def size(self) -> int:
@@ -106,11 +117,13 @@ class FeatureConfig:
         """Samples that a stream must have been fed for this number of output rows."""
         window, hop = _window_and_hop(self)
         frames = (rows - 1) * self.stride + self.stack + _DeltaStage.REACH * self.deltas
-        return window + (frames - 1) * hop
+        margin = _margin(self)
+        return max(window + (frames - 1) * hop - margin, margin + 1)
 
     def n_rows(self, duration: float) -> int:
         """Output rows for `duration` seconds of audio."""
-        samples = round(duration * self.sample_rate)
+        samples, margin = round(duration * self.sample_rate), _margin(self)
+        samples += 2 * margin if samples > margin else 0
         window, hop = _window_and_hop(self)
         frames = 1 + (samples - window) // hop if samples >= window else 0
         return -(-frames // self.stride)
@@ -141,11 +154,13 @@ class FeatureStream:
     """The same features, computed from blocks of any size as they come."""
 
     def __init__(self, config: FeatureConfig):
-        base = config.n_mels + config.energy
+        base = config.bands + config.energy
         window, hop = _window_and_hop(config)
         self._config = config
+        self._ends = _MirroredEnds(_margin(config))
         self._samples = np.zeros(0, np.float32)
         self._window, self._hop = window, hop
+        self._spectrum = log_mel if config.n_mels else log_spectrum
         self._base = base
         self._deltas = [_DeltaStage(base, order) for order in range(config.deltas)]
         self._normalize = _Normalizer(config)
@@ -154,23 +169,27 @@ class FeatureStream:
 
     def feed(self, waveform: np.ndarray) -> np.ndarray:
         """Add samples (n,); return the output rows (m, size) that are now complete."""
-        self._samples = np.concatenate([self._samples, np.asarray(waveform, np.float32)])
+        return self._concatenate(self._rows(self._ends.feed(np.asarray(waveform, np.float32))))
+
+    def _rows(self, samples: np.ndarray) -> list[np.ndarray]:
+        self._samples = np.concatenate([self._samples, samples])
         n_frames = max(0, (len(self._samples) - self._window) // self._hop + 1)
         pieces = []
         for first in range(0, n_frames, _FRAMES_AT_ONCE):
             count = min(_FRAMES_AT_ONCE, n_frames - first)
             begin = first * self._hop
             block = self._samples[begin : begin + (count - 1) * self._hop + self._window]
-            pieces.append(self._after_spectrum(log_mel(block, self._config)))
+            pieces.append(self._after_spectrum(self._spectrum(block, self._config)))
         self._samples = self._samples[n_frames * self._hop :]
-        return self._concatenate(pieces)
+        return pieces
 
     def finish(self) -> np.ndarray:
         """The rows that waited for context. The last frame is repeated to fill the last stack."""
+        pieces = self._rows(self._ends.finish())
         frames = np.zeros((0, self._base), np.float32)
         for stage in self._deltas:
             frames = np.concatenate([stage.feed(frames), stage.finish()])
-        pieces = [self._stack(self._normalize(frames))]
+        pieces.append(self._stack(self._normalize(frames)))
         if left := len(self._frames):
             stack, stride = self._config.stack, self._config.stride
             missing = (left - 1) // stride * stride + stack - left
@@ -227,13 +246,53 @@ def log_mel(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
 
 
 def band_centres(config: FeatureConfig) -> np.ndarray:
-    """(n_mels,) in Hz, the middle of each mel band.
+    """(bands,) in Hz, the middle of each mel band, or the frequency of each bin.
 
     >>> band_centres(FeatureConfig(n_mels=3)).round().tolist()
     [642.0, 1803.0, 3966.0]
     """
+    if not config.n_mels:
+        return np.fft.rfftfreq(_window_and_hop(config)[0], 1 / config.sample_rate)
     mel = _band_edges(config.n_mels, config.sample_rate)[1:-1]
     return 700.0 * (np.exp(mel / 1127.0) - 1.0)
+
+
+def log_spectrum(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """`samples` (n,) -> ln(1 + magnitude) of each frame's bins (frames, window / 2 + 1).
+
+    Frames have a Hamming window and no padding. As `torch.stft` lays them, the first is centred on
+    the first sample: both ends of a waveform are mirrored.
+    """
+    window, hop = _window_and_hop(config)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop]
+    return np.log1p(np.abs(np.fft.rfft(frames * _hamming(window)))).astype(np.float32)
+
+
+class _MirroredEnds:
+    """Samples as they come, with the mirror images of the first and the last `margin` of them.
+
+    What is not longer than the margin has none, and no frames.
+    """
+
+    def __init__(self, margin: int):
+        self._margin = margin
+        self._last = np.zeros(0, np.float32)
+        self._is_open = False
+
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        if not self._margin:
+            return samples
+        self._last = np.concatenate([self._last, samples])
+        if not self._is_open:
+            if len(self._last) <= self._margin:
+                return samples[:0]
+            self._is_open = True
+            samples = np.concatenate([self._last[self._margin : 0 : -1], self._last])
+        self._last = self._last[-self._margin - 1 :]
+        return samples
+
+    def finish(self) -> np.ndarray:
+        return self._last[-2::-1] if self._is_open else self._last[:0]
 
 
 class _DeltaStage:
@@ -287,6 +346,11 @@ def _window_and_hop(config: FeatureConfig) -> tuple[int, int]:
     return round(config.window * config.sample_rate), round(config.hop * config.sample_rate)
 
 
+def _margin(config: FeatureConfig) -> int:
+    """Samples that are mirrored at either end of a waveform."""
+    return 0 if config.n_mels else _window_and_hop(config)[0] // 2
+
+
 def _fft_size(window: int) -> int:
     return 1 << (window - 1).bit_length()
 
@@ -295,6 +359,11 @@ def _fft_size(window: int) -> int:
 def _povey(window: int) -> np.ndarray:
     """Hann to the power 0.85, which does not go to zero at the edges (D. Povey's choice)."""
     return (np.hanning(window) ** 0.85).astype(np.float32)
+
+
+@lru_cache
+def _hamming(window: int) -> np.ndarray:
+    return np.hamming(window + 1)[:-1].astype(np.float32)
 
 
 @lru_cache

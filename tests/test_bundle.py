@@ -96,7 +96,7 @@ def void(_: object) -> None:
         (change("config.json", frame_shift="x"), "lacks a name, a language, a frame_shift"),
         (change("config.json", decoder=[]), "lacks a name"),
         (change("config.json", features={"mels": 1}), "features.mels"),
-        (change("config.json", features={"n_mels": 0}), "at least 1"),
+        (change("config.json", features={"stack": 0}), "at least 1"),
         (change("vocabulary.json", symbols=["a"]), "blank"),
         (change("checksums.json", **{"config.json": None}), "lacks config.json"),
         (change("checksums.json", **{"../config.json": "0"}), "outside the folder"),

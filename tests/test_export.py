@@ -24,6 +24,9 @@ CONFIGS = {
     "subsampled": EncoderConfig(hidden_size=16, layers=3, subsampling=(1, 2, 3)),
     "without layer norm": EncoderConfig(hidden_size=16, layers=1, layer_norm=False),
     "convolutional": EncoderConfig(8, 2, convolutions=(3, 4), subsampling=(1, 2)),
+    "as Deep Speech 2": EncoderConfig(
+        8, 2, convolutions=(3, 4), convolution_bands=(5, 3), utterance_norm=True
+    ),
     "with attention": EncoderConfig(8, 2, attention_heads=4),
     "transformer": TransformerConfig(size=12, layers=2, heads=3, feed_forward=10, subsampling=2),
     "conformer": ConformerConfig(

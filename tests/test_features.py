@@ -4,13 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.errors import ConfigError
-from asr.features import FeatureConfig, Features
+from asr.features import FeatureConfig, Features, band_centres
 
 CONFIGS = {
     "modern": FeatureConfig(mean=(-3.0,) * 80, std=(2.0,) * 80),
     "graves": FeatureConfig.graves(),
     "overlapping stacks": FeatureConfig(n_mels=20, stack=5, stride=3),
     "gaps between stacks": FeatureConfig(n_mels=20, stack=2, stride=5),
+    "spectrum": FeatureConfig(n_mels=0, stack=1, stride=1, window=0.02),
+    "stacks of spectra": FeatureConfig(n_mels=0, stack=3, stride=3, deltas=1, window=0.03),
 }
 
 
@@ -32,9 +34,10 @@ def test_stream_equals_whole(config, n_samples, seed):
     np.testing.assert_array_equal(streamed, whole)
 
 
-@pytest.mark.parametrize("config", [FeatureConfig.modern(), FeatureConfig.graves()])
+@pytest.mark.parametrize("name", ["modern", "graves", "spectrum", "stacks of spectra"])
 @pytest.mark.parametrize("rows", [1, 7])
-def test_how_many_samples_rows_take(config, rows):
+def test_how_many_samples_rows_take(name, rows):
+    config = CONFIGS[name]
     needed = config.n_samples(rows)
     assert len(Features(config).stream().feed(np.zeros(needed, np.float32))) == rows
     assert len(Features(config).stream().feed(np.zeros(needed - 1, np.float32))) == rows - 1
@@ -55,6 +58,31 @@ def test_filter_bank_equals_kaldi():
         htk_compat=True,  # energy last
     ).numpy() - 2 * np.log(32768)  # Kaldi's samples are 16-bit integers
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
+
+
+@pytest.mark.parametrize("n_samples", [161, 4000, 16_001])
+def test_spectrum_equals_torchs(n_samples):
+    torch = pytest.importorskip("torch")
+    waveform = noise(n_samples)
+    stft = torch.stft(
+        torch.from_numpy(waveform),
+        n_fft=320,
+        hop_length=160,
+        window=torch.hamming_window(320),
+        return_complex=True,
+    )
+    ours = Features(CONFIGS["spectrum"])(waveform)
+    np.testing.assert_allclose(ours, stft.abs().log1p().T, atol=1e-5)
+
+
+def test_the_bins_of_a_spectrum_are_equally_spaced():
+    centres = band_centres(CONFIGS["spectrum"])
+    assert (len(centres), centres[1], centres[-1]) == (161, 50.0, 8000.0)
+
+
+def test_a_spectrum_has_no_energy_beside_it():
+    with pytest.raises(ConfigError, match="no energy beside it"):
+        FeatureConfig(n_mels=0, energy=True)
 
 
 def test_deltas_equal_torchaudio():

@@ -105,6 +105,7 @@ CALLS = {
     "asr compare": "bundled {text} --manifest {manifest}",
     "asr models list": "",
     "asr models get": "{missing}",
+    "asr models import": "{text} {new}",
     "asr align": "{sound} {text} --model {model}",
     "asr tune": "{manifest} --model {model} --dry-run",
     "asr info": "{model}",

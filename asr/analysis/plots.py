@@ -268,7 +268,7 @@ def _spectrogram(axes: Axes, waveform: np.ndarray, features: FeatureConfig) -> N
         Features(plain)(waveform).T,
         origin="lower",
         aspect="auto",
-        extent=(0.0, len(waveform) / plain.sample_rate, -0.5, plain.n_mels - 0.5),
+        extent=(0.0, len(waveform) / plain.sample_rate, -0.5, plain.bands - 0.5),
         cmap="magma",
         interpolation="nearest",
     )
@@ -276,7 +276,8 @@ def _spectrogram(axes: Axes, waveform: np.ndarray, features: FeatureConfig) -> N
     hertz = [f for f in (250, 500, 1000, 2000, 4000, 8000) if centres[0] < f < centres[-1]]
     axes.set_yticks(np.interp(hertz, centres, np.arange(len(centres))), [f"{f}" for f in hertz])
     axes.set_ylabel("frequency (Hz)")
-    axes.figure.colorbar(image, ax=axes, label="log energy (nats)")
+    label = "log energy (nats)" if plain.n_mels else "ln(1 + magnitude)"
+    axes.figure.colorbar(image, ax=axes, label=label)
 
 
 def _read_log(path: Path) -> tuple[list[dict], list[dict]]:

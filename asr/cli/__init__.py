@@ -23,7 +23,7 @@ COMMANDS = {
     "align": "Find when each word of a known text is spoken.",
     "tune": "Tune the decoder on recordings with known text.",
     "info": "Show what a model is and where it comes from.",
-    "models": "List models, and fetch them from the Hugging Face Hub.",
+    "models": "List models, fetch them from the Hugging Face Hub, import those of others.",
     "doctor": "Check the installation.",
     "train": "Train a model, or resume training.",
     "search": "Search hyperparameters for training.",

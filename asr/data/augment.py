@@ -100,12 +100,12 @@ class Augmenter:
         A frequency mask hides the same bands in all stacked frames and deltas of a row.
         """
         config, layout = self.config, self._features
-        columns = layout.n_mels + layout.energy
+        columns = layout.bands + layout.energy
         masked = features.copy()
         bands = masked.reshape(len(masked), -1, columns)
         for _ in range(config.frequency_masks):
             width = int(rng.integers(0, config.frequency_width + 1))
-            start = int(rng.integers(0, max(1, layout.n_mels - width)))
+            start = int(rng.integers(0, max(1, layout.bands - width)))
             bands[:, :, start : start + width] = 0
         longest = min(config.time_width / layout.frame_shift, config.time_share * len(masked))
         for _ in range(config.time_masks):

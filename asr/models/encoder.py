@@ -19,12 +19,13 @@ from asr.models.layers import (
     VariationalDropout,
     Waiting,
     join_chunks,
+    normalise_utterances,
     split_chunks,
     subsample,
     subsample_step,
 )
 
-KERNEL = (11, 21)  # frames, bands
+SPAN, BANDS = 11, 21  # frames and, unless the settings say otherwise, bands that a kernel spans
 
 
 class Convolution(nn.Module):
@@ -35,13 +36,14 @@ class Convolution(nn.Module):
     paper's batch normalisation is left out for the same reason.)
     """
 
-    def __init__(self, bands: int, channels: Sequence[int], stride: int):
+    def __init__(self, bands: int, channels: Sequence[int], stride: int, spans: Sequence[int] = ()):
         super().__init__()
         self.layers = nn.ModuleList()
-        padding = (KERNEL[0] // 2, KERNEL[1] // 2)
         for before, after in zip((1, *channels), channels, strict=False):
+            span = [*spans, *([BANDS] * len(channels))][len(self.layers)]
             strides = (1 if self.layers else stride, 2)
-            self.layers.append(nn.Conv2d(before, after, KERNEL, strides, padding))
+            padding = (SPAN // 2, span // 2)
+            self.layers.append(nn.Conv2d(before, after, (SPAN, span), strides, padding))
             bands = (bands + 1) // 2
         self.output_size = channels[-1] * bands
 
@@ -73,7 +75,10 @@ class EncoderConfig:
     of the frame before, also with one mask (Gal & Ghahramani 2016).
     convolutions: channels of the convolutional layers in front (`asr.models.encoder`), whose
     first takes every `convolution_stride`-th frame. They read one spectrum a frame: features that
-    are not stacked.
+    are not stacked. convolution_bands: how many bands the kernel of each spans, odd numbers;
+    missing entries are 21.
+    utterance_norm: the features of each utterance are brought to mean 0 and standard deviation 1
+    first, over all frames and columns together.
     attention_heads: of a self-attention over the states of the last layer, added to them and
     normalised; 0 leaves it out.
     init_range: weights drawn from U(-r, r) as in Graves 2013; None keeps each cell's own choice.
@@ -94,6 +99,8 @@ class EncoderConfig:
     residual: bool = False
     convolutions: tuple[int, ...] = ()
     convolution_stride: int = 2
+    convolution_bands: tuple[int, ...] = ()
+    utterance_norm: bool = False
     recurrent_dropout: float = 0.0
     chunk: int | None = None
     right_context: int = 0
@@ -122,6 +129,14 @@ class EncoderConfig:
                 "model.convolution_stride is that of convolutions, and there are none",
                 "set model.convolutions, or leave it at 2",
             )
+        if len(self.convolution_bands) > len(self.convolutions) or any(
+            n < 1 or n % 2 == 0 for n in self.convolution_bands
+        ):
+            raise ConfigError(
+                f"model.convolution_bands {self.convolution_bands} does not fit"
+                f" {len(self.convolutions)} convolutions",
+                "give an odd number for each",
+            )
         if self.attention_heads < 0:
             raise ConfigError(f"model.attention_heads is {self.attention_heads}", "at least 0")
         if len(self.subsampling) > self.layers or any(f < 1 for f in self.subsampling):
@@ -139,9 +154,10 @@ class EncoderConfig:
             raise ConfigError("model.chunk is at least 1, model.right_context at least 0")
         if (self.chunk or 0) % rate or self.right_context % rate:
             raise ConfigError(f"model.chunk and model.right_context are not multiples of {rate}")
-        if self.chunk and (self.convolutions or self.attention_heads):
+        if self.chunk and (self.convolutions or self.attention_heads or self.utterance_norm):
             raise ConfigError(
-                "model.chunk: convolutions see beyond a chunk, and so does attention",
+                "model.chunk: convolutions see beyond a chunk, and so do attention and"
+                " utterance_norm",
                 "leave them out",
             )
         if self.right_context and not (self.chunk and self.bidirectional):
@@ -199,7 +215,7 @@ class Encoder(LayeredEncoder):
 
     def __init__(self, input_size: int, config: EncoderConfig):
         super().__init__()
-        self.config = config
+        self.config, self.input_size = config, input_size
         self.layers, self.norms, self.projections, self.factors = (
             nn.ModuleList() for _ in range(4)
         )
@@ -208,7 +224,10 @@ class Encoder(LayeredEncoder):
         size = input_size
         if config.convolutions:
             self.convolution = Convolution(
-                input_size, config.convolutions, config.convolution_stride
+                input_size,
+                config.convolutions,
+                config.convolution_stride,
+                config.convolution_bands,
             )
             size = self.convolution.output_size
         for factor in config.subsampling:
@@ -253,6 +272,8 @@ class Encoder(LayeredEncoder):
                 yield output
             return
         hidden = features.transpose(0, 1)
+        if self.config.utterance_norm:
+            hidden = normalise_utterances(hidden, lengths)
         if self.convolution is not None:
             hidden, lengths = self.convolution(hidden, lengths)
         for index, (layer, factor) in enumerate(
@@ -390,11 +411,11 @@ class Encoder(LayeredEncoder):
         """Raise ConfigError if an output of this encoder depends on more than its right context."""
         config = self.config
         whole = config.bidirectional and config.chunk is None
-        if whole or config.convolutions or config.attention_heads:
+        if whole or config.convolutions or config.attention_heads or config.utterance_norm:
             raise ConfigError(
                 "this encoder reads whole utterances: it cannot go frame by frame",
                 "set model.bidirectional=false, or model.chunk, and model.convolutions=[] "
-                "model.attention_heads=0",
+                "model.attention_heads=0 model.utterance_norm=false",
             )
 
     def _finish(

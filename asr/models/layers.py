@@ -12,6 +12,8 @@ from torch.func import functional_call
 
 from asr.models.cells import CELLS, recurrent_weight
 
+MIN_DEVIATION = 1e-5  # of an utterance that is all the same
+
 
 class LayeredEncoder(nn.Module, ABC):
     """What all encoders are from outside. `output_size` columns come out of every layer."""
@@ -32,6 +34,20 @@ class LayeredEncoder(nn.Module, ABC):
 
         Heads of lower layers read them; what is not asked for is not computed.
         """
+
+
+def normalise_utterances(sequences: Tensor, lengths: Tensor) -> Tensor:
+    """(T, B, C), (B,) -> the same with mean 0 and standard deviation 1 over all values of each
+    utterance; padding becomes 0. Silence stays silent.
+    """
+    lengths = lengths.to(sequences.device)
+    frames = torch.arange(len(sequences), device=sequences.device)
+    inside = (frames[:, None] < lengths)[..., None]
+    count = (lengths * sequences.shape[2])[:, None].to(sequences.dtype)
+    mean = (sequences * inside).sum((0, 2))[:, None] / count
+    deviations = (sequences - mean) * inside
+    variance = deviations.square().sum((0, 2))[:, None] / (count - 1).clamp(min=1)
+    return deviations / variance.sqrt().clamp(min=MIN_DEVIATION)
 
 
 def reverse(sequences: Tensor, lengths: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def package_run(
         decoder = {"beam": 8, **(decoder or {})}  # each step runs a network
     if second is not None:
         _check_second(model, description, second)
-    files: dict[str, Path | bytes] = {**_network_files(model, second, precision)}
+    files: dict[str, Path | bytes] = {**network_files(model, second, precision)}
     if second is not None:
         files[SECOND_VOCABULARY] = _vocabulary(description, second).to_json().encode()
     if lm is not None:
@@ -117,13 +117,12 @@ def package_run(
     if lexicon is not None:
         files[LEXICON] = _lexicon(lexicon, vocabulary, lm)
     features = run_features(run)
-    layer = model.head_configs[model.primary].layer
     config = BundleConfig(
         name=name,
         language=language,
         features=features,
-        frame_shift=features.frame_shift * model.encoder.config.rate(layer),
-        model=_network_description(model, second, precision),
+        frame_shift=frame_shift(model, features),
+        model=network_description(model, second, precision),
         decoder=dict(decoder or {}),
         training={**facts, "settings": description["training"]},
     )
@@ -159,13 +158,13 @@ def package_bundle(
         replace(
             config,
             name=name,
-            model=_network_description(model, second, precision),
+            model=network_description(model, second, precision),
             training=config.training if training is None else training,
         ),
         source.vocabulary,
         {
             **{name: source.folder / name for name in source.files if name not in _WRITTEN},
-            **_network_files(model, second, precision),
+            **network_files(model, second, precision),
             **_language_files(source, lm, lexicon),
         },
         source.card if card is None else card,
@@ -205,7 +204,13 @@ def save_network(bundle: Bundle, output: Path) -> None:
         temporary.write_bytes(model.SerializeToString())
 
 
-def _network_files(
+def frame_shift(model: AcousticModel, features: FeatureConfig) -> float:
+    """Seconds from one row of the first head's output to the next."""
+    layer = model.head_configs[model.primary].layer
+    return features.frame_shift * model.encoder.config.rate(layer)
+
+
+def network_files(
     model: AcousticModel, second: str | None, precision: Precision
 ) -> dict[str, bytes]:
     """What a bundle holds of a network: its graphs, and its weights for training on."""
@@ -219,7 +224,7 @@ def _network_files(
     }
 
 
-def _network_description(
+def network_description(
     model: AcousticModel, second: str | None, precision: Precision
 ) -> dict[str, Any]:
     """What `BundleConfig.model` says of a network."""

@@ -72,6 +72,15 @@ def test_masks_hide_the_same_bands_in_all_stacked_frames():
     assert (ones == 1).all()
 
 
+def test_masks_reach_every_bin_of_a_spectrum_without_mel_bands():
+    layout = FeatureConfig(n_mels=0, stack=1, stride=1)
+    config = AugmentConfig(time_masks=0, frequency_masks=1, frequency_width=100)
+    augmenter = Augmenter(config, layout)
+    ones = np.ones((2, layout.size), np.float32)
+    hidden = [augmenter.mask(ones, np.random.default_rng(s)) == 0 for s in range(60)]
+    assert np.any(hidden, axis=(0, 1)).mean() > 0.9
+
+
 def test_time_masks_leave_most_of_the_utterance():
     layout = FeatureConfig(n_mels=10, stack=1, stride=1)
     config = AugmentConfig(time_masks=2, time_share=0.1, time_width=9.0, frequency_masks=0)

@@ -154,6 +154,8 @@ def convolution(x, w, stride):
 def recurrent(features, w, config):
     """Bidirectional layers with all that may stand before, between and behind them."""
     x = features
+    if config.utterance_norm:
+        x = (x - x.mean()) / x.std(ddof=1)
     if config.convolutions:
         x = convolution(x, under(w, "convolution."), config.convolution_stride)
     for i in range(config.layers):

@@ -7,6 +7,7 @@ from asr.models.encoder import EncoderConfig
 
 CONFIGS = {
     "convolutional": EncoderConfig(6, 3, convolutions=(3, 2), convolution_stride=3),
+    "normalised": EncoderConfig(6, 2, utterance_norm=True),
     "bidirectional": EncoderConfig(hidden_size=6, layers=3),
     "unidirectional": EncoderConfig(hidden_size=6, layers=2, bidirectional=False),
     "subsampled": EncoderConfig(hidden_size=6, layers=3, subsampling=(1, 2, 2)),

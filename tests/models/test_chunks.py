@@ -155,6 +155,7 @@ def test_dropout_has_one_mask_for_all_chunks_of_an_utterance():
         ({"chunk": 4, "right_context": 2, "bidirectional": False}, "for chunks of bidirectional"),
         ({"chunk": 5, "subsampling": (1, 2)}, "multiples of 2"),
         ({"chunk": 4, "convolutions": (3,)}, "convolutions see beyond"),
+        ({"chunk": 4, "utterance_norm": True}, "utterance_norm"),
     ],
 )
 def test_impossible_settings(settings, message):

@@ -31,6 +31,15 @@ CONFIGS = {
         dropout=0.0,
     ),
     "recurrent, convolutional": EncoderConfig(2, 1, cell="gru", convolutions=(2, 1), dropout=0.0),
+    "recurrent, of whole utterances": EncoderConfig(
+        2,
+        1,
+        cell="gru",
+        convolutions=(1, 2),
+        convolution_bands=(5,),
+        utterance_norm=True,
+        dropout=0.0,
+    ),
     "transformer": TransformerConfig(
         size=4, layers=2, heads=2, feed_forward=3, subsampling=2, dropout=0.0
     ),
@@ -179,6 +188,8 @@ def test_settings_of_one_kind_are_unknown_to_another():
         ({"kind": "reversible", "cell": "lstn"}, "'lstn'"),
         ({"attention_heads": -1}, "attention_heads is -1"),
         ({"convolution_stride": 3}, "convolutions, and there are none"),
+        ({"convolution_bands": (41,)}, "does not fit 0 convolutions"),
+        ({"convolutions": (2,), "convolution_bands": (4,)}, "an odd number"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

@@ -83,6 +83,7 @@ def test_a_reversible_encoder_goes_in_pieces_too(cell, sizes):
     [
         EncoderConfig(4, 1),
         EncoderConfig(4, 1, bidirectional=False, convolutions=(2,)),
+        EncoderConfig(4, 1, bidirectional=False, utterance_norm=True),
         ReversibleConfig(blocks=1, size=4, hidden_size=4),
     ],
 )

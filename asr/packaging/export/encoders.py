@@ -28,6 +28,7 @@ from asr.packaging.export.layers import (
     inside,
     linear_layer,
     normalise,
+    normalise_utterances,
     self_attention,
     silu,
     subsample,
@@ -42,6 +43,8 @@ Encode = Callable[[Graph, Any, str, str, int], tuple[list[str], str]]
 def _recurrent(
     graph: Graph, encoder: Encoder, hidden: str, lengths: str, depth: int
 ) -> tuple[list[str], str]:
+    if encoder.config.utterance_norm:
+        hidden = normalise_utterances(graph, hidden, lengths, encoder.input_size)
     if encoder.convolution is not None:
         hidden, lengths = convolution(graph, encoder.convolution, hidden, lengths)
     layers = zip(

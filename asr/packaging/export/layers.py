@@ -7,7 +7,8 @@ from onnx import TensorProto
 from torch import nn
 
 from asr.models.attention import FeedForward, SelfAttention, rotation_angles
-from asr.models.encoder import KERNEL, Convolution
+from asr.models.encoder import Convolution
+from asr.models.layers import MIN_DEVIATION
 from asr.packaging.export.graph import Graph
 
 
@@ -32,6 +33,26 @@ def inside(graph: Graph, n_frames: str, lengths: str) -> str:
     return graph.add("Cast", [mask], to=TensorProto.FLOAT)
 
 
+def normalise_utterances(graph: Graph, hidden: str, lengths: str, size: int) -> str:
+    """As `asr.models.layers.normalise_utterances`, for `size` columns."""
+    mask = inside(graph, graph.add("Shape", [hidden], start=0, end=1), lengths)
+    mask = graph.add("Unsqueeze", [mask, graph.integers(2)])
+    one, smallest = (graph.constant(np.array(v, np.float32)) for v in (1, MIN_DEVIATION))
+    count = graph.add("Mul", [lengths, graph.integers(size)])
+    count = graph.add("Cast", [count], to=TensorProto.FLOAT)
+    count = graph.add("Unsqueeze", [count, graph.integers(0, 2)])
+
+    def total(values: str) -> str:
+        return graph.add("ReduceSum", [values, graph.integers(0, 2)], keepdims=1)
+
+    mean = graph.add("Div", [total(graph.add("Mul", [hidden, mask])), count])
+    deviations = graph.add("Mul", [graph.add("Sub", [hidden, mean]), mask])
+    squares = total(graph.add("Mul", [deviations, deviations]))
+    fewer = graph.add("Max", [graph.add("Sub", [count, one]), one])
+    deviation = graph.add("Sqrt", [graph.add("Div", [squares, fewer])])
+    return graph.add("Div", [deviations, graph.add("Max", [deviation, smallest])])
+
+
 def convolution(graph: Graph, front: Convolution, hidden: str, lengths: str) -> tuple[str, str]:
     """As `asr.models.encoder.Convolution`."""
     maps = graph.add("Transpose", [hidden], perm=[1, 0, 2])
@@ -45,7 +66,7 @@ def convolution(graph: Graph, front: Convolution, hidden: str, lengths: str) -> 
         mask = graph.add("Unsqueeze", [mask, graph.integers(1, 3)])
         inputs = [graph.add("Mul", [maps, mask])]
         inputs += [graph.constant(layer.weight), graph.constant(layer.bias)]
-        pads = [KERNEL[0] // 2, KERNEL[1] // 2] * 2
+        pads = [n // 2 for n in layer.kernel_size] * 2
         maps = graph.add("Conv", inputs, strides=list(layer.stride), pads=pads)
         maps = graph.add("Clip", [maps, *limits])
         stride = layer.stride[0]
