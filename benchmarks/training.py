@@ -2,11 +2,11 @@
 
     python benchmarks/training.py [--seconds 20] [--threads N] [model=blstm_4x256 …]
 
-A step is what `asr train` does with a batch: forward, loss, backward, clipping, update; the batch
-is `data.batch_frames` feature rows of noise. A row costs six floating-point operations for each
-weight of a matrix (two forward, four backward); the limit is how many such rows the machine's own
-matrix product could pay for, at the size of the input projections. Weights behind a subsampling
-are counted as if every row reached them.
+A step is what `asr train` does with a batch: forward, loss (CTC-CRF for the heads that are trained
+by it), backward, clipping, update; the batch is `data.batch_frames` feature rows of noise. A row
+costs six floating-point operations for each weight of a matrix (two forward, four backward); the
+limit is how many such rows the machine's own matrix product could pay for, at the size of the input
+projections. Weights behind a subsampling are counted as if every row reached them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from asr.cli.train import compose
 from asr.data.dataset import Batch
 from asr.train.device import choose_device
-from asr.train.losses import training_loss
+from asr.train.losses import UnitTrigram, training_loss
 from asr.train.optimization import make_optimizer
 from asr.train.setup import make_model
 
@@ -67,6 +67,8 @@ def main() -> None:
         dict.fromkeys(config.heads, torch.full((utterances,), targets.shape[1])),
         [""] * utterances,
     ).to(device)
+    trigram = UnitTrigram(targets.tolist(), CLASSES)
+    trigrams = {n: trigram for n, head in config.heads.items() if head.criterion == "ctc_crf"}
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(
         config.trainer.precision, torch.float32
     )
@@ -74,7 +76,7 @@ def main() -> None:
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss, _ = training_loss(model, batch, weights, config.loss)
+            loss, _ = training_loss(model, batch, weights, config.loss, trigrams)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
         optimizer.step()

@@ -163,7 +163,7 @@ class _Trained(torch.autograd.Function):
         dtype = outputs.dtype  # bfloat16 under autocast, for the matrix products over all frames
         seen = inputs.flatten(0, 1).to(dtype)
         before = torch.cat([hidden.to(dtype), outputs[:-1]]).flatten(0, 1)
-        gates = functional.linear(seen, weight.to(dtype)).float()
+        gates = functional.linear(seen, weight.to(dtype)).to(weight.dtype)
         gates += functional.linear(before, recurrent.to(dtype))
         gates = (gates + bias).view(n_frames, batch, 4, size)
         gates[:, :, :2].sigmoid_()
@@ -176,8 +176,8 @@ class _Trained(torch.autograd.Function):
         for added, forget, c, c_next in frames:
             torch.addcmul(added, forget, c, out=c_next)
         gradient, d_hidden, d_cell = _back_through_time(
-            outputs_gradient.float(),
-            cell_gradient[0].float(),
+            outputs_gradient.to(weight.dtype),
+            cell_gradient[0].to(weight.dtype),
             gates,
             cells,
             cells[1:].tanh(),
@@ -186,7 +186,7 @@ class _Trained(torch.autograd.Function):
         flat = gradient.view(n_frames * batch, -1)
         low = flat.to(dtype)
         d_inputs = (low @ weight.to(dtype)).view_as(inputs).to(inputs.dtype)
-        d_weight, d_recurrent = (low.T @ seen).float(), (low.T @ before).float()
+        d_weight, d_recurrent = ((low.T @ x).to(weight.dtype) for x in (seen, before))
         return d_inputs, d_weight, d_recurrent, flat.sum(0), d_hidden[None], d_cell[None]
 
 
@@ -199,16 +199,17 @@ class LSTM(nn.LSTM):
             self.get_parameter("bias_ih_l0")[hidden_size : 2 * hidden_size] = 1.0
             self.get_parameter("bias_hh_l0").zero_()
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, inputs: Tensor, state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         if not torch.is_grad_enabled() or inputs.device.type != "cpu":
             return super().forward(inputs, state)
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        weight, recurrent, input_bias, hidden_bias = (getattr(self, name) for name in names)
         if state is None:
-            zeros = self.weight_hh_l0.new_zeros(1, inputs.shape[1], self.hidden_size)
+            zeros = recurrent.new_zeros(1, inputs.shape[1], self.hidden_size)
             state = (zeros, zeros)
-        bias = self.bias_ih_l0 + self.bias_hh_l0
-        outputs, cell = _Trained.apply(inputs, self.weight_ih_l0, self.weight_hh_l0, bias, *state)
+        outputs, cell = _Trained.apply(inputs, weight, recurrent, input_bias + hidden_bias, *state)
         return outputs, (outputs[-1:], cell)
 
 

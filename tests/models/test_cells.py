@@ -68,6 +68,31 @@ def test_gradients_are_the_finite_differences_of_the_equations(name, inputs):
         np.testing.assert_allclose(gradient.reshape(-1), expected, atol=1e-7, err_msg=variable)
 
 
+@pytest.mark.parametrize("frames", [1, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gradient_of_the_lstm_is_torchs(frames, dtype):
+    """Of inputs, weights and the state before, from outputs and the state after."""
+    cell = make("lstm").float()
+    generator = torch.Generator().manual_seed(3)
+    shapes = [(frames, BATCH, INPUTS), (1, BATCH, SIZE), (1, BATCH, SIZE)]
+    given = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+    weighting = [
+        torch.randn(shape, generator=generator)
+        for shape in [(frames, BATCH, SIZE), (1, BATCH, SIZE), (1, BATCH, SIZE)]
+    ]
+
+    def gradients(forward):
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            outputs, state = forward(given[0], (given[1], given[2]))
+        total = sum((x * w).sum() for x, w in zip((outputs, *state), weighting, strict=True))
+        return torch.autograd.grad(total, [*given, *cell.parameters()])
+
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
+    expected = gradients(lambda *inputs: torch.nn.LSTM.forward(cell, *inputs))
+    for ours, theirs in zip(gradients(cell), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_the_state_carries_on_where_the_last_piece_ended(name, inputs):
     cell = make(name)
