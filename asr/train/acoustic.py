@@ -25,6 +25,7 @@ from asr.train.losses import UnitTrigram, bad_examples, crf_term, training_loss
 from asr.train.noise import make_noise
 from asr.train.optimization import make_optimizer
 from asr.train.pruning import make_pruning
+from asr.train.searched import DevSearch
 from asr.train.task import Loss, Task
 from asr.train.truncated import truncated_backward
 
@@ -36,6 +37,7 @@ class AcousticTask(Task):
         vocabulary: of its first head, which is evaluated.
         train_set, dev_set: with the `lengths` of their utterances in feature rows.
         trigrams: of the heads that are trained by CTC-CRF.
+        search: decodes the dev set; greedy decoding says little of what CTC-CRF trains.
         write: writes what belongs beside the weights into the run's folder.
     """
 
@@ -54,12 +56,14 @@ class AcousticTask(Task):
         inputs: Mapping[str, str],
         processes: Processes,
         write: Callable[[], None],
+        search: DevSearch | None = None,
     ):
         model = model.to(processes.device)
         sampler = make_sampler(config, train_set, lengths[0], processes, shuffle=True)
         super().__init__(config, model, sampler, vocabulary.symbols, inputs, processes)
         self.model: AcousticModel = model
         self.vocabulary, self.trigrams, self._write = vocabulary, trigrams, write
+        self._search = search
         self.phases = 2 if config.noise.second_phase else 1
         self.noise = make_noise(model, config.noise)
         self.pruning = make_pruning(model, config.pruning)
@@ -98,7 +102,10 @@ class AcousticTask(Task):
         return Loss(value, symbols, len(batch), batch.views, {"blank_ratio": float(blanks)})
 
     def evaluate(self, alone: bool = False) -> dict[str, float]:
-        """Word and character error rate and loss (nats a symbol), greedily decoded."""
+        """Word and character error rate and loss (nats a symbol), greedily decoded.
+
+        And the word error rate by the search, if there is one.
+        """
         loader = self._dev_loader
         self._dev_sampler.set_epoch(0)
         if alone:
@@ -106,27 +113,35 @@ class AcousticTask(Task):
             loader = make_loader(self.config, self._dev_set, sampler, self.processes.device)
         trigram = self.trigrams.get(self.model.primary)
         counts = count_errors(self.model, self._moved(loader), self.vocabulary, trigram)
+        if self._search:
+            searched = self._search.count_errors(self.model, self._moved(loader))
+            counts = torch.cat([counts, searched])
         if not alone:
             counts = self.processes.sum(counts)
-        errors, totals = counts.view(3, 2).T
-        wer, cer, loss = (errors / totals.clamp(min=1)).tolist()
+        errors, totals = counts.view(-1, 2).T
+        wer, cer, loss, *by_search = (errors / totals.clamp(min=1)).tolist()
         zeros = {"zeros": self.pruning.zeros()} if self.pruning and not alone else {}
-        return {"wer": wer, "cer": cer, "loss": loss, **zeros}
+        search = {"search_wer": by_search[0]} if by_search else {}
+        return {"wer": wer, "cer": cer, "loss": loss, **search, **zeros}
 
     def _moved(self, loader: DataLoader) -> Iterator[Batch]:
         return (batch.to(self.processes.device) for batch in loader)
 
     def format_metrics(self, metrics: Mapping[str, float]) -> str:
         text = "WER {wer:.1%} CER {cer:.1%} (greedy) loss {loss:.3f}".format(**metrics)
-        return text + (f" zeros {metrics['zeros']:.1%}" if "zeros" in metrics else "")
+        for name, label in (("search_wer", "WER by search"), ("zeros", "zeros")):
+            text += f" {label} {metrics[name]:.1%}" if name in metrics else ""
+        return text
 
     def score(self, metrics: Mapping[str, float], phase: int) -> float:
-        """The character error rate; the loss where that says little.
+        """The word error rate by the search, or the character error rate without one.
 
-        That is in the first of two phases, and for CTC-CRF without its language model.
+        The loss where greedy decoding says little: in the first of two phases, and for CTC-CRF.
         """
-        by_loss = self._is_quiet(phase) or self.model.primary in self.trigrams
-        return metrics["loss" if by_loss else "cer"]
+        if self._is_quiet(phase):
+            return metrics["loss"]
+        by_loss = self.model.primary in self.trigrams
+        return metrics.get("search_wer", metrics["loss" if by_loss else "cer"])
 
     def describe(self) -> None:
         self._write()

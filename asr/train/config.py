@@ -192,6 +192,9 @@ class TrainerConfig:
     # one network serves every latency; null: the whole utterance; a value that is listed twice is
     # drawn twice as often. Empty: always model.right_context, which dev is evaluated with anyway.
     right_contexts: tuple[int | None, ...] = ()
+    # A bundle whose lexicon, language models and decoder settings give the dev error, since greedy
+    # decoding says little of what CTC-CRF trains. Its heads are those of this run.
+    search: str | None = None
     masks_from: int = 2  # epoch, from 0, in which SpecAugment starts
     crf_from: int = 0  # epoch, from 0, in which CTC-CRF takes over from CTC (criterion: ctc_crf)
     ema: float = 0.999  # decay of the moving average of weights, which is evaluated; 0: no average

@@ -41,6 +41,7 @@ from asr.train.log import RunLog
 from asr.train.loop import Trainer
 from asr.train.losses import UnitTrigram
 from asr.train.runs import check_run, digests
+from asr.train.searched import DevSearch
 from asr.train.truncated import check_heads
 from asr.types import Utterance
 
@@ -81,6 +82,8 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     if init:
         log.info(start_from(init, model, vocabularies))
 
+    search = DevSearch(Path(config.trainer.search), vocabularies) if config.trainer.search else None
+
     def write() -> None:
         _write_description(config, features, vocabularies, model)
         if not config.data.dev and shard_numbers(splits[0]) is None:
@@ -101,6 +104,7 @@ def make_trainer(config: TrainingConfig) -> Trainer:
         inputs=inputs,
         processes=processes,
         write=write,
+        search=search,
     )
     return Trainer(task, config, log)
 
