@@ -14,6 +14,8 @@ import soundfile
 from asr.data.manifest import read_manifest
 
 ROOT = Path(__file__).parents[1]
+# What needs a package index, a microphone or a screen, or does not end.
+NOT_HERE = r".*pip install|python3 -m venv|source |asr mic|asr-serve|chromium"
 PROGRAMS = {"asr": "asr.cli", "asr-prepare": "data_prep.cli"}
 
 
@@ -42,7 +44,8 @@ def run_page(page: Path, folder: Path, shared: Path, **replaced: str) -> str:
         (programs / name).write_text(script)
         (programs / name).chmod(0o755)
     blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    script = "set -e\n" + "\n".join(block for block in blocks if "pip install" not in block)
+    lines = (line for block in blocks for line in block.splitlines())
+    script = "\n".join(["set -e", *(line for line in lines if not re.match(NOT_HERE, line))])
     for setting, value in replaced.items():
         name = setting.replace("_", ".", 1)
         script, count = re.subn(rf"\b{re.escape(name)}=\S+", f"{name}={value}", script)
