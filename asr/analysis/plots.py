@@ -43,7 +43,7 @@ def learning_curves(*runs: Path) -> Figure:
     loss, errors, norm, blanks = figure.subplots(2, 2, sharex=True).flat
     several = len(runs) > 1
     colours = [f"C{number}" for number in range(len(runs))] if several else [BLUE]
-    highest = 0.0
+    highest = highest_norm = 0.0
     for run, colour in zip(runs, colours, strict=True):
         train, dev = _read_log(run / "log.jsonl")
         if any("cer" not in record for record in dev):
@@ -62,12 +62,15 @@ def learning_curves(*runs: Path) -> Figure:
         everything = [(r["step"], r.get("loss", np.nan)) for r in train + dev]
         begin = max((step for step, _ in everything), default=0) / 10
         highest = max([highest, *(x for s, x in everything if s > begin and np.isfinite(x))])
+        highest_norm = max([highest_norm, *(r.get("gradient_norm", 0.0) for r in train)])
     if highest > 0:
         loss.set_ylim(0, 1.1 * highest)
     loss.set(title="Loss", ylabel="loss (nats per symbol)")
     errors.set(title="Errors of the dev set, greedy search", ylim=(0, 105))
     errors.set(ylabel="CER (%)" if several else "error rate (%)")
-    norm.set(title="Gradients", ylabel="norm before clipping", yscale="log")
+    norm.set(title="Gradients", ylabel="norm before clipping")
+    if highest_norm > 0:  # a run of a few steps has logged none
+        norm.set_yscale("log")
     blanks.set(title="Blank frames", ylabel="frames (%)")
     for axes in (loss, errors, norm, blanks):
         axes.grid(alpha=0.25)

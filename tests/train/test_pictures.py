@@ -34,6 +34,13 @@ def test_every_picture_of_a_run(run, tones, tmp_path):
         output.unlink()
 
 
+def test_a_run_that_ended_before_it_logged_a_step_is_drawn(make, settings, tmp_path):
+    make(trainer={"epochs": 1, "log_steps": 100}).fit()
+    output = tmp_path / "picture.png"
+    result = CliRunner().invoke(cli, ["plot", "curves", settings["run"], "-o", str(output)])
+    assert result.exit_code == 0, result.output
+
+
 def test_self_attention_spells_nothing(run, tones):
     recording = read_manifest(tones)[0].audio_filepath
     result = CliRunner().invoke(cli, ["plot", "attention", recording, "-m", run, "--text", "a"])
