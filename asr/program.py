@@ -46,33 +46,20 @@ def with_output_options(command: click.Command) -> click.Command:
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             with_output_options(inner)
-    elif not any(option.callback in (_set_quiet, _set_verbose) for option in command.params):
+    elif not any(option.callback is _set_output for option in command.params):
         command.params += [
-            click.Option(
-                ["--quiet", "-q"],
-                is_flag=True,
-                expose_value=False,
-                callback=_set_quiet,
-                help="Print results and errors only: no progress, no notes.",
-            ),
-            click.Option(
-                ["--verbose", "-v"],
-                is_flag=True,
-                expose_value=False,
-                callback=_set_verbose,
-                help="Print what is done, a line each, and tracebacks of errors.",
-            ),
+            click.Option(flags, is_flag=True, expose_value=False, callback=_set_output, help=text)
+            for flags, text in (
+                (["--quiet", "-q"], "Print results and errors only: no progress, no notes."),
+                (["--verbose", "-v"], "Print what is done, a line each, and tracebacks of errors."),
+            )
         ]
     return command
 
 
-def _set_quiet(context: click.Context, option: click.Parameter, value: bool) -> None:
-    OUTPUT.quiet = value
-
-
-def _set_verbose(context: click.Context, option: click.Parameter, value: bool) -> None:
-    OUTPUT.verbose = value
-    if value:
+def _set_output(context: click.Context, option: click.Parameter, value: bool) -> None:
+    setattr(OUTPUT, str(option.name), value)
+    if OUTPUT.verbose:
         logging.basicConfig(format="%(name)s: %(message)s")
         logging.getLogger("asr").setLevel(logging.DEBUG)
 

@@ -85,7 +85,6 @@ def main() -> None:
     options = parser.parse_args()
     if not options.manifest and not options.noise:
         parser.error("nothing to hear: give --manifest or --noise")
-    given = {"whisper": [str(options.whisper_beam)]}
     peers = {}
     for name in options.peer or PEERS:
         python = interpreter(name, PEERS[name])
@@ -96,7 +95,8 @@ def main() -> None:
                 row = f"ours, {effort}" if options.search else name
                 peers[row] = python, replace(PEERS[name], arguments=(options.model, effort))
         else:
-            peers[name] = python, replace(PEERS[name], arguments=(*given.get(name, ()),))
+            arguments = (str(options.whisper_beam),) if name == "whisper" else ()
+            peers[name] = python, replace(PEERS[name], arguments=arguments)
     for manifest in options.manifest:
         compare_errors(manifest, options.limit, peers, options.core)
     if options.noise:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import jiwer
 import torch
 
+from asr.analysis.metrics import compare
 from asr.config import build
 from asr.data.dataset import Batch
 from asr.decode import DecoderConfig, make_decoder
@@ -65,7 +65,6 @@ class DevSearch:
                 (hypothesis,) = self._decoder.decode(outputs if len(heads) > 1 else outputs[0])
                 reference = self._normalize(text)
                 if reference:
-                    words = jiwer.process_words(reference, hypothesis.text)
-                    counts[0] += words.substitutions + words.deletions + words.insertions
-                    counts[1] += words.hits + words.substitutions + words.deletions
+                    words = compare(reference, hypothesis.text).words
+                    counts += torch.tensor([words.errors, words.reference])
         return counts
