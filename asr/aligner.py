@@ -15,7 +15,6 @@ from asr.acoustics import Acoustics, Engine
 from asr.alignment import AlignmentConfig, Spellings, Token, align
 from asr.audio import AudioSource, Channels
 from asr.channels import find_channel_speech
-from asr.decode.words import log_probability
 from asr.errors import DecodeError, VocabularyError
 from asr.lexicon import Lexicon
 from asr.lexicon.pronounce import Pronouncer
@@ -24,6 +23,7 @@ from asr.recognizer import audio_blocks, windows
 from asr.text.languages import normalizer
 from asr.types import Loss, Segment, Transcript, Unit, Word
 from asr.vad import VadConfig
+from asr.words import log_probability
 
 GUESSED_SECONDS = 1.0  # max length of a word that was not found
 _NAMED = 5  # unknown words in an error

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from asr.compiled import compiled
-from asr.decode.words import to_probabilities
 from asr.errors import ConfigError, DecodeError
 from asr.text.vocabulary import Vocabulary
+from asr.words import to_probabilities
 
 NO_LABEL = -1
 

@@ -10,15 +10,17 @@ are pickled, so a node needs the same version of this package.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
 import pickle
+import queue
+import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from asr.errors import ASRError, MissingDependencyError
 
@@ -26,15 +28,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import ray.data
 
+T = TypeVar("T")
 Work: TypeAlias = Callable[[Any], Any]
 Split: TypeAlias = Callable[[Any], Iterable[Any]]
 
 LOCAL = "local"  # the address of a cluster of this machine's cores, for this run alone
 _RETRIES = 2  # of a batch whose process or machine was lost
 _BLOCK_BYTES = 4 << 20  # parts of large tasks travel in blocks of about this size
+_READER_BYTES = 1 << 20  # memory that Ray counts for reading a large task, to see that it runs
+_CHECK_SECONDS = 5.0  # between looks at an idle cluster
+_IDLE_CHECKS = 12  # looks in a row that find it idle: what is waited for is lost
 
 
-@contextmanager
+@contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
     """Connect to a cluster: its address, `auto` for the one this machine belongs to, LOCAL, or
     None for no cluster.
@@ -239,6 +245,7 @@ def _results(
             ray.data.from_arrow_refs(large).map_batches(
                 functools.partial(_split, split),
                 num_cpus=0,
+                memory=_READER_BYTES,
                 compute=ray.data.TaskPoolStrategy(size=min(len(large), _cores())),
                 **options,
             )
@@ -254,12 +261,64 @@ def _results(
         batch_size=None, batch_format="pyarrow", prefetch_batches=0
     )
     try:
-        for block in blocks:
+        for block in _until_idle(blocks, _is_idle):
             yield from block.to_pylist()
     except ray.exceptions.RayError as error:
         raise ASRError(
             f"the cluster was lost: {type(error).__name__}", "run the same command again to resume"
         ) from error
+
+
+def _until_idle(blocks: Iterable[T], is_idle: Callable[[], bool]) -> Iterator[T]:
+    """The blocks, but for those that never come: the iteration ends where none arrives and the
+    cluster is idle.
+
+    Ray Data waits for ever for a task that Ray lost while its process started, as happens on busy
+    machines (https://github.com/ray-project/ray/issues/62535).
+    """
+    arrived: queue.Queue[tuple[bool, Any]] = queue.Queue(maxsize=1)
+    left = threading.Event()
+
+    def put(is_block: bool, item: Any) -> None:
+        while not left.is_set():
+            with contextlib.suppress(queue.Full):
+                arrived.put((is_block, item), timeout=_CHECK_SECONDS)
+                return
+
+    def read() -> None:
+        end: BaseException | None = None
+        try:
+            for block in blocks:
+                put(True, block)
+        except BaseException as error:  # raised again below, where it can be handled
+            end = error
+        put(False, end)
+
+    threading.Thread(target=read, name="blocks of Ray Data", daemon=True).start()
+    idle = 0
+    try:
+        while idle < _IDLE_CHECKS:
+            try:
+                is_block, item = arrived.get(timeout=_CHECK_SECONDS)
+            except queue.Empty:
+                idle = idle + 1 if is_idle() else 0
+                continue
+            if not is_block:
+                if item is not None:
+                    raise item
+                return
+            idle = 0
+            yield item
+    finally:
+        left.set()
+
+
+def _is_idle() -> bool:
+    """Whether the cluster has nodes and no task holds anything of them."""
+    import ray
+
+    there, free = ray.cluster_resources(), ray.available_resources()
+    return "CPU" in there and all(free.get(name) == there[name] for name in ("CPU", "memory"))
 
 
 def _cores() -> int:

@@ -38,7 +38,7 @@ HEAVY = {
 # What transcribing imports, and therefore may not need the training extra at import.
 CORE = """
     types errors config files compiled writers audio text features vad lm lexicon decode acoustics
-    recognizer stream aligner recordings subtitles channels __init__ __main__
+    heads words recognizer stream aligner recordings subtitles channels __init__ __main__
     analysis/metrics packaging/bundle punctuation/labels punctuation/punctuator punctuation/scoring
 """.split()
 

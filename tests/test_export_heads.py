@@ -10,15 +10,10 @@ pytest.importorskip("onnx")
 
 from asr.acoustics import OnnxEngine  # noqa: E402
 from asr.decode import Decoder, DecoderConfig, attention, transducer  # noqa: E402
-from asr.decode.onnx_heads import (  # noqa: E402
-    OnnxAttention,
-    OnnxTransducer,
-    SameUnits,
-    attention_search,
-    transducer_search,
-)
+from asr.decode.heads import attention_search, transducer_search  # noqa: E402
 from asr.errors import BundleError, ConfigError  # noqa: E402
-from asr.lm.recurrent import RecurrentLM  # noqa: E402
+from asr.heads import OnnxAttention, OnnxTransducer  # noqa: E402
+from asr.lm.recurrent import RecurrentLM, SameUnits  # noqa: E402
 from asr.models.acoustic import AcousticModel, HeadConfig  # noqa: E402
 from asr.models.attention_decoder import AttentionConfig, TorchAttention  # noqa: E402
 from asr.models.encoder import EncoderConfig  # noqa: E402

@@ -21,10 +21,10 @@ from asr.analysis.metrics import Comparison, compare
 from asr.decode import Decoder, DecoderConfig
 from asr.decode.beam import BeamSearch
 from asr.decode.decoder import Outputs
-from asr.decode.words import FEATURES, MAX_LOGIT, Confidence
 from asr.errors import ConfigError
 from asr.text.vocabulary import UNKNOWN_ID
 from asr.types import Hypothesis
+from asr.words import FEATURES, MAX_LOGIT, Confidence
 
 Report = Callable[[str], object]
 

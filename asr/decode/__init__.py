@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from asr.decode.config import DecoderConfig
 from asr.decode.decoder import Decoder, DecoderStream, make_decoder
 from asr.decode.greedy import GreedySearch
-from asr.decode.words import Partial
+from asr.words import Partial
 
 if TYPE_CHECKING:
     from asr.decode.beam import BeamSearch

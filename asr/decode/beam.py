@@ -14,15 +14,16 @@ import numpy as np
 
 from asr.decode import lattice, prefix_tree, search
 from asr.decode.config import DecoderConfig
-from asr.decode.grammar import build_grammar, phrase_model, restricted_lexicon, unknown_word_cost
+from asr.decode.grammar import build_grammar, unknown_word_cost
 from asr.decode.prefix_tree import NOTHING, PATH, Beam, Grammar, grown, new_beam, start
-from asr.decode.words import Confidence, Partial, Span, group, to_probabilities, to_words
 from asr.errors import DecodeError
 from asr.lexicon import Lexicon
 from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords, with_boosts
 from asr.lm.ngram import NGram
+from asr.lm.phrases import phrase_model
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis, Word
+from asr.words import Confidence, Partial, Span, group, to_probabilities, to_words
 
 _LATTICE = 4096  # frames with more than a blank, after which what is settled is forgotten
 _MARGIN = 64  # of these frames, the last, which are never forgotten
@@ -113,7 +114,7 @@ class BeamSearch:
         """
         lm = phrase_model(phrases.boosts)
         if self.pronounces and self.lexicon is not None:
-            lexicon = restricted_lexicon(self.lexicon, lm.words, phrases, self.vocabulary)
+            lexicon = self.lexicon.subset(lm.words, phrases.spellings)
         else:
             lexicon = Lexicon.from_words(lm.words, self.vocabulary)
         config = replace(self.config, closed=True)

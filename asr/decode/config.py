@@ -51,7 +51,7 @@ class DecoderConfig:
     hotword_boost: float = 6.0
     """Added for a hot word that has no boost of its own. Raise it if hot words are missed."""
     confidence: tuple[float, ...] = ()
-    """Coefficients of word confidence (`asr.decode.words`). (): mean probability of the
+    """Coefficients of word confidence (`asr.words`). (): mean probability of the
     symbols."""
     second_weight: float = 0.0
     """Share (0..1) of the network's second head in the acoustic score. 0: it is not used."""

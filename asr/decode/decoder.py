@@ -25,12 +25,12 @@ import numpy as np
 
 from asr.config import build
 from asr.decode.config import DecoderConfig
-from asr.decode.words import Partial
 from asr.errors import ASRError, ConfigError, DecodeError
 from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords
 from asr.packaging.bundle import Bundle
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis
+from asr.words import Partial
 
 # Natural-log probabilities of texts, one a text and in their order; -inf is allowed.
 Scorer = Callable[[Sequence[str]], Sequence[float]]
@@ -505,8 +505,8 @@ def _rescorers(bundle: Bundle, config: DecoderConfig, keep_all: bool) -> tuple[R
 
 def _head_search(bundle: Bundle, config: DecoderConfig, kind: DecoderKind) -> Search:
     """Of a transducer or an attention decoder; a language model of its units joins in."""
-    from asr.decode.onnx_heads import SameUnits, attention_search, transducer_search
-    from asr.lm.recurrent import RecurrentLM
+    from asr.decode.heads import attention_search, transducer_search
+    from asr.lm.recurrent import RecurrentLM, SameUnits
 
     folder, vocabulary, lm = bundle.folder, bundle.vocabulary, None
     if kind == "greedy":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -22,17 +22,13 @@ from asr.decode.prefix_tree import (
 )
 from asr.errors import DecodeError
 from asr.lexicon import Lexicon, unit_labels
-from asr.lexicon.hotwords import PreparedHotwords
-from asr.lm.backoff import NEVER, BackoffModel
+from asr.lm.backoff import NEVER
 from asr.lm.ngram import NGram
 from asr.text.vocabulary import (
-    END_ID,
     SPECIAL,
-    START_ID,
     UNKNOWN_ID,
     WORD_START,
     Vocabulary,
-    WordList,
 )
 
 _MAX_LOG = 80.0  # natural logarithm of a factor
@@ -361,69 +357,3 @@ def build_automaton(
     automaton["weight"][:, -1] = np.exp(-earned)
     automaton["inside"][:, :-1] = (np.array(depth) > 1)[next_state]
     return automaton
-
-
-_DISCOUNT = 0.5  # of a bigram's count
-
-
-def phrase_model(phrases: Iterable[str]) -> NGram:
-    """The bigram model of phrases of normalised words. Raises DecodeError if there are none.
-
-    Words follow one another as in the phrases, with a back-off so that phrases may be joined, cut
-    short or mixed (absolute discounting: Ney, Essen and Kneser 1994).
-
-    >>> model = phrase_model(["turn left", "turn right"])
-    >>> seen, joined = model.score("turn left".split()), model.score("left right".split())
-    >>> bool(seen[1] > joined[1])
-    True
-    """
-    sentences = [phrase.split() for phrase in dict.fromkeys(phrases)]
-    if not sentences:
-        raise DecodeError("nothing of the grammar can be said", "give other phrases")
-    words = WordList.build(sorted({word for sentence in sentences for word in sentence}))
-    ids = {word: i for i, word in enumerate(words)}
-    rows = [[START_ID, *(ids[word] for word in sentence), END_ID] for sentence in sentences]
-    pairs = sorted(Counter(pair for row in rows for pair in itertools.pairwise(row)).items())
-    follows, kinds = np.zeros(len(words)), np.zeros(len(words))
-    for (first, _), count in pairs:
-        follows[first] += count
-        kinds[first] += 1
-    ends = np.zeros(len(words))
-    for (_, second), count in pairs:
-        ends[second] += count
-    with np.errstate(divide="ignore"):
-        unigrams = np.maximum(np.log(ends / ends.sum()), NEVER)
-        backoffs = np.where(kinds > 0, np.log(_DISCOUNT * kinds / np.maximum(follows, 1)), 0.0)
-    unigrams[[UNKNOWN_ID, START_ID]] = NEVER
-    bigrams = [
-        np.logaddexp(
-            np.log((count - _DISCOUNT) / follows[first]), backoffs[first] + unigrams[second]
-        )
-        for (first, second), count in pairs
-    ]
-    heads = np.array([first for (first, _), _ in pairs])
-    tails = np.array([second for (_, second), _ in pairs])
-    return NGram.compile(
-        BackoffModel(
-            words,
-            np.concatenate([[0], np.zeros(len(words)), 1 + heads]).astype(np.int32),
-            np.concatenate([[0], np.arange(len(words)), tails]).astype(np.int32),
-            np.concatenate([[0.0], unigrams, bigrams]).astype(np.float32),
-            np.concatenate([[0.0], backoffs, np.zeros(len(pairs))]).astype(np.float32),
-        )
-    )
-
-
-def restricted_lexicon(
-    lexicon: Lexicon, words: WordList, phrases: PreparedHotwords, vocabulary: Vocabulary
-) -> Lexicon:
-    """A few words of a lexicon, and those that it lacks as `phrases` spells them."""
-    spellings = {
-        word: phrases.spellings.get(word) or lexicon.spellings(word)
-        for word in list(words)[len(SPECIAL) :]
-    }
-    pronunciations = {
-        word: [[lexicon.labels[label] for label in labels] for labels in own]
-        for word, own in spellings.items()
-    }
-    return Lexicon.from_pronunciations(pronunciations, vocabulary, words)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from asr.decode.config import DecoderConfig
-from asr.decode.words import Confidence, Partial, group, to_probabilities, to_words
 from asr.errors import ConfigError
 from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis
+from asr.words import Confidence, Partial, group, to_probabilities, to_words
 
 
 @dataclass(frozen=True)

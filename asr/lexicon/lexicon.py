@@ -105,6 +105,19 @@ class Lexicon:
         spellings, own = zip(*kept, strict=True)
         return self._build(self.labels, words, spellings, own)
 
+    def subset(self, words: WordList, spellings: Mapping[str, Sequence[Sequence[int]]]) -> Lexicon:
+        """A few words, spelled as `spellings` says, or as this lexicon does.
+
+        Faster than `restricted` where `words` are few.
+        """
+        entries = [
+            (spelled, i)
+            for i, word in enumerate(words)
+            if i >= len(SPECIAL)
+            for spelled in spellings.get(word) or self.spellings(word)
+        ]
+        return self._build(self.labels, words, [s for s, _ in entries], [i for _, i in entries])
+
     @classmethod
     def from_words(cls, words: Iterable[str] | WordList, vocabulary: Vocabulary) -> Lexicon:
         """Words as the characters of `vocabulary` spell them, or as its pieces do in any division.

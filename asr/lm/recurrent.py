@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.acoustics import open_session
-from asr.errors import LanguageModelError, VocabularyError
+from asr.errors import BundleError, LanguageModelError, VocabularyError
 from asr.text.vocabulary import UNKNOWN, WORD_START, Vocabulary
 
 FORMAT = "asr-recurrent-lm-1"
@@ -194,3 +194,23 @@ def is_recurrent(path: str | os.PathLike[str]) -> bool:
 def _vocabulary(stored: dict[str, str]) -> Vocabulary:
     symbols = json.loads(stored["symbols"])
     return Vocabulary(tuple(symbols), stored["kind"])  # type: ignore[arg-type]
+
+
+class SameUnits:
+    """A recurrent language model over the units of a network, which are its first classes.
+
+    Raises BundleError if it predicts other units.
+    """
+
+    def __init__(self, lm: RecurrentLM, vocabulary: Vocabulary):
+        self._lm, self._classes = lm, len(vocabulary)
+        self.start = lm.start
+        if lm.vocabulary.symbols[: self._classes] != vocabulary.symbols:
+            raise BundleError(
+                "the recurrent language model predicts other units than the network",
+                "train it on the network's units, or export without it",
+            )
+
+    def step(self, tokens: np.ndarray, state: Floats) -> tuple[Floats, Floats]:
+        log_probs, state = self._lm.step(tokens, state)
+        return log_probs[:, : self._classes], state

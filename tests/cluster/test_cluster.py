@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 import pytest
 
@@ -35,6 +36,67 @@ def test_each_task_has_one_result_whatever_dies(nodes, tmp_path):
     (died,) = found[13]
     assert isinstance(died, ASRError)
     assert "13: processes were stopped" in str(died)
+
+
+@pytest.mark.slow
+def test_what_never_comes_back_is_done_again(nodes, tmp_path, monkeypatch):
+    """Ray loses a task: Ray Data has nothing to give, and does not end."""
+    import ray.data
+    from tasks import Make
+
+    whole, rounds = ray.data.Dataset.iter_batches, []
+
+    def without_the_last(dataset, **options):
+        *some, last = whole(dataset, **options)
+        yield from some
+        if not rounds:
+            rounds.append(last)
+            threading.Event().wait(60)
+        yield last
+
+    monkeypatch.setattr(ray.data.Dataset, "iter_batches", without_the_last)
+    monkeypatch.setattr(cluster, "_CHECK_SECONDS", 0.1)
+    with cluster.connected(nodes.address):
+        results = list(cluster.run([[1], [2], [3]], Make(tmp_path / "died")))
+    assert rounds
+    assert sorted(results) == [(1, [2]), (2, [4]), (3, [6])]
+
+
+def test_a_wait_ends_when_the_cluster_has_long_been_idle(monkeypatch):
+    monkeypatch.setattr(cluster, "_CHECK_SECONDS", 0.01)
+    more = threading.Event()
+
+    def blocks():
+        yield "first"
+        more.wait(60)
+
+    looks = iter([False, True, False, *[True] * 100])
+    found = cluster._until_idle(blocks(), lambda: next(looks))
+    assert list(found) == ["first"]
+    assert next(looks) is True
+    more.set()
+
+
+def test_a_wait_lasts_while_the_cluster_works(monkeypatch):
+    monkeypatch.setattr(cluster, "_CHECK_SECONDS", 0.01)
+    more, looks = threading.Event(), []
+
+    def blocks():
+        yield "first"
+        more.wait(60)
+        yield "last"
+        raise ValueError("the cluster was lost")
+
+    def is_idle():
+        looks.append(False)
+        if len(looks) > 2 * cluster._IDLE_CHECKS:
+            more.set()
+        return False
+
+    found = cluster._until_idle(blocks(), is_idle)
+    assert [next(found), next(found)] == ["first", "last"]
+    with pytest.raises(ValueError, match="was lost"):
+        next(found)
 
 
 def test_a_cluster_that_is_not_there_is_an_error():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tone_speech import tones
 
-from asr.decode.grammar import phrase_model
 from asr.errors import ConfigError, DecodeError
+from asr.lm.phrases import phrase_model
 from asr.recognizer import Recognizer
 from asr.vad import VadConfig
 

@@ -1,7 +1,7 @@
 """Transducers and attention decoders as ONNX: what joins the encoder's graph, and their steps.
 
 A head that is not CTC is two or three graphs. The encoder's gives rows; the others are small, and
-a search calls them for each symbol (`asr.decode.onnx_heads`).
+a search calls them for each symbol (`asr.decode.heads`).
 """
 
 from __future__ import annotations

@@ -8,59 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from onnxruntime import InferenceSession
 
-from asr.acoustics import open_session
 from asr.decode import attention, transducer
 from asr.decode.config import DecoderConfig
 from asr.decode.transducer import Floats, StepwiseLM
-from asr.decode.words import Partial, Span, group
-from asr.errors import BundleError, ConfigError
+from asr.errors import ConfigError
+from asr.heads import OnnxAttention, OnnxTransducer
 from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords
-from asr.lm.recurrent import RecurrentLM
 from asr.text.vocabulary import Vocabulary
 from asr.types import Hypothesis, Word
-
-PREDICTION, JOINT, DECODER = "prediction.onnx", "joint.onnx", "decoder.onnx"
-
-
-class OnnxTransducer:
-    """The steps of a transducer (`asr.decode.transducer.TransducerSteps`)."""
-
-    def __init__(self, folder: Path):
-        self._prediction, self._joint = _open(folder / PREDICTION), _open(folder / JOINT)
-        self._state_size = _width(self._prediction, "state")
-
-    def start(self) -> Floats:
-        return np.zeros((1, self._state_size), np.float32)
-
-    def predict(self, symbols: np.ndarray, states: Floats) -> tuple[Floats, Floats]:
-        inputs = {"tokens": symbols[:, None].astype(np.int64), "state": states}
-        predicted, after = self._prediction.run(["predicted", "next_state"], inputs)
-        return predicted, after
-
-    def join(self, encoded: Floats, predicted: Floats) -> Floats:
-        inputs = {"encoded": encoded, "predicted": predicted}
-        return self._joint.run(["log_probs"], inputs)[0]
-
-
-class OnnxAttention:
-    """The steps of an attention decoder (`asr.decode.attention.AttentionSteps`)."""
-
-    def __init__(self, folder: Path):
-        self._decoder = _open(folder / DECODER)
-        self._state_size = _width(self._decoder, "state")
-
-    def start(self, n_rows: int) -> tuple[Floats, Floats]:
-        return np.zeros((1, self._state_size), np.float32), np.zeros((1, n_rows), np.float32)
-
-    def step(
-        self, encoded: Floats, symbols: np.ndarray, states: Floats, looked: Floats
-    ) -> tuple[Floats, Floats, Floats]:
-        tokens = symbols[:, None].astype(np.int64)
-        inputs = {"encoded": encoded, "tokens": tokens, "state": states, "looked": looked}
-        log_probs, after, seen = self._decoder.run(["log_probs", "next_state", "attention"], inputs)
-        return log_probs, after, seen
+from asr.words import Partial, Span, group
 
 
 class _Found(NamedTuple):
@@ -91,26 +48,6 @@ class _Found(NamedTuple):
             round((self.rows[span.last] + 1) * frame_shift, 3),
             math.exp(sum(own) / len(own)),
         )
-
-
-class SameUnits:
-    """A recurrent language model over the units of a network, which are its first classes.
-
-    Raises BundleError if it predicts other units.
-    """
-
-    def __init__(self, lm: RecurrentLM, vocabulary: Vocabulary):
-        self._lm, self._classes = lm, len(vocabulary)
-        self.start = lm.start
-        if lm.vocabulary.symbols[: self._classes] != vocabulary.symbols:
-            raise BundleError(
-                "the recurrent language model predicts other units than the network",
-                "train it on the network's units, or export without it",
-            )
-
-    def step(self, tokens: np.ndarray, state: Floats) -> tuple[Floats, Floats]:
-        log_probs, state = self._lm.step(tokens, state)
-        return log_probs[:, : self._classes], state
 
 
 class HeadSearch:
@@ -218,11 +155,3 @@ def attention_search(
         ]
 
     return HeadSearch(vocabulary, search, (0, 1) if ctc_weight else (0,), config)
-
-
-def _open(path: Path) -> InferenceSession:
-    return open_session(path, "not a part of a network")
-
-
-def _width(session: InferenceSession, name: str) -> int:
-    return next(value.shape[1] for value in session.get_inputs() if value.name == name)

@@ -122,7 +122,7 @@ def to_words(
 
     `spans` (tokens, 2): first and last frame of each token; `probabilities` (tokens,): the greatest
     there; `lm`: a language model's natural-log probability of each word; `confidence`: see
-    `asr.decode.words`.
+    `Confidence`.
     """
     starts, ends = spans[:, 0].tolist(), spans[:, 1].tolist()
     log_probs = [log_probability(probability) for probability in probabilities.tolist()]

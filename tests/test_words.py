@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from asr.analysis.tuning import expected_calibration_error, fit_confidence
-from asr.decode.words import FEATURES, Confidence, word_features
 from asr.errors import ConfigError
+from asr.words import FEATURES, Confidence, word_features
 
 
 def test_fit_recovers_the_law_that_made_the_words() -> None:
