@@ -1,9 +1,9 @@
 """The recogniser's work for many live streams, on one thread of its own.
 
-What streams hand in within a few milliseconds is computed together. The search for a final takes
-longer than all else: it is done in slices, between which what has come in meanwhile goes first, so
-that nobody's partial waits for somebody else's final. Streams know nothing of each other: not when
-they are cut off, and not when one of them fails.
+What streams hand in within a few milliseconds is computed together. A final takes longer than all
+else: the network reads a whole segment, and the search is done in slices. What has come in
+meanwhile goes first, so that nobody's partial waits for somebody else's final. Streams know nothing
+of each other: not when they are cut off, and not when one of them fails.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from asr.vad import Array, detect_together
 
 MAX_STREAMS = 64  # in one batch
 _ALONE = object()  # instead of an answer: it is to be computed for one stream alone
+_LONG_ROWS = 100  # of features, for which a draft does not ask: the network reads them in some 5 ms
 
 
 @dataclass(eq=False)
@@ -72,7 +73,7 @@ class Batcher:
         self._wait = wait
         self._on_batch = on_batch
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._long: deque[_Task] = deque()  # in the middle of a long search, in turn
+        self._long: deque[_Task] = deque()  # in the middle of a final, in turn
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
 
@@ -110,7 +111,7 @@ class Batcher:
                     self._compute(batch)
             if self._long:
                 task = self._long.popleft()
-                if self._step(task):
+                if self._step(task, _ALONE):
                     self._long.append(task)
 
     def _gather(self) -> tuple[list[_Task], bool]:
@@ -138,15 +139,15 @@ class Batcher:
             self._finish_others(task.stream)
         tasks = [task for task in batch if self._step(task)]
         tasks = self._together(tasks, Detection, _detect)
-        # The shortest first: a partial does not wait for somebody's final.
-        tasks.sort(key=_rows)
-        self._long += self._together(tasks, NetworkRun, self._run_network)
+        short = [task for task in tasks if _rows(task) < _LONG_ROWS]
+        long = [task for task in tasks if _rows(task) >= _LONG_ROWS]
+        self._long += self._together(short, NetworkRun, self._run_network) + long
 
     def _finish_others(self, stream: Stream) -> None:
         """What a stream was asked before, and nobody may wait for any more, is done before."""
         for task in [task for task in self._long if task.stream is stream]:
             self._long.remove(task)
-            while self._step(task):
+            while self._step(task, _ALONE):
                 pass
 
     def _together(

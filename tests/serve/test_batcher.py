@@ -174,3 +174,46 @@ def test_who_has_left_is_not_waited_for(recognizer, batcher):
 
     assert asyncio.run(stay()) == TEXT
     assert "batcher" in {thread.name for thread in threading.enumerate()}
+
+
+class Engine:
+    """A network that takes a while, and notes for whom it worked."""
+
+    def __init__(self):
+        self.done = []
+        self.started = threading.Event()
+
+    def run(self, jobs):
+        if len(jobs[0].features) > 100:
+            self.started.set()
+            time.sleep(0.1)
+        self.done.append(len(jobs[0].features))
+        return [(np.zeros((1, 2), np.float32),) for _ in jobs]
+
+
+class Asking:
+    """A stream whose next block needs some rows."""
+
+    def __init__(self, engine, rows):
+        self._engine, self._rows = engine, rows
+
+    def advance(self, block):
+        yield NetworkRun(self._engine, [Job(np.zeros((self._rows, 3), np.float32))])
+        return []
+
+
+def test_a_long_run_of_the_network_holds_nobody_up(recognizer, batcher, monkeypatch):
+    """Segments to read, and a draft that is asked for while the first of them is read."""
+    engine = Engine()
+    monkeypatch.setattr(recognizer, "run_batch", engine.run)
+
+    async def run():
+        segments = [
+            asyncio.create_task(batcher.feed(Asking(engine, 500 + i), TALK[:100])) for i in range(3)
+        ]
+        await asyncio.to_thread(engine.started.wait)
+        await batcher.feed(Asking(engine, 60), TALK[:100])
+        await asyncio.gather(*segments)
+
+    asyncio.run(run())
+    assert engine.done == [500, 60, 501, 502]
