@@ -88,7 +88,8 @@ def is_open_pipe(path: str | os.PathLike[str]) -> bool:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name beside `path` for a file or a folder; renamed to `path` at the end.
+    """A temporary name beside `path` for a file or a folder; renamed to `path` at the end. The
+    folder that `path` is in is made where there is none.
 
     If the block fails, what stood at `path` before still stands there, and the temporary is gone.
     A folder only takes the place of an empty one or of none. Raises OSError for what is neither a
@@ -99,6 +100,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise FileNotFoundError(errno.ENOENT, "no name of a file", os.fspath(path))
     if target.exists() and not (target.is_file() or target.is_dir()):
         raise FileExistsError(errno.EEXIST, "not a file", os.fspath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".asr-{secrets.token_hex(8)}.tmp")
     try:
         yield temporary

@@ -123,7 +123,6 @@ def writing(path: str) -> Iterator[BinaryIO]:
     Raises ASRError if the store refuses it, OSError if the disk does.
     """
     if not is_address(path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, temporary.open("w+b") as file:
             yield file
         return

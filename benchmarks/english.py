@@ -126,7 +126,6 @@ def write_average(paths: Sequence[Path], output: Path) -> None:
 
 
 def write(path: Path, lines: Sequence[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 

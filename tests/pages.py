@@ -30,12 +30,17 @@ def record(shared: Path, take: int, folder: Path) -> None:
             name.with_suffix(".txt").write_text(utterance.text + "\n")
 
 
-def run_page(page: Path, folder: Path, shared: Path, **replaced: str) -> str:
+def run_page(
+    page: Path, folder: Path, shared: Path, *, train: str = "", skip: str = "", **replaced: str
+) -> str:
     """What the commands of a page print in a folder that has the bundled model.
 
-    `trainer_epochs="1"` replaces the value of every `trainer.epochs=…`.
+    `train`: settings for every `asr train`, so that it takes seconds. `skip`: pattern of lines for
+    which the folder has what they would make. `trainer_epochs="1"` replaces the value of every
+    `trainer.epochs=…`.
     """
     shutil.copytree(ROOT / "asr" / "bundled" / "en", folder / "asr" / "bundled" / "en")
+    (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
     programs = folder / "bin"
     programs.mkdir()
     for name, module in PROGRAMS.items():
@@ -45,7 +50,10 @@ def run_page(page: Path, folder: Path, shared: Path, **replaced: str) -> str:
         (programs / name).chmod(0o755)
     blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     lines = (line for block in blocks for line in block.splitlines())
-    script = "\n".join(["set -e", *(line for line in lines if not re.match(NOT_HERE, line))])
+    not_here = f"{NOT_HERE}|{skip}" if skip else NOT_HERE
+    script = "\n".join(["set -e", *(line for line in lines if not re.match(not_here, line))])
+    if train:
+        script = script.replace("asr train ", f"asr train {train} ")
     for setting, value in replaced.items():
         name = setting.replace("_", ".", 1)
         script, count = re.subn(rf"\b{re.escape(name)}=\S+", f"{name}={value}", script)

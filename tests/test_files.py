@@ -21,6 +21,12 @@ def test_a_file_and_a_folder_appear_at_the_end(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "folder"]
 
 
+def test_the_folder_of_a_file_is_made(tmp_path: Path) -> None:
+    with replacing(tmp_path / "runs" / "new" / "a.txt") as temporary:
+        temporary.write_text("all of it")
+    assert (tmp_path / "runs/new/a.txt").read_text() == "all of it"
+
+
 @pytest.mark.parametrize("folder", [False, True])
 def test_a_failure_leaves_nothing(tmp_path: Path, folder: bool) -> None:
     def write() -> None:

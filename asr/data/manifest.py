@@ -67,7 +67,6 @@ def read_part(
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
     """Write a manifest, which is whole or not there."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with (
         replacing(path) as temporary,
         temporary.open("w", encoding="utf-8", errors=JSON_ESCAPE) as file,

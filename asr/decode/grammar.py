@@ -275,7 +275,7 @@ def _automaton(
             spell[word] = lexicon.spellings(word)
             missing = not spell[word]
         else:
-            units = [word] if vocabulary.kind == "phones" else word
+            units = [word] if vocabulary.kind == "phones" else vocabulary.letters(word)
             missing = any(unit not in index for unit in units)
             spell[word] = [] if missing else [[index[unit] for unit in units]]
         if missing:

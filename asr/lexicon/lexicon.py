@@ -122,7 +122,8 @@ class Lexicon:
     def from_words(cls, words: Iterable[str] | WordList, vocabulary: Vocabulary) -> Lexicon:
         """Words as the characters of `vocabulary` spell them, or as its pieces do in any division.
 
-        Words with a character that the vocabulary lacks are left out. Raise DecodeError if that is
+        Words with a character that the vocabulary lacks are left out, and Korean syllables spelled
+        as jamo if those are its symbols. Raise DecodeError if that is
         more than half of them: then the list was made for another vocabulary.
         """
         word_list = words if isinstance(words, WordList) else WordList.build(words)
@@ -133,7 +134,7 @@ class Lexicon:
             if i < len(SPECIAL):
                 continue
             try:
-                spellings.append([index[character] for character in word])
+                spellings.append([index[letter] for letter in vocabulary.letters(word)])
                 ids.append(i)
             except KeyError:
                 foreign.append(word)

@@ -46,7 +46,7 @@ class Speller:
     def __init__(self, vocabulary: Vocabulary, lexicon: Lexicon | None):
         self._lexicon = lexicon if vocabulary.kind == "phones" else None
         self._labels = {label: i for i, label in enumerate(unit_labels(vocabulary))}
-        self._units_are_words = vocabulary.kind == "phones"
+        self._vocabulary = vocabulary
         self._pronouncer: Pronouncer | None = None
         self._lock = threading.Lock()
 
@@ -56,8 +56,9 @@ class Speller:
         Raises DecodeError for a word that cannot be spelled.
         """
         if self._lexicon is None:
-            unknown = {word} if self._units_are_words else set(word)
-            if unknown := unknown - self._labels.keys():
+            are_words = self._vocabulary.kind == "phones"
+            units = {word} if are_words else set(self._vocabulary.letters(word))
+            if unknown := units - self._labels.keys():
                 raise DecodeError(
                     f"the model's vocabulary lacks {' '.join(sorted(unknown))}",
                     "write it with the letters of the language",

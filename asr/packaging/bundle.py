@@ -142,7 +142,6 @@ class Bundle:
         folder = Path(folder)
         if folder.exists() and any(folder.iterdir()):
             raise BundleError(f"{folder}: exists already", "choose another name or remove it")
-        folder.parent.mkdir(parents=True, exist_ok=True)
         with replacing(folder) as temporary:
             temporary.mkdir()
             header = {"format": FORMAT, "version": VERSION}

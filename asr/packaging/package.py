@@ -199,7 +199,6 @@ def save_network(bundle: Bundle, output: Path) -> None:
     facts["frame_shift"] = str(bundle.config.frame_shift)
     facts["precision"] = precision_of(bundle)
     onnx.helper.set_model_props(model, facts)
-    output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as temporary:
         temporary.write_bytes(model.SerializeToString())
 

@@ -111,9 +111,13 @@ class Vocabulary:
         """
         return compose(spelled) if self._in_jamo else spelled
 
+    def letters(self, text: str) -> str:
+        """What a text is written with: jamo in place of syllables where the symbols are jamo."""
+        return decompose(text) if self._in_jamo else text
+
     def _split(self, text: str) -> Iterable[str]:
         if self.kind == "characters":
-            return decompose(text) if self._in_jamo else text
+            return self.letters(text)
         if self.kind in ("phones", "words"):
             return text.split()
         return self._longest_pieces(WORD_START + text.replace(" ", WORD_START))

@@ -154,10 +154,11 @@ class AcousticTask(Task):
         return make_optimizer(self.model.parameters(), self.config.optimizer, deviations)
 
     def check_memory(self) -> str:
-        trainer = self.config.trainer
-        if not trainer.preflight or trainer.truncate is not None:
+        trainer, largest = self.config.trainer, self.sampler.largest()
+        has_none = not all(largest)  # where there are fewer batches than processes
+        if has_none or not trainer.preflight or trainer.truncate is not None:
             return ""
-        return check_memory(self.model, self.config, self.sampler.largest(), self.trigrams)
+        return check_memory(self.model, self.config, largest, self.trigrams)
 
     def bad_examples(self, batch: Batch) -> list[str]:
         return bad_examples(self.model, batch)

@@ -2,6 +2,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from asr.data.sampler import BucketSampler  # noqa: E402
 from asr.errors import ConfigError, TrainingError  # noqa: E402
 from asr.train import device  # noqa: E402
 from asr.train.config import TrainerConfig  # noqa: E402
@@ -39,6 +40,12 @@ def test_the_largest_batch_is_tried_and_leaves_no_trace(make, settings):
     assert f"{utterances} x {round(rows / 0.95)} feature rows, fits" in said
     assert all(torch.equal(before[n], t) for n, t in trainer.model.state_dict().items())
     assert all(p.grad is None for p in trainer.model.parameters())
+
+
+def test_a_process_that_has_no_batch_tries_none(make):
+    task = make().task
+    task.sampler = BucketSampler([5], 120, rank=1, world_size=2)
+    assert task.check_memory() == ""
 
 
 def test_a_batch_that_does_not_fit_is_told_before_the_first_step(make, monkeypatch):
