@@ -17,10 +17,29 @@ SNIPPETS = [
     (page, number)
     for page in (
         Path("README.md"),
-        *(Path("docs") / p for p in ("start.md", "python.md", "ko/index.md")),
+        *(
+            Path("docs") / p
+            for p in ("start.md", "python.md", "streaming.md", "decoding.md", "ko/index.md")
+        ),
     )
     for number, _ in enumerate(re.findall("```python\n", (ROOT / page).read_text(encoding="utf-8")))
 ]
+# What the text around a snippet takes for granted.
+GIVEN = {
+    "streaming.md": """
+import numpy as np
+blocks = [np.zeros(4800, np.float32)] * 3
+""",
+    "decoding.md": """
+import numpy as np
+from asr.packaging.bundle import Bundle, bundled
+bundle = Bundle.load(bundled("en"))
+log_probs = tuple(
+    np.full((20, len(v)), -np.log(len(v)), np.float32)
+    for v in (bundle.vocabulary, bundle.second_vocabulary)
+)
+""",
+}
 pytestmark = pytest.mark.slow
 
 
@@ -48,7 +67,7 @@ def example(name: str, *arguments: str, folder: Path) -> str:
 @pytest.mark.parametrize(("page", "number"), SNIPPETS, ids=str)
 def test_a_snippet_of_a_page_runs(page: Path, number: int, tmp_path: Path) -> None:
     code = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
-    run("-c", code[number], folder=tmp_path)
+    run("-c", GIVEN.get(page.name, "") + code[number], folder=tmp_path)
 
 
 def test_transcribe_folder(tmp_path: Path) -> None:
