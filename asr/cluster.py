@@ -78,6 +78,22 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
+def counter(name: str, description: str) -> Callable[[float], object]:
+    """Adds to a counter that Ray exports to Prometheus, and so to its dashboard, as `ray_NAME`.
+
+    Make and call it within `connected`.
+    """
+    from ray.util.metrics import Counter
+
+    ray_counter = Counter(name, description)
+
+    def add(amount: float) -> None:
+        if amount > 0:  # Ray refuses to add nothing
+            ray_counter.inc(amount)
+
+    return add
+
+
 def each(
     address: str | None,
     tasks: Sequence[Any],

@@ -221,6 +221,9 @@ def transcribe_on(
     if (first := next(found, None)) is None:
         return status.code  # without a wait for the cluster
     with cluster.connected(address), progress:
+        add_done = cluster.counter("asr_recordings", "Recordings that are transcribed")
+        add_failed = cluster.counter("asr_failed", "Recordings that could not be transcribed")
+        add_seconds = cluster.counter("asr_audio_seconds", "Seconds of audio that are transcribed")
         results = cluster.run(
             itertools.chain([first], found),
             given,
@@ -234,9 +237,12 @@ def transcribe_on(
                     told: Transcript | Exception = result.transcript
                     row = result.row
                     progress.finish(source.path, result.transcript.duration)
+                    add_done(1)
+                    add_seconds(result.transcript.duration)
                 else:
                     row, told = {**given.row(source), "error": explain(result)}, result
                     progress.finish(source.path, 0.0)
+                    add_failed(1)
                 table.add(row)
                 status.count(source.path, told, progress)
         finally:

@@ -16,6 +16,7 @@ def nodes(store: str) -> Iterator[Any]:
     )
     node = {"num_cpus": 1, "object_store_memory": 100 << 20}
     soon = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500}
+    soon["metrics_report_interval_ms"] = 500
     head = {**node, "include_dashboard": False, "_system_config": soon}
     cluster = utils.Cluster(initialize_head=True, head_node_args=head)
     cluster.add_node(**node)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
+import time
+import urllib.request
 
 import pytest
 
@@ -60,6 +63,27 @@ def test_what_never_comes_back_is_done_again(nodes, tmp_path, monkeypatch):
         results = list(cluster.run([[1], [2], [3]], Make(tmp_path / "died")))
     assert rounds
     assert sorted(results) == [(1, [2]), (2, [4]), (3, [6])]
+
+
+@pytest.mark.slow
+def test_counters_are_exported_to_prometheus(nodes):
+    import ray
+
+    def exported():
+        for node in ray.nodes():
+            url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+            with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+                yield from answer.read().decode().splitlines()
+
+    with cluster.connected(nodes.address):
+        add = cluster.counter("asr_tested", "what a test counts")
+        add(0)
+        add(2.5)
+        deadline = time.monotonic() + 60
+        while not (found := [x for x in exported() if x.startswith("ray_asr_tested")]):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+    assert found[0].endswith(" 2.5")
 
 
 def test_a_wait_ends_when_the_cluster_has_long_been_idle(monkeypatch):
