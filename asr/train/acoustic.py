@@ -6,12 +6,12 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
-import jiwer
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from asr.analysis.metrics import compare
 from asr.data.dataset import Batch, SpeechDataset
 from asr.models.acoustic import AcousticModel
 from asr.text.normalize import normalize
@@ -234,13 +234,10 @@ def count_errors(
                 reference = normalize(text)
             if not reference:
                 continue
-            words = jiwer.process_words(reference, hypothesis)
-            phones = vocabulary.kind == "phones"
-            characters = words if phones else jiwer.process_characters(reference, hypothesis)
-            for offset, result in ((0, words), (2, characters)):
-                errors = result.substitutions + result.deletions + result.insertions
-                counts[offset] += errors
-                counts[offset + 1] += result.hits + result.substitutions + result.deletions
+            found = compare(reference, hypothesis)
+            characters = found.words if vocabulary.kind == "phones" else found.characters
+            for offset, edits in ((0, found.words), (2, characters)):
+                counts[offset : offset + 2] += torch.tensor([edits.errors, edits.reference])
     return counts
 
 
