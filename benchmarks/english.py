@@ -11,9 +11,9 @@
 licensed for non-commercial use only. `texts` writes the training transcripts and splits the novels
 and the dialogues into training and held-out text. `speech` joins the manifests that the bundled
 model may learn from and those of `--more FOLDER`, without machine transcripts on which two
-recognisers agree less than `--agree`, and adds to CMUdict the words that it lacks, pronounced by
-its example. `average` writes the mean of the weights of several networks; a file named twice counts
-twice. The recipe itself is in docs/experiments/acoustic-training.md and language-models.md.
+recognisers agree less than `--agree`, and with the sources of `--repeat` several times; it adds to
+CMUdict the words that it lacks, pronounced by its example. `average` writes the mean of the weights
+of several networks; a file named twice counts twice. The recipe itself is in docs/experiments/acoustic-training.md and language-models.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import contextlib
 import json
 import lzma
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from asr.data.manifest import read_manifest, write_manifest
@@ -82,9 +82,15 @@ def write_texts(shared: Path, folder: Path) -> None:
         write(folder / f"{name}-dev.txt", held_out)
 
 
-def write_speech(shared: Path, folder: Path, more: Path | None, min_agree: float) -> None:
+def write_speech(
+    shared: Path, folder: Path, more: Path | None, min_agree: float, repeat: Mapping[str, int]
+) -> None:
     """Write one manifest of all training speech, and a lexicon of all its words."""
-    manifests = [shared / "speech" / name / "train.jsonl" for name in SPEECH]
+    manifests = [
+        shared / "speech" / name / "train.jsonl"
+        for name in SPEECH
+        for _ in range(repeat.get(name, 1))
+    ]
     manifests += sorted(more.glob("*.jsonl")) if more else []
     utterances = [
         utterance
@@ -143,6 +149,9 @@ def main() -> None:
     speech.add_argument(
         "--agree", type=float, default=0.0, help="least agreement of machine transcripts"
     )
+    speech.add_argument(
+        "--repeat", action="append", default=[], metavar="SOURCE=N", help="take a source N times"
+    )
     mean = commands.add_parser("average", help="mean of the weights of several networks")
     mean.add_argument("weights", type=Path, nargs="+")
     mean.add_argument("--output", type=Path, required=True)
@@ -154,7 +163,10 @@ def main() -> None:
         parser.error("ASR_SHARED is not set: export the folder of the shared recordings")
     shared = Path(os.environ["ASR_SHARED"])
     if options.command == "speech":
-        write_speech(shared, options.to, options.more, options.agree)
+        repeat = {name: int(n) for name, _, n in (r.partition("=") for r in options.repeat)}
+        if unknown := repeat.keys() - set(SPEECH):
+            parser.error(f"--repeat: no source {' '.join(unknown)}; there are {' '.join(SPEECH)}")
+        write_speech(shared, options.to, options.more, options.agree, repeat)
     else:
         (write_noises if options.command == "noises" else write_texts)(shared, options.to)
 

@@ -54,9 +54,10 @@ def test_speech_and_the_pronunciations_of_its_words(tmp_path: Path) -> None:
     entries = "a AH\ncab K AE B\nbad B AE D\ndab D AE B\ntwo T UW\nsure SH UH R\n"
     with lzma.open(tmp_path / "text/cmudict.dict.xz", "wt", encoding="utf-8") as file:
         file.write(entries)
-    english.write_speech(tmp_path, tmp_path / "runs", tmp_path / "more", 0.85)
+    repeat = {"spelled": 4}
+    english.write_speech(tmp_path, tmp_path / "runs", tmp_path / "more", 0.85, repeat)
     rows = [json.loads(row) for row in (tmp_path / "runs/speech.jsonl").read_text().splitlines()]
-    assert [row["text"] for row in rows].count("a cab") == len(english.SPEECH) - 1
+    assert [row["text"] for row in rows].count("a cab") == len(english.SPEECH) - 1 + 3
     assert [row["text"] for row in rows if row["text"] != "a cab"] == ["sure dacab", "bad 2"]
     assert all(Path(row["audio_filepath"]).is_absolute() for row in rows)
     with lzma.open(tmp_path / "runs/lexicon.dict.xz", "rt", encoding="utf-8") as file:
