@@ -13,7 +13,8 @@ and the dialogues into training and held-out text. `speech` joins the manifests 
 model may learn from and those of `--more FOLDER`, without machine transcripts on which two
 recognisers agree less than `--agree`, and with the sources of `--repeat` several times; it adds to
 CMUdict the words that it lacks, pronounced by its example. `average` writes the mean of the weights
-of several networks; a file named twice counts twice. The recipe itself is in docs/experiments/acoustic-training.md and language-models.md.
+of several networks; a file named twice counts twice. The recipe itself is in
+docs/experiments/acoustic-training.md and language-models.md.
 """
 
 from __future__ import annotations
