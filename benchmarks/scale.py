@@ -17,7 +17,7 @@ import heapq
 import numpy as np
 
 SPEED = 85.0  # an hour in 21 s on two cores: README.md
-DRIVER = 0.016  # benchmarks/cluster.py
+DRIVER = 0.012  # benchmarks/cluster.py
 CORES = (2, 10, 100, 1000, 3000, 10_000)
 
 

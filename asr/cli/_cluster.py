@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 LARGE = 16 << 20  # bytes of a recording that many processes share: 10 min of WAV, 90 min of Opus
 # Recordings that a process takes at a time: few at first, for all cores to have some, and more of
-# a large archive, since each batch costs the first process some 16 ms.
+# a large archive, since each batch costs the first process some 12 ms.
 _MIN_BATCH, _MAX_BATCH, _BATCH_SHARE = 1 << 20, 16 << 20, 1 / 500  # bytes; share of those so far
 _BATCH_SIZE = 256
 _UNKNOWN = 1 << 20  # bytes of a recording whose size is not known

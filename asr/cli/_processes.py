@@ -5,9 +5,11 @@ A module of its own: what it imports takes a while, and most calls need one proc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Lock
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from asr.types import Segment, Transcript
 
 _POLL_SECONDS = 0.1
+# NumPy's matrix library uses all cores in each process, unless it is told otherwise before it is
+# loaded. Threads of two processes then wait for each other: two took 1.5 times as long.
+_THREADS = "OPENBLAS_NUM_THREADS"
 
 
 def transcribe_in_processes(
@@ -31,7 +36,10 @@ def transcribe_in_processes(
     context = get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
     shared = (settings, writer, context.Lock(), listener.shows_progress)
-    with ProcessPoolExecutor(min(jobs, len(recordings)), context, _start_worker, shared) as pool:
+    with (
+        _inherited(_THREADS, str(settings.threads or 1)),
+        ProcessPoolExecutor(min(jobs, len(recordings)), context, _start_worker, shared) as pool,
+    ):
         waiting = {recording: pool.submit(_work, recording) for recording in recordings}
         writer.close()  # the workers have it; without them, reading ends
         try:
@@ -39,6 +47,19 @@ def transcribe_in_processes(
         finally:
             reader.close()  # a worker that is still busy stops at its next word
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _inherited(name: str, value: str) -> Iterator[None]:
+    """An environment variable of the processes that are started meanwhile, unless it is set."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _pass_on(reader: Connection, waiting: dict[str, Future[None]], listener: Listener) -> None:
