@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from asr.types import Segment, Transcript
 
 _POLL_SECONDS = 0.1
-# NumPy's matrix library uses all cores in each process, unless it is told otherwise before it is
-# loaded. Threads of two processes then wait for each other: two took 1.5 times as long.
+# NumPy's matrix library, which reads this when it is loaded, uses all cores in each process by
+# default. Threads of two processes then wait for each other: two took 1.5 times as long.
 _THREADS = "OPENBLAS_NUM_THREADS"
 
 
