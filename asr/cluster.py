@@ -306,6 +306,8 @@ def _until_idle(blocks: Iterable[T], is_idle: Callable[[], bool]) -> Iterator[T]
         try:
             for block in blocks:
                 put(True, block)
+                if left.is_set():
+                    return
         except BaseException as error:  # raised again below, where it can be handled
             end = error
         put(False, end)

@@ -80,7 +80,7 @@ class Recognizer:
             )
         self.bundle = model
         self.vad = vad or VadConfig()
-        self._threads = threads or os.cpu_count() or 1
+        self.threads = threads or os.cpu_count() or 1
         settings = settings or build(DecoderConfig, model.config.decoder, "decoder")
         settings = with_effort(settings, search)
         self._hotword_boost = settings.hotword_boost
@@ -92,7 +92,7 @@ class Recognizer:
         with model.loading():
             self._decoder = make_decoder(model, settings, kind=decoder, hotwords=prepared)
             compile_ahead(self._decoder, model)
-            self._acoustics = Acoustics(model, threads=self._threads, engine=engine)
+            self._acoustics = Acoustics(model, threads=self.threads, engine=engine)
             self._punctuator = _punctuator_of(model) if punctuate else None
         if numerals:
             _check_numerals(model)
@@ -267,7 +267,7 @@ class Recognizer:
     def recognize(self, waveforms: Sequence[Waveform]) -> list[Hypothesis]:
         """The best hypothesis for each utterance, `(samples,)` at 16 kHz, taken as a whole."""
         log_probs = self._acoustics.log_probs(waveforms)
-        return [found[0] for found in self._decoder.decode_batch(log_probs, self._threads)]
+        return [found[0] for found in self._decoder.decode_batch(log_probs, self.threads)]
 
     def stream(
         self,

@@ -110,9 +110,7 @@ class Batcher:
                     self._on_batch(len(batch))
                     self._compute(batch)
             if self._long:
-                task = self._long.popleft()
-                if self._step(task, _ALONE):
-                    self._long.append(task)
+                self._continue()
 
     def _gather(self) -> tuple[list[_Task], bool]:
         """The tasks of a batch; False if they are the last.
@@ -142,6 +140,19 @@ class Batcher:
         short = [task for task in tasks if _rows(task) < _LONG_ROWS]
         long = [task for task in tasks if _rows(task) >= _LONG_ROWS]
         self._long += self._together(short, NetworkRun, self._run_network) + long
+
+    def _continue(self) -> None:
+        """One more step of the final whose turn it is. If that is the network's, it reads as many
+        segments together as it has threads."""
+        task = self._long.popleft()
+        if isinstance(task.request, NetworkRun):
+            waiting = [other for other in self._long if isinstance(other.request, NetworkRun)]
+            others = waiting[: self._recognizer.threads - 1]
+            for other in others:
+                self._long.remove(other)
+            self._long += self._together([task, *others], NetworkRun, self._run_network)
+        elif self._step(task):
+            self._long.append(task)
 
     def _finish_others(self, stream: Stream) -> None:
         """What a stream was asked before, and nobody may wait for any more, is done before."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import lzma
 import re
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -28,18 +27,13 @@ def shortest(manifest: Path, count: int) -> list[Utterance]:
     return sorted(read_manifest(manifest), key=lambda u: u.duration)[:count]
 
 
-def write(path: Path, utterances: Iterable[Utterance]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_manifest(path, list(utterances))
-
-
 @pytest.fixture
 def folder(shared: Path, tmp_path: Path) -> Path:
     """Mini LibriSpeech, text and a pronunciation dictionary, as the pages download them."""
     corpus = tmp_path / "corpora" / "mini-librispeech"
     speech = shared / "speech" / "librispeech"
-    write(corpus / "train-clean-5.jsonl", shortest(speech / "train.jsonl", 24))
-    write(corpus / "dev-clean-2.jsonl", shortest(speech / "dev.jsonl", 6))
+    write_manifest(corpus / "train-clean-5.jsonl", shortest(speech / "train.jsonl", 24))
+    write_manifest(corpus / "dev-clean-2.jsonl", shortest(speech / "dev.jsonl", 6))
     (tmp_path / "corpora" / "text").mkdir()
     sentences = (u.text for u in shortest(speech / "train.jsonl", 400))
     (tmp_path / "corpora" / "text" / "novels.txt").write_text("\n".join(sentences) + "\n")
@@ -70,7 +64,7 @@ def test_the_commands_of_streaming_run(shared: Path, folder: Path) -> None:
     few = folder / "shared"
     for part, count in (("train", 8), ("dev", 2)):
         name = Path("speech", "commonvoice-en", f"{part}.jsonl")
-        write(few / name, shortest(shared / name, count))
+        write_manifest(few / name, shortest(shared / name, count))
     (few / "text").symlink_to(shared / "text")
     own = few / "speech" / "commonvoice-en" / "train.jsonl"
     train = f"data.train=[{own}] data.workers=0 data.noises=null data.rooms=null trainer.epochs=1"

@@ -193,9 +193,7 @@ class Journal:
         """Write the outputs of a recording, and remember that they are its own."""
         self._add(entry)  # before, in case that the machine stops in between
         for output, format in zip(entry.outputs, where.formats, strict=True):
-            path = self.folder / output
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save(transcript, path, format, layout)
+            save(transcript, self.folder / output, format, layout)
         self._add(replace(entry, done=True))
 
     def _read(self) -> None:

@@ -102,6 +102,23 @@ def test_a_wait_ends_when_the_cluster_has_long_been_idle(monkeypatch):
     more.set()
 
 
+def test_who_needs_no_more_blocks_ends_the_reading(monkeypatch):
+    monkeypatch.setattr(cluster, "_CHECK_SECONDS", 0.01)
+    ended = threading.Event()
+
+    def blocks():
+        try:
+            while True:
+                yield "another"
+        finally:
+            ended.set()
+
+    found = cluster._until_idle(blocks(), lambda: False)
+    next(found)
+    found.close()
+    assert ended.wait(10)
+
+
 def test_a_wait_lasts_while_the_cluster_works(monkeypatch):
     monkeypatch.setattr(cluster, "_CHECK_SECONDS", 0.01)
     more, looks = threading.Event(), []

@@ -187,7 +187,7 @@ class Engine:
         if len(jobs[0].features) > 100:
             self.started.set()
             time.sleep(0.1)
-        self.done.append(len(jobs[0].features))
+        self.done += [len(job.features) for job in jobs]
         return [(np.zeros((1, 2), np.float32),) for _ in jobs]
 
 
@@ -202,9 +202,14 @@ class Asking:
         return []
 
 
-def test_a_long_run_of_the_network_holds_nobody_up(recognizer, batcher, monkeypatch):
-    """Segments to read, and a draft that is asked for while the first of them is read."""
+@pytest.mark.parametrize(("threads", "order"), [(1, [500, 60, 501, 502]), (2, [500, 501, 60, 502])])
+def test_a_long_run_of_the_network_holds_nobody_up(
+    recognizer, batcher, monkeypatch, threads, order
+):
+    """Segments to read, as many together as there are threads, and a draft that is asked for while
+    the first of them are read."""
     engine = Engine()
+    monkeypatch.setattr(recognizer, "threads", threads)
     monkeypatch.setattr(recognizer, "run_batch", engine.run)
 
     async def run():
@@ -216,4 +221,4 @@ def test_a_long_run_of_the_network_holds_nobody_up(recognizer, batcher, monkeypa
         await asyncio.gather(*segments)
 
     asyncio.run(run())
-    assert engine.done == [500, 60, 501, 502]
+    assert engine.done == order
