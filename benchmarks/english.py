@@ -48,6 +48,13 @@ SPEECH = (
     "stories-robotutor",
     "storybooks",
 )
+# Texts that the weights of the language models should fit, and whose words they are.
+DEV = {
+    "cv-dev": "commonvoice-en/dev",
+    "librispeech-dev": "librispeech/dev",
+    "orders-dev": "coffee-commands/dev",
+    "spelled-dev": "spelled/train",
+}
 DIALOGUES = ("sgd-dialogues", "taskmaster-3-4", "voice-commands-en", "switchboard-sample")
 
 
@@ -66,12 +73,12 @@ def write_noises(shared: Path, folder: Path) -> None:
 
 
 def write_texts(shared: Path, folder: Path) -> None:
-    """Write the training transcripts, and novels and dialogues with a held-out part each."""
+    """Write transcripts to train and tune on, and novels and dialogues with a held-out part each."""
     speech = shared / "speech"
     train = [u.text for name in CORPORA for u in read_manifest(speech / name / "train.jsonl")]
     write(folder / "transcripts.txt", train)
-    dev = read_manifest(speech / "commonvoice-en" / "dev.jsonl")
-    write(folder / "cv-dev.txt", [utterance.text for utterance in dev])
+    for name, manifest in DEV.items():
+        write(folder / f"{name}.txt", [u.text for u in read_manifest(speech / f"{manifest}.jsonl")])
     for name, sources, every in (("novels", ["novels-en"], 2500), ("dialogues", DIALOGUES, 5000)):
         lines: list[str] = []
         held_out: list[str] = []

@@ -51,12 +51,14 @@ def run_page(
     blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     lines = (line for block in blocks for line in block.splitlines())
     not_here = f"{NOT_HERE}|{skip}" if skip else NOT_HERE
+    # `python` and `torchrun` of this environment, which need not be activated
+    path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
     script = "\n".join(["set -e", *(line for line in lines if not re.match(not_here, line))])
     if train:
         script = script.replace("asr train ", f"asr train {train} ")
     for setting, value in replaced.items():
         name = setting.replace("_", ".", 1)
-        script, count = re.subn(rf"\b{re.escape(name)}=\S+", f"{name}={value}", script)
+        script, count = re.subn(rf"\b{re.escape(name)}=[^\s\"]+", f"{name}={value}", script)
         assert count, f"{page} has no {name}"
     ran = subprocess.run(
         ["bash", "-c", script],
@@ -65,7 +67,7 @@ def run_page(
             **os.environ,
             "ASR_SHARED": str(shared),
             "PYTHONPATH": str(ROOT),
-            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "PATH": path,
         },
         capture_output=True,
         text=True,

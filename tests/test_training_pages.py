@@ -72,6 +72,25 @@ def test_the_commands_of_streaming_run(shared: Path, folder: Path) -> None:
     assert re.search(r"^\| live-all \|.*\n\| live-11 \|", printed, re.MULTILINE)
 
 
+def test_the_commands_of_encoders_run(shared: Path, tmp_path: Path) -> None:
+    """All but those that need TIMIT, after the network that the page takes from calibration.md."""
+    few = tmp_path / "shared"
+    digits = Path("speech", "digits-fsdd", "train.jsonl")
+    write_manifest(few / digits, read_manifest(shared / digits)[::5])
+    sample = Path("speech", "timit-sample", "train.jsonl")
+    write_manifest(few / sample, shortest(shared / sample, 60))
+    page = tmp_path / "encoders.md"
+    plain = "asr train experiment=quickstart data.hold_out=0.2 trainer.epochs=1 run=runs/plain"
+    own = f"data.train=[{few / digits}] data.workers=0 model.hidden_size=96"
+    text = (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")
+    text = text.replace("asr plot attention runs", "asr plot attention --text 'two' runs")
+    page.write_text(f"```bash\n{plain} {own}\n```\n{text}", encoding="utf-8")
+    timit = r"asr-prepare timit|asr train experiment=graves|python .* --seeds"
+    run_page(page, tmp_path, few, skip=timit, trainer_epochs="1")
+    for picture in ("weight-noise.png", "attention.png"):
+        assert (tmp_path / "docs" / picture).stat().st_size
+
+
 def test_the_korean_page_runs(shared: Path, tmp_path: Path) -> None:
     """With digits in Korean letters: what they sound like does not matter to the commands."""
     digits = "zero one two three four five six seven eight nine".split()
