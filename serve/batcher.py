@@ -1,16 +1,19 @@
-"""The recogniser's work for many live streams, on one thread of its own.
+"""The recogniser's work for many live streams, on two threads of its own.
 
-What streams hand in within a few milliseconds is computed together. A final takes longer than all
-else: the network reads a whole segment, and the search is done in slices. What has come in
-meanwhile goes first, so that nobody's partial waits for somebody else's final. Streams know nothing
-of each other: not when they are cut off, and not when one of them fails.
+What streams hand in within a few milliseconds is computed together, on the first thread. A final
+takes longer than all else: the network reads a whole segment, and the search goes through it. That
+is the work of the second thread, which the first one interrupts whenever there is sound, so that
+nobody's partial waits for somebody else's final. Streams know nothing of each other: not when they
+are cut off, and not when one of them fails.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
+import sys
 import threading
 import time
 from collections import deque
@@ -28,6 +31,8 @@ from asr.vad import Array, detect_together
 MAX_STREAMS = 64  # in one batch
 _ALONE = object()  # instead of an answer: it is to be computed for one stream alone
 _LONG_ROWS = 100  # of features, for which a draft does not ask: the network reads them in some 5 ms
+_SECONDS_A_ROW = 1e-3  # of features, from the network to the final
+_FINALS_NICE = 10  # of the second thread: a tenth of a core that both want
 
 
 @dataclass(eq=False)
@@ -41,6 +46,13 @@ class _Task:
     steps: Steps | None = None  # of the stream, once they have begun,
     request: Request | None = None  # and what the last one asked for
     busy: float = 0.0  # seconds of computing
+    handed_on: float = 0.0  # to the second thread, when
+    rows: int = 0  # of features, that the network is asked to read then
+
+    @property
+    def due(self) -> float:
+        """When the second thread should be done with it: late if it is long."""
+        return self.handed_on + max(_SECONDS_A_ROW * self.rows, 2 * self.busy)
 
     def answer(self, result: list[StreamEvent] | Exception) -> None:
         def resolve() -> None:
@@ -73,9 +85,15 @@ class Batcher:
         self._wait = wait
         self._on_batch = on_batch
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._long: deque[_Task] = deque()  # in the middle of a final, in turn
-        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
-        self._thread.start()
+        self._long: queue.SimpleQueue[list[_Task] | None] = queue.SimpleQueue()
+        self._behind: dict[Stream, deque[_Task]] = {}  # a stream's tasks after one that is long
+        self._lock = threading.Lock()  # of _behind
+        self._threads = [
+            threading.Thread(target=work, name=name, daemon=True)
+            for name, work in (("batcher", self._run), ("finals", self._run_long))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def feed(self, stream: Stream, block: Waveform) -> tuple[list[StreamEvent], float]:
         """What a stream understands from a block `(samples,)`, and the seconds it took to compute.
@@ -91,7 +109,9 @@ class Batcher:
     def close(self) -> None:
         """Finish what was handed in, then stop."""
         self._tasks.put(None)
-        self._thread.join()
+        self._threads[0].join()
+        self._long.put(None)
+        self._threads[1].join()
 
     async def _submit(
         self, stream: Stream, block: Waveform | None
@@ -103,22 +123,24 @@ class Batcher:
 
     def _run(self) -> None:
         more = True
-        while more or self._long:
-            if more:
-                batch, more = self._gather()
-                if batch:
-                    self._on_batch(len(batch))
-                    self._compute(batch)
-            if self._long:
-                self._continue()
+        while more:
+            batch, more = self._gather()
+            if batch:
+                self._on_batch(len(batch))
+            while batch:
+                first: dict[Stream, _Task] = {}
+                for task in batch:
+                    first.setdefault(task.stream, task)
+                self._compute([task for task in first.values() if not self._comes_later(task)])
+                batch = [task for task in batch if task is not first[task.stream]]
 
     def _gather(self) -> tuple[list[_Task], bool]:
         """The tasks of a batch; False if they are the last.
 
-        Waits for the first unless there is other work, and then a little for more.
+        Waits for the first, and then a little for more.
         """
         batch: list[_Task] = []
-        wait = 0.0 if self._long else None
+        wait = None
         deadline = 0.0
         while len(batch) < MAX_STREAMS:
             try:
@@ -128,38 +150,70 @@ class Batcher:
             if task is None:
                 return batch, False
             batch.append(task)
-            deadline = deadline or time.monotonic() + (0.0 if self._long else self._wait)
+            deadline = deadline or time.monotonic() + self._wait
             wait = max(0.0, deadline - time.monotonic())
         return batch, True
 
     def _compute(self, batch: Sequence[_Task]) -> None:
-        for task in batch:
-            self._finish_others(task.stream)
         tasks = [task for task in batch if self._step(task)]
         tasks = self._together(tasks, Detection, _detect)
         short = [task for task in tasks if _rows(task) < _LONG_ROWS]
         long = [task for task in tasks if _rows(task) >= _LONG_ROWS]
-        self._long += self._together(short, NetworkRun, self._run_network) + long
+        if long := self._together(short, NetworkRun, self._run_network) + long:
+            now = time.monotonic()
+            for task in long:
+                task.handed_on, task.rows = now, _rows(task)
+            with self._lock:
+                self._behind |= {task.stream: deque() for task in long}
+            self._long.put(long)
 
-    def _continue(self) -> None:
-        """One more step of the final whose turn it is. If that is the network's, it reads as many
-        segments together as it has threads."""
-        task = self._long.popleft()
-        if isinstance(task.request, NetworkRun):
-            waiting = [other for other in self._long if isinstance(other.request, NetworkRun)]
-            others = waiting[: self._recognizer.threads - 1]
-            for other in others:
-                self._long.remove(other)
-            self._long += self._together([task, *others], NetworkRun, self._run_network)
-        elif self._step(task):
-            self._long.append(task)
+    def _comes_later(self, task: _Task) -> bool:
+        """True if an earlier task of the stream is with the second thread, as this one is now.
+        Nobody waits for the earlier one any more, but it is done before."""
+        with self._lock:
+            if task.stream not in self._behind:
+                return False
+            self._behind[task.stream].append(task)
+            return True
 
-    def _finish_others(self, stream: Stream) -> None:
-        """What a stream was asked before, and nobody may wait for any more, is done before."""
-        for task in [task for task in self._long if task.stream is stream]:
-            self._long.remove(task)
-            while self._step(task, _ALONE):
-                pass
+    def _run_long(self) -> None:
+        """The long tasks, step by step, always of the one that is due first."""
+        if sys.platform == "linux":  # where a thread has a priority of its own
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _FINALS_NICE)
+        tasks: list[_Task] = []
+        more = True
+        while more or tasks:
+            with contextlib.suppress(queue.Empty):
+                while more:
+                    new = self._long.get(block=not tasks)
+                    tasks += new or []
+                    more = new is not None
+            if tasks:
+                tasks.sort(key=lambda task: task.due)
+                tasks = self._continue(tasks)
+
+    def _continue(self, tasks: list[_Task]) -> list[_Task]:
+        """One more step of the first task. If that is the network's, it reads as many segments
+        together as it has threads. Returns the tasks that are left."""
+        chosen = tasks[:1]
+        if isinstance(chosen[0].request, NetworkRun):
+            asking = [task for task in tasks if isinstance(task.request, NetworkRun)]
+            chosen = asking[: self._recognizer.threads]
+            going_on = self._together(chosen.copy(), NetworkRun, self._run_network)
+        else:
+            going_on = [task for task in chosen if self._step(task, _ALONE)]
+        done = [task for task in chosen if task not in going_on]
+        behind = [later for task in done if (later := self._next(task.stream))]
+        return [task for task in tasks if task not in done] + behind
+
+    def _next(self, stream: Stream) -> _Task | None:
+        """The task behind one that is done."""
+        with self._lock:
+            if behind := self._behind[stream]:
+                return behind.popleft()
+            del self._behind[stream]
+            return None
 
     def _together(
         self,
