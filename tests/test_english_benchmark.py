@@ -17,12 +17,11 @@ english = load("english")
 
 
 def shared_texts(folder: Path) -> None:
-    for name in {*english.CORPORA, "commonvoice-en"}:
-        (folder / "speech" / name).mkdir(parents=True, exist_ok=True)
-        for split in ("train", "dev"):
-            line = {"audio_filepath": "a.wav", "duration": 1.0, "text": f"{name} {split}"}
-            path = folder / "speech" / name / f"{split}.jsonl"
-            path.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    for manifest in {*english.DEV.values(), *(f"{name}/train" for name in english.CORPORA)}:
+        path = folder / "speech" / f"{manifest}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        line = {"audio_filepath": "a.wav", "duration": 1.0, "text": manifest.replace("/", " ")}
+        path.write_text(json.dumps(line) + "\n", encoding="utf-8")
     (folder / "text").mkdir()
     for name in ("novels-en", *english.DIALOGUES):
         with lzma.open(folder / "text" / f"{name}.txt.xz", "wt", encoding="utf-8") as file:
@@ -37,6 +36,7 @@ def test_texts_are_split_into_training_and_held_out_lines(tmp_path: Path) -> Non
     assert len((tmp_path / "out/dialogues.txt").read_text().splitlines()) == 36
     assert len((tmp_path / "out/transcripts.txt").read_text().splitlines()) == 5
     assert (tmp_path / "out/cv-dev.txt").read_text() == "commonvoice-en dev\n"
+    assert (tmp_path / "out/orders-dev.txt").read_text() == "coffee-commands dev\n"
 
 
 def test_speech_and_the_pronunciations_of_its_words(tmp_path: Path) -> None:
