@@ -179,8 +179,7 @@ class Batcher:
     def _run_long(self) -> None:
         """The long tasks, step by step, always of the one that is due first."""
         if sys.platform == "linux":  # where a thread has a priority of its own
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _FINALS_NICE)
+            os.nice(_FINALS_NICE)
         tasks: list[_Task] = []
         more = True
         while more or tasks:
@@ -200,10 +199,10 @@ class Batcher:
         if isinstance(chosen[0].request, NetworkRun):
             asking = [task for task in tasks if isinstance(task.request, NetworkRun)]
             chosen = asking[: self._recognizer.threads]
-            going_on = self._together(chosen.copy(), NetworkRun, self._run_network)
+            unfinished = self._together(chosen.copy(), NetworkRun, self._run_network)
         else:
-            going_on = [task for task in chosen if self._step(task, _ALONE)]
-        done = [task for task in chosen if task not in going_on]
+            unfinished = [task for task in chosen if self._step(task, _ALONE)]
+        done = [task for task in chosen if task not in unfinished]
         behind = [later for task in done if (later := self._next(task.stream))]
         return [task for task in tasks if task not in done] + behind
 

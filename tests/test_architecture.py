@@ -38,8 +38,9 @@ HEAVY = {
 # What transcribing imports, and therefore may not need the training extra at import.
 CORE = """
     types errors config files compiled writers audio text features vad lm lexicon decode acoustics
-    heads words recognizer stream aligner recordings subtitles channels __init__ __main__
-    analysis/metrics packaging/bundle punctuation/labels punctuation/punctuator punctuation/scoring
+    heads words open_segment stream recognizer aligner recordings subtitles channels __init__
+    __main__ analysis/metrics packaging/bundle punctuation/labels punctuation/punctuator
+    punctuation/scoring
 """.split()
 
 
