@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The bundled English model, from recordings and texts to the bundle. A step whose output exists is
-# skipped, so a run that was stopped goes on where it was.
+# The language models of the bundled English model, from texts to one file. A step whose output
+# exists is skipped.
 #
 #     export ASR_SHARED=…                     # the shared recordings and texts
-#     benchmarks/english.sh texts             # one step and those that it needs: see the end
+#     benchmarks/english.sh ngrams            # this step, and those that it needs
 set -euo pipefail
 : "${ASR_SHARED:?export the folder of the shared recordings and texts}"
 S=$ASR_SHARED/speech T=$ASR_SHARED/text
