@@ -179,7 +179,8 @@ class Batcher:
     def _run_long(self) -> None:
         """The long tasks, step by step, always of the one that is due first."""
         if sys.platform == "linux":  # where a thread has a priority of its own
-            os.nice(_FINALS_NICE)
+            with contextlib.suppress(OSError):
+                os.nice(_FINALS_NICE)
         tasks: list[_Task] = []
         more = True
         while more or tasks:
