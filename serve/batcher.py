@@ -32,6 +32,7 @@ MAX_STREAMS = 64  # in one batch
 _ALONE = object()  # instead of an answer: it is to be computed for one stream alone
 _LONG_ROWS = 100  # of features, for which a draft does not ask: the network reads them in some 5 ms
 _SECONDS_A_ROW = 1e-3  # of features, from the network to the final
+_PATIENCE = 1.0  # seconds of work, after which a task of the second thread lets others go first
 _FINALS_NICE = 10  # of the second thread: a tenth of a core that both want
 
 
@@ -52,7 +53,8 @@ class _Task:
     @property
     def due(self) -> float:
         """When the second thread should be done with it: late if it is long."""
-        return self.handed_on + max(_SECONDS_A_ROW * self.rows, 2 * self.busy)
+        is_endless = self.busy > _PATIENCE
+        return self.handed_on + (2 * self.busy if is_endless else _SECONDS_A_ROW * self.rows)
 
     def answer(self, result: list[StreamEvent] | Exception) -> None:
         def resolve() -> None:
