@@ -8,8 +8,8 @@
         --output runs/mean.safetensors
 
 `noises` writes manifests of background noise and room responses without the recordings that are
-licensed for non-commercial use only. `texts` writes the training transcripts and splits the novels
-and the dialogues into training and held-out text. `speech` joins the manifests that the bundled
+licensed for non-commercial use only. `texts` writes the transcripts to train and to tune on, and
+splits the novels and the dialogues into training and held-out text. `speech` joins the manifests that the bundled
 model may learn from and those of `--more FOLDER`, without machine transcripts on which two
 recognisers agree less than `--agree`, and with the sources of `--repeat` several times; it adds to
 CMUdict the words that it lacks, pronounced by its example. `average` writes the mean of the weights

@@ -47,4 +47,7 @@ ngrams() {
     $L/{dialogues,dictation}.bin "${dev[@]}" --entropy 1.5e-8 --output $L/lm.bin
 }
 
-"${1:?name a step}"
+case "${1-}" in
+  texts | ngrams) "$1" ;;
+  *) echo "usage: benchmarks/english.sh texts|ngrams" >&2 && exit 2 ;;
+esac

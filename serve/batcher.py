@@ -133,7 +133,7 @@ class Batcher:
                 first: dict[Stream, _Task] = {}
                 for task in batch:
                     first.setdefault(task.stream, task)
-                self._compute([task for task in first.values() if not self._comes_later(task)])
+                self._compute([task for task in first.values() if not self._put_behind(task)])
                 batch = [task for task in batch if task is not first[task.stream]]
 
     def _gather(self) -> tuple[list[_Task], bool]:
@@ -169,9 +169,9 @@ class Batcher:
                 self._behind |= {task.stream: deque() for task in long}
             self._long.put(long)
 
-    def _comes_later(self, task: _Task) -> bool:
-        """True if an earlier task of the stream is with the second thread, as this one is now.
-        Nobody waits for the earlier one any more, but it is done before."""
+    def _put_behind(self, task: _Task) -> bool:
+        """Hand a task to the second thread if that has an earlier one of its stream, which nobody
+        waits for any more, but which is done before. False if it has none."""
         with self._lock:
             if task.stream not in self._behind:
                 return False
