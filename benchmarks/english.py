@@ -9,11 +9,11 @@
 
 `noises` writes manifests of background noise and room responses without the recordings that are
 licensed for non-commercial use only. `texts` writes the transcripts to train and to tune on, and
-splits the novels and the dialogues into training and held-out text. `speech` joins the manifests that the bundled
-model may learn from and those of `--more FOLDER`, without machine transcripts on which two
-recognisers agree less than `--agree`, and with the sources of `--repeat` several times; it adds to
-CMUdict the words that it lacks, pronounced by its example. `average` writes the mean of the weights
-of several networks; a file named twice counts twice. The recipe itself is in
+splits the novels and the dialogues into training and held-out text. `speech` joins the manifests
+that the bundled model may learn from and those of `--more FOLDER`, without machine transcripts on
+which two recognisers agree less than `--agree`, and with the sources of `--repeat` several times;
+it adds to CMUdict the words that it lacks, pronounced by its example. `average` writes the mean of
+the weights of several networks; a file named twice counts twice. The recipe itself is in
 docs/experiments/acoustic-training.md and language-models.md.
 """
 
@@ -73,7 +73,7 @@ def write_noises(shared: Path, folder: Path) -> None:
 
 
 def write_texts(shared: Path, folder: Path) -> None:
-    """Write transcripts to train and tune on, and novels and dialogues with a held-out part each."""
+    """Write transcripts to train and tune on, novels and dialogues, and held-out parts of these."""
     speech = shared / "speech"
     train = [u.text for name in CORPORA for u in read_manifest(speech / name / "train.jsonl")]
     write(folder / "transcripts.txt", train)
