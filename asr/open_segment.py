@@ -19,8 +19,10 @@ from asr.vad import Speech
 
 # A draft of an offline network: a window of speech with some context. At a short pause, all of the
 # segment so far is read again: a review.
-_DRAFT_SECONDS, _BEFORE_SECONDS, _AFTER_SECONDS = 0.48, 0.96, 0.48
-_PAUSE_SECONDS, _REVIEW_SECONDS = 0.2, 1.0  # the silence, and the speech before it
+DRAFT_SECONDS = 0.48  # of speech that is new in a draft
+_BEFORE_SECONDS, _AFTER_SECONDS = 0.96, 0.48
+_PAUSE_SECONDS = 0.2
+_REVIEW_DRAFTS = 2  # a review is of at least as much new speech as this number of drafts
 _ONSET_SECONDS = 0.24  # before voice is detected: the silence before that is not drafted
 
 
@@ -47,17 +49,20 @@ class OverlappingWindows:
     and after it. The cost of a draft does not depend on the length of the segment.
 
     `rate`: rows of features for one of output. `onset`: the sample where voice was detected first.
+    `draft_seconds`, which may change at any time, is how much speech the next draft adds: longer
+    drafts cost less, since context is read less often.
     """
+
+    draft_seconds = DRAFT_SECONDS
 
     def __init__(self, features: Features, rate: int, start: int, onset: int):
         self.start = self.end = start  # samples
         self._config, self._features, self._rate = features.config, features.stream(), rate
         silence = max(0.0, (onset - start) / features.config.sample_rate - _ONSET_SECONDS)
-        self._window, self._before, self._after, self._done = (
-            round(seconds / features.frame_shift / rate) * rate
-            for seconds in (_DRAFT_SECONDS, _BEFORE_SECONDS, _AFTER_SECONDS, silence)
-        )
         self._shift = features.frame_shift
+        self._before, self._after, self._done = map(
+            self._n_rows, (_BEFORE_SECONDS, _AFTER_SECONDS, silence)
+        )
         self._samples: list[Waveform] = []  # whose features are not needed yet
         self._rows = np.zeros((0, features.config.size), np.float32)
         self._reviewed = onset  # the sample up to which the last review went
@@ -71,7 +76,7 @@ class OverlappingWindows:
         self._samples.append(samples)
         rate = self._config.sample_rate
         is_pause = self.end - voiced_end >= _PAUSE_SECONDS * rate
-        if is_pause and voiced_end - self._reviewed >= _REVIEW_SECONDS * rate:
+        if is_pause and voiced_end - self._reviewed >= _REVIEW_DRAFTS * self.draft_seconds * rate:
             self._reviewed = voiced_end
             self._rows = np.concatenate([self._rows, self._features.feed(self._taken())])
             yield Job(self._rows), Review(self.start / self._config.sample_rate)
@@ -80,13 +85,13 @@ class OverlappingWindows:
         if self.end - self.start < self._config.n_samples(self._wanted):
             return
         self._rows = np.concatenate([self._rows, self._features.feed(self._taken())])
+        window = self._n_rows(self.draft_seconds)
         while self._wanted <= len(self._rows):
             begin = max(0, self._done - self._before)
             skip = (self._done - begin) // self._rate
-            take = self._window // self._rate
             at = self.start / self._config.sample_rate + self._done * self._shift
-            yield Job(self._rows[begin : self._wanted]), NewRows(at, skip, take)
-            self._done += self._window
+            yield Job(self._rows[begin : self._wanted]), NewRows(at, skip, window // self._rate)
+            self._done += window
 
     def rest(self, speech: Speech) -> Job:
         """The whole segment, which is complete."""
@@ -97,7 +102,11 @@ class OverlappingWindows:
     @property
     def _wanted(self) -> int:
         """Rows that the next draft waits for."""
-        return self._done + self._window + self._after
+        return self._done + self._n_rows(self.draft_seconds) + self._after
+
+    def _n_rows(self, seconds: float) -> int:
+        """Rows of features that make whole rows of output."""
+        return round(seconds / self._shift / self._rate) * self._rate
 
     def _taken(self) -> Waveform:
         samples, self._samples = np.concatenate(self._samples), []

@@ -32,7 +32,7 @@ from asr.acoustics import Acoustics, Engine, Heads, Job
 from asr.audio import Resampler, Waveform
 from asr.decode import Decoder, DecoderStream, Partial
 from asr.errors import AudioError, ConfigError
-from asr.open_segment import Chunked, NewRows, OverlappingWindows, Review
+from asr.open_segment import DRAFT_SECONDS, Chunked, NewRows, OverlappingWindows, Review
 from asr.punctuation.punctuator import Punctuator
 from asr.text.numerals import numerals
 from asr.text.vocabulary import Vocabulary
@@ -173,7 +173,12 @@ class Stream:
     The finals do not depend on how the sound was cut into blocks, but for their `spikes`: those
     since the last event. Used as a context manager, a stream is closed at the end: what was fed
     since the last final is dropped then, so call `finish` before.
+
+    `draft_seconds`, which may change at any time, is how much speech the next draft of an offline
+    network adds. Longer drafts cost less and come less often.
     """
+
+    draft_seconds = DRAFT_SECONDS
 
     _open: OverlappingWindows | Chunked | None  # the unfinished segment, once it is certainly one
     _search: DecoderStream | None  # in the unfinished segment,
@@ -343,6 +348,8 @@ class Stream:
             return
         if self._open is None:
             self._open = self._open_segment(segmenter.open_start)
+        if isinstance(self._open, OverlappingWindows):
+            self._open.draft_seconds = self.draft_seconds
         samples = segmenter.open_samples(self._open.end)
         for job, step in self._open.feed(samples, segmenter.voiced_end):
             jobs.append(job)

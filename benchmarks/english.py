@@ -3,7 +3,9 @@
     export ASR_SHARED=…                                    # the shared recordings and texts
     python benchmarks/english.py noises                    # runs/noises.jsonl, runs/rooms.jsonl
     python benchmarks/english.py texts                     # transcripts.txt, novels.txt, …
-    python benchmarks/english.py speech --agree 0.85       # runs/speech.jsonl, runs/lexicon.dict.xz
+    python benchmarks/english.py speech --agree 0.7        # runs/speech.jsonl, runs/lexicon.dict.xz
+    python benchmarks/english.py lexicon encyclopaedia.txt novels.txt --min-count 50 \\
+        --to runs/lm/lexicon.dict.xz
     python benchmarks/english.py average runs/a/best.safetensors runs/b/best.safetensors \\
         --output runs/mean.safetensors
 
@@ -12,9 +14,10 @@ licensed for non-commercial use only. `texts` writes the transcripts to train an
 splits the novels and the dialogues into training and held-out text. `speech` joins the manifests
 that the bundled model may learn from and those of `--more FOLDER`, without machine transcripts on
 which two recognisers agree less than `--agree`, and with the sources of `--repeat` several times;
-it adds to CMUdict the words that it lacks, pronounced by its example. `average` writes the mean of
-the weights of several networks; a file named twice counts twice. The recipe itself is in
-docs/experiments/acoustic-training.md and language-models.md.
+it adds to CMUdict the words that it lacks, pronounced by its example. `lexicon` adds to that the
+words that texts have often enough. `average` writes the mean of the weights of several networks; a
+file named twice counts twice. `english.sh` beside this file is the recipe, from the recordings and
+texts to the bundle; docs/experiments/acoustic-training.md and language-models.md tell what it gave.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ import contextlib
 import json
 import lzma
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from asr.data.manifest import read_manifest, write_manifest
@@ -32,6 +37,7 @@ from asr.errors import DecodeError
 from asr.files import replacing
 from asr.lexicon import Lexicon
 from asr.lexicon.pronounce import Pronouncer
+from asr.lm.text import read_sentences
 from asr.text.languages import normalizer
 from asr.text.normalize import normalize
 from asr.text.phones import read_lexicon
@@ -109,14 +115,24 @@ def write_speech(
     ]
     folder.mkdir(parents=True, exist_ok=True)
     write_manifest(folder / "speech.jsonl", utterances)
-    dictionary = shared / "text" / "cmudict.dict.xz"
     spell_out = normalizer("en")
     words = {word for u in utterances for word in normalize(spell_out(u.text)).split()}
+    write_lexicon(shared / "text" / "cmudict.dict.xz", words, folder / "lexicon.dict.xz")
+
+
+def write_lexicon(dictionary: Path, words: Iterable[str], output: Path) -> None:
+    """Write a pronunciation dictionary that also has `words`."""
     with lzma.open(dictionary, "rt", encoding="utf-8") as file:
         lines = file.read().splitlines()
-    with replacing(folder / "lexicon.dict.xz") as temporary:
+    with replacing(output) as temporary:
         text = "".join(f"{line}\n" for line in [*lines, *pronounced(dictionary, words)])
         temporary.write_bytes(lzma.compress(text.encode("utf-8")))
+
+
+def frequent(texts: Sequence[Path], min_count: int) -> list[str]:
+    """Words that the texts have at least `min_count` times."""
+    counts = Counter(chain.from_iterable(read_sentences(texts, normalizer("en"))))
+    return [word for word, count in counts.items() if count >= min_count]
 
 
 def pronounced(dictionary: Path, words: Iterable[str]) -> list[str]:
@@ -160,12 +176,23 @@ def main() -> None:
     speech.add_argument(
         "--repeat", action="append", default=[], metavar="SOURCE=N", help="take a source N times"
     )
+    lexicon = commands.add_parser("lexicon", help="the lexicon with the frequent words of texts")
+    lexicon.add_argument("texts", type=Path, nargs="+")
+    lexicon.add_argument("--min-count", type=int, default=50, help="[default: 50]")
+    lexicon.add_argument(
+        "--dictionary", type=Path, default="runs/lexicon.dict.xz", help="what it begins with"
+    )
+    lexicon.add_argument("--to", type=Path, required=True, metavar="FILE")
     mean = commands.add_parser("average", help="mean of the weights of several networks")
     mean.add_argument("weights", type=Path, nargs="+")
     mean.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     if options.command == "average":
         write_average(options.weights, options.output)
+        return
+    if options.command == "lexicon":
+        words = frequent(options.texts, options.min_count)
+        write_lexicon(options.dictionary, words, options.to)
         return
     if "ASR_SHARED" not in os.environ:
         parser.error("ASR_SHARED is not set: export the folder of the shared recordings")

@@ -3,8 +3,9 @@
 What streams hand in within a few milliseconds is computed together, on the first thread. A final
 takes longer than all else: the network reads a whole segment, and the search goes through it. That
 is the work of the second thread, which the first one interrupts whenever there is sound, so that
-nobody's partial waits for somebody else's final. Streams know nothing of each other: not when they
-are cut off, and not when one of them fails.
+nobody's partial waits for somebody else's final. While sound has to wait all the same, drafts
+become longer, which makes them cheaper. Streams know nothing of each other: not when they are cut
+off, and not when one of them fails.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from asr.acoustics import Heads
 from asr.audio import Waveform
+from asr.open_segment import DRAFT_SECONDS
 from asr.recognizer import Recognizer
 from asr.stream import Detection, NetworkRun, Request, Steps, Stream
 from asr.types import StreamEvent
@@ -33,6 +35,9 @@ _ALONE = object()  # instead of an answer: it is to be computed for one stream a
 _LONG_ROWS = 100  # of features, for which a draft does not ask: the network reads them in some 5 ms
 _SECONDS_A_ROW = 1e-3  # of features, from the network to the final
 _PATIENCE = 1.0  # seconds of work, after which a task of the second thread lets others go first
+_LATE = 0.03  # seconds that sound may wait before drafts become longer,
+_LONGER, _SHORTER = 1.05, 0.99  # by this factor a batch; and shorter again while it does not wait
+_MAX_DRAFT_SECONDS = 4 * DRAFT_SECONDS
 _FINALS_NICE = 10  # of the second thread: a tenth of a core that both want
 
 
@@ -44,6 +49,7 @@ class _Task:
     block: Waveform | None
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[list[StreamEvent]]
+    handed_in: float  # when
     steps: Steps | None = None  # of the stream, once they have begun,
     request: Request | None = None  # and what the last one asked for
     busy: float = 0.0  # seconds of computing
@@ -90,6 +96,7 @@ class Batcher:
         self._long: queue.SimpleQueue[list[_Task] | None] = queue.SimpleQueue()
         self._behind: dict[Stream, deque[_Task]] = {}  # a stream's tasks after one that is long
         self._lock = threading.Lock()  # of _behind
+        self._draft_seconds = DRAFT_SECONDS
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
             for name, work in (("batcher", self._run), ("finals", self._run_long))
@@ -119,7 +126,7 @@ class Batcher:
         self, stream: Stream, block: Waveform | None
     ) -> tuple[list[StreamEvent], float]:
         loop = asyncio.get_running_loop()
-        task = _Task(stream, block, loop, loop.create_future())
+        task = _Task(stream, block, loop, loop.create_future(), time.monotonic())
         self._tasks.put(task)
         return await task.done, task.busy
 
@@ -129,12 +136,18 @@ class Batcher:
             batch, more = self._gather()
             if batch:
                 self._on_batch(len(batch))
+                self._set_pace(time.monotonic() - batch[0].handed_in)
             while batch:
                 first: dict[Stream, _Task] = {}
                 for task in batch:
                     first.setdefault(task.stream, task)
                 self._compute([task for task in first.values() if not self._put_behind(task)])
                 batch = [task for task in batch if task is not first[task.stream]]
+
+    def _set_pace(self, waited: float) -> None:
+        """Longer or shorter drafts, after sound has waited for some seconds."""
+        seconds = self._draft_seconds * (_LONGER if waited > _LATE + self._wait else _SHORTER)
+        self._draft_seconds = min(max(seconds, DRAFT_SECONDS), _MAX_DRAFT_SECONDS)
 
     def _gather(self) -> tuple[list[_Task], bool]:
         """The tasks of a batch; False if they are the last.
@@ -251,6 +264,7 @@ class Batcher:
         result: list[StreamEvent] | Exception | None = None
         try:
             if task.steps is None:
+                task.stream.draft_seconds = self._draft_seconds
                 task.steps = task.stream.advance(task.block)
             if answer is _ALONE:
                 answer = task.request.compute() if task.request else None

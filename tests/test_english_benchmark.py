@@ -66,6 +66,18 @@ def test_speech_and_the_pronunciations_of_its_words(tmp_path: Path) -> None:
     assert added[0].split()[1] == "D"
 
 
+def test_the_lexicon_grows_by_frequent_words(tmp_path: Path, monkeypatch) -> None:
+    dictionary, output = tmp_path / "cmudict.dict.xz", tmp_path / "lexicon.dict.xz"
+    dictionary.write_bytes(lzma.compress(b"cab K AE B\nbad B AE D\n"))
+    (tmp_path / "text.txt").write_text("Dab, a bad cab.\nDab! abcd\n")
+    arguments = ["lexicon", str(tmp_path / "text.txt"), "--min-count", "2"]
+    arguments += ["--dictionary", str(dictionary), "--to", str(output)]
+    monkeypatch.setattr(sys, "argv", ["english.py", *arguments])
+    english.main()
+    with lzma.open(output, "rt", encoding="utf-8") as file:
+        assert file.read().splitlines() == ["cab K AE B", "bad B AE D", "dab D AE B"]
+
+
 def test_non_commercial_recordings_are_not_in_the_manifests(tmp_path: Path) -> None:
     for name in ("background", "rooms"):
         folder = tmp_path / "noise" / name

@@ -19,6 +19,7 @@ from asr import audio
 from asr.decode.config import DecoderConfig
 from asr.errors import AudioError, ConfigError
 from asr.features import FeatureConfig
+from asr.open_segment import DRAFT_SECONDS
 from asr.packaging.bundle import Bundle, BundleConfig
 from asr.recognizer import Recognizer
 from asr.stream import EndpointConfig, NetworkRun, Request, Stream
@@ -421,3 +422,31 @@ def test_a_short_pause_settles_what_was_said(hears_tones: Recognizer) -> None:
     settled = next(event for event in partials if event.stable == "bad cafe")
     assert settled.end < partials[-1].end - 1.0
     assert finals(events)[0].text == "bad cafe a mill mad kid"
+
+
+def test_longer_drafts_come_less_often(tone_bundle: Bundle) -> None:
+    recognizer = Recognizer(
+        tone_bundle, decoder="greedy", vad=VadConfig(detector="energy"), threads=1
+    )
+    waveform = sound(0.5, "bad cafe a mill mad kid", 1.5)
+    drafts: dict[float, list[tuple[float, int]]] = {}
+    for seconds in (DRAFT_SECONDS, 4 * DRAFT_SECONDS):
+        stream = recognizer.stream()
+        stream.draft_seconds = seconds
+        found = drafts[seconds] = []
+        events: list[StreamEvent] = []
+        for block in cut(waveform, [1600] * (len(waveform) // 1600)):
+            steps, answer = stream.advance(block), None
+            while True:
+                try:
+                    request = steps.send(answer)
+                except StopIteration as end:
+                    events += end.value
+                    break
+                if isinstance(request, NetworkRun):
+                    found += [(stream.duration, len(job.features)) for job in request.jobs]
+                answer = request.compute()
+        assert finals(events + stream.finish())[0].text == "bad cafe a mill mad kid"
+    short, long = (sum(rows for _, rows in drafts[s]) for s in drafts)
+    assert len(drafts[4 * DRAFT_SECONDS]) < len(drafts[DRAFT_SECONDS]) / 2
+    assert long < 0.7 * short

@@ -11,6 +11,7 @@ import pytest
 from sounds import RATE, TALK, TEXT
 
 from asr.acoustics import Job
+from asr.open_segment import DRAFT_SECONDS
 from asr.recognizer import Recognizer
 from asr.stream import Detection, NetworkRun, Pause
 from asr.vad import VadConfig
@@ -146,6 +147,31 @@ def test_a_long_search_holds_nobody_up(recognizer, batcher):
 
     slow = Slow()
     assert asyncio.run(run()) == TEXT
+
+
+def test_drafts_are_longer_while_sound_waits(recognizer, batcher):
+    silence = np.zeros(800, np.float32)
+
+    class Slow:
+        def advance(self, block):
+            time.sleep(0.1)
+            yield Pause()
+            return []
+
+    async def run():
+        slow, stream = Slow(), recognizer.stream(sample_rate=RATE)
+        for _ in range(3):
+            busy = asyncio.create_task(batcher.feed(slow, silence))
+            await asyncio.sleep(0.03)
+            await batcher.feed(stream, silence)
+            await busy
+        longest = stream.draft_seconds
+        assert DRAFT_SECONDS < longest < 4 * DRAFT_SECONDS
+        for _ in range(30):
+            await batcher.feed(stream, silence)
+        assert DRAFT_SECONDS <= stream.draft_seconds < longest
+
+    asyncio.run(run())
 
 
 def test_what_a_stream_was_asked_first_is_done_first(batcher):
