@@ -101,7 +101,7 @@ ngrams() {
   model dialogues $L/dialogues.txt
   model dictation $L/dictation.txt
   local dev=() name
-  for name in cv cv cv librispeech novels dialogues orders spelled; do
+  for name in cv cv cv cv cv librispeech novels dialogues orders spelled; do
     dev+=(--dev "$L/$name-dev.txt")
   done
   [ -e $L/lm.bin ] || asr lm mix $L/{wikipedia,books,encyclopaedia,novels,sentences,talk}.bin \
