@@ -132,7 +132,7 @@ bundle() {
   rescorer
   punctuation
   [ -e models/en ] && return
-  asr export runs/english-4 models/en --name english-small --right-context all --head phones \
+  asr export runs/english-4 models/en --name english-small --head phones \
     --second characters --lm $L/lm.bin --rescorer $L/rescorer.onnx --lexicon $L/lexicon.dict.xz \
     --card docs/model-card-en.md --punctuation runs/punctuation.onnx \
     --decoder "$(python -c 'import json; print(json.dumps(json.load(
