@@ -8,7 +8,8 @@ from pathlib import Path
 _SUFFIXES = """
 .wav .wave .bwf .rf64 .w64 .flac .ogg .oga .ogx .opus .spx .mp1 .mp2 .mp3 .mpga .m4a .m4b .m4r .aac
 .adts .ac3 .eac3 .dts .alac .ape .wv .tta .tak .mpc .wma .asf .amr .awb .3gp .3g2 .aif .aiff .aifc
-.au .snd .caf .sph .nist .voc .gsm .g722 .ircam .sf .paf .pvf .avr .mka .weba .ra .rm .dsf .dff .qcp
+.au .snd .caf .sph .nist .voc .gsm .g722 .ulaw .mulaw .pcmu .alaw .pcma .ircam .sf .paf .pvf .avr
+.mka .weba .ra .rm .dsf .dff .qcp
 .mp4 .m4v .mov .qt .mkv .webm .avi .wmv .flv .f4v .mpg .mpeg .m2v .ts .mts .m2ts .vob .ogv .mxf
 """
 SUFFIXES = tuple(_SUFFIXES.split())

@@ -132,11 +132,13 @@ bundle() {
   rescorer
   punctuation
   [ -e models/en ] && return
-  asr export runs/english-4 models/en --name english-small --head phones \
-    --second characters --lm $L/lm.bin --rescorer $L/rescorer.onnx --lexicon $L/lexicon.dict.xz \
+  asr export runs/english-4 models/en --name english-small --head phones --second characters \
+    --lm $L/lm.bin --rescorer $L/rescorer.onnx --lexicon $L/lexicon.dict.xz \
     --card docs/model-card-en.md --punctuation runs/punctuation.onnx \
     --decoder "$(python -c 'import json; print(json.dumps(json.load(
       open("asr/bundled/en/config.json"))["decoder"]))')"
+  asr tune --confidence-only -m models/en "$S/commonvoice-en/dev.jsonl" \
+    "$S/coffee-commands/dev.jsonl" "$S/speechocean762/dev.jsonl" "$S/librispeech/dev.jsonl"
 }
 
 case "${1-}" in

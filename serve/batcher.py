@@ -35,10 +35,10 @@ _ALONE = object()  # instead of an answer: it is to be computed for one stream a
 _LONG_ROWS = 100  # of features, for which a draft does not ask: the network reads them in some 5 ms
 _SECONDS_A_ROW = 1e-3  # of features, from the network to the final
 _PATIENCE = 1.0  # seconds of work, after which a task of the second thread lets others go first
-_LATE = 0.03  # seconds that sound may wait before drafts become longer,
+_LATE = 0.015  # seconds that sound may wait before drafts become longer,
 _LONGER, _SHORTER = 1.05, 0.99  # by this factor a batch; and shorter again while it does not wait
 _MAX_DRAFT_SECONDS = 4 * DRAFT_SECONDS
-_FINALS_NICE = 10  # of the second thread: a tenth of a core that both want
+_FINALS_NICE = 19  # of the second thread: what the first one leaves
 
 
 @dataclass(eq=False)

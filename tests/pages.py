@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
 from asr.data.manifest import read_manifest
@@ -19,12 +21,17 @@ NOT_HERE = r".*pip install|python3 -m venv|source |asr mic|asr-serve|chromium"
 PROGRAMS = {"asr": "asr.cli", "asr-prepare": "data_prep.cli"}
 
 
-def record(shared: Path, take: int, folder: Path) -> None:
-    """One speaker's digits as somebody would record them: a file and its text for each."""
+def record(shared: Path, take: int, folder: Path, max_hz: float = math.inf) -> None:
+    """One speaker's digits as somebody would record them: a file and its text for each.
+
+    `max_hz`: the highest frequency that the microphone passes.
+    """
     folder.mkdir(exist_ok=True)
     for utterance in read_manifest(shared / "speech" / "digits-fsdd" / "train.jsonl"):
         if str(utterance.extra["id"]).endswith(f"_jackson_{take}"):
             waveform, rate = soundfile.read(utterance.audio_filepath)
+            spectrum, n = np.fft.rfft(waveform), len(waveform)
+            waveform = np.fft.irfft(spectrum * (np.fft.rfftfreq(n, 1 / rate) < max_hz), n)
             name = folder / f"{utterance.text}-{take}"
             soundfile.write(name.with_suffix(".wav"), waveform, rate)
             name.with_suffix(".txt").write_text(utterance.text + "\n")

@@ -18,19 +18,18 @@ def error_rates(printed: str) -> list[float]:
 
 
 def test_a_model_from_twenty_recordings_recognises_new_takes(shared: Path, tmp_path: Path) -> None:
-    for take in (0, 1):
-        record(shared, take, tmp_path / "my-recordings")
-    record(shared, 2, tmp_path / "new-recordings")
+    for take, folder in enumerate(("my-recordings", "my-recordings", "new-recordings")):
+        record(shared, take, tmp_path / folder, max_hz=2000.0)
     page = ROOT / "docs" / "train-your-own.md"
     before, after = error_rates(run_page(page, tmp_path, shared, trainer_epochs="3"))
-    assert after <= 10 < before + 10
+    assert after <= 20 < before
 
 
 @pytest.mark.skipif(not shutil.which("flite"), reason="flite is not installed (apt install flite)")
 def test_each_way_of_adapting_works(shared: Path, tmp_path: Path) -> None:
     page = ROOT / "docs" / "adapting.md"
     rates = error_rates(run_page(page, tmp_path, shared, trainer_epochs="1"))
-    nothing, hot_words, words, _synthetic, both, _greedy = rates
-    assert hot_words <= nothing
-    assert words <= 1 < nothing
+    nothing, greedy, hot_words, words, _synthetic, both, _recordings = rates
+    assert hot_words <= nothing < greedy
+    assert words <= nothing
     assert both <= 1

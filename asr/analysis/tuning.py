@@ -80,8 +80,9 @@ def tune(
     decoder: Decoder,
     report: Report,
     tolerance: float = TOLERANCE,
+    confidence_only: bool = False,
 ) -> Tuned:
-    """Weights, beam and confidence with the fewest word errors on `dev`.
+    """Weights, beam and confidence with the fewest word errors on `dev`; or the confidence alone.
 
     `decoder` holds the settings to start from; make it for tuning, with all rescorers. `report` is
     called with each line of progress.
@@ -94,9 +95,11 @@ def tune(
     assert isinstance(search, BeamSearch)
     before = _error_rate(dev, _decode(dev, decoder))
     report(f"before: WER {before:.2%} with beam {config.beam}")
-    if search.lm is not None:
-        config = _tune_weights(dev, decoder, search, report)
-    config, error_rate = _tune_width(dev, decoder, config, report, tolerance)
+    error_rate = before
+    if not confidence_only:
+        if search.lm is not None:
+            config = _tune_weights(dev, decoder, search, report)
+        config, error_rate = _tune_width(dev, decoder, config, report, tolerance)
     config, calibration_error = _tune_confidence(dev, decoder, search.variant(config), report)
     return Tuned(config, before, error_rate, calibration_error)
 

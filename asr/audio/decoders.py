@@ -135,12 +135,24 @@ class SoundFileDecoder:
         self._file.close()
 
 
+# Recordings without a header, which their extension alone tells: ffmpeg's format and its options.
+_TELEPHONE = {"sample_rate": "8000"}
+HEADERLESS: dict[str, tuple[str, dict[str, str]]] = {
+    ".g722": ("g722", {}),
+    **dict.fromkeys((".ulaw", ".mulaw", ".pcmu"), ("mulaw", _TELEPHONE)),
+    **dict.fromkeys((".alaw", ".pcma"), ("alaw", _TELEPHONE)),
+}
+
+
 class AvDecoder:
-    """ffmpeg, packet by packet: an error ends a packet, not the recording."""
+    """ffmpeg, packet by packet: an error ends a packet, not the recording.
+
+    `suffix`: of a recording without a header, one of HEADERLESS.
+    """
 
     name = "PyAV"
 
-    def __init__(self, view: View, track: int | None = None):
+    def __init__(self, view: View, track: int | None = None, suffix: str | None = None):
         import av  # 18 MB, and only now: libsndfile reads most recordings
 
         self._view = view
@@ -148,7 +160,9 @@ class AvDecoder:
         promised, missing_share = promised_mpeg_seconds(view), missing_wav_share(view)
         view.seek(0)
         # Playlists and the like name other files and addresses: no recording opens those.
-        self._container = av.open(view, mode="r", options={"protocol_whitelist": "none"})
+        format_name, options = HEADERLESS[suffix] if suffix else (None, {})
+        options = {"protocol_whitelist": "none", **options}
+        self._container = av.open(view, mode="r", format=format_name, options=options)
         self._stream = _choose(self._container.streams.audio, track)
         context = self._stream.codec_context
         if context is None:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias, TypedDict, Unpack
 
 import numpy as np
@@ -18,7 +19,15 @@ import soundfile
 from numpy.typing import NDArray
 
 from asr.audio.containers import View, chained_links, is_mpeg, magic, ogg_layout, open_view
-from asr.audio.decoders import AvDecoder, Decoder, Lose, Piece, SoundFileDecoder, reason_of
+from asr.audio.decoders import (
+    HEADERLESS,
+    AvDecoder,
+    Decoder,
+    Lose,
+    Piece,
+    SoundFileDecoder,
+    reason_of,
+)
 from asr.audio.resampling import PLAUSIBLE_RATES, SAMPLE_RATE, Channels, Resampler, Waveform
 from asr.errors import AudioError
 from asr.files import open_binary
@@ -222,6 +231,8 @@ Opener = Callable[[View], Decoder]
 
 def _open_view(view: View, name: str, track: int | None) -> Recording:
     openers, ending = _openers(view, track)
+    if (suffix := Path(name).suffix.lower()) in HEADERLESS:
+        openers.append(partial(AvDecoder, track=track, suffix=suffix))
     attempts = []
     for opener in openers:
         view.seek(0)

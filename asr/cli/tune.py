@@ -30,8 +30,13 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1),
     help="Relative increase in errors allowed for a narrower, faster search.",
 )
+@click.option(
+    "--confidence-only", is_flag=True, help="Leave weights and beam as they are: fit confidences."
+)
 @click.option("--dry-run", is_flag=True, help="Print the settings without changing the model.")
-def command(manifests: tuple[str, ...], model: str, tolerance: float, dry_run: bool) -> None:
+def command(
+    manifests: tuple[str, ...], model: str, tolerance: float, confidence_only: bool, dry_run: bool
+) -> None:
     """Tune a model's language-model weight, word bonus, beam and confidences.
 
     The recordings of all manifests count together. Each is decoded as one segment, from the start
@@ -52,7 +57,8 @@ def command(manifests: tuple[str, ...], model: str, tolerance: float, dry_run: b
     if not utterances:
         raise ManifestError(f"{', '.join(manifests)}: no utterance", "give recordings with texts")
     dev = _dev_set(bundle, utterances)
-    found = tune(dev, make_decoder(bundle, for_tuning=True), click.echo, tolerance)
+    decoder = make_decoder(bundle, for_tuning=True)
+    found = tune(dev, decoder, click.echo, tolerance, confidence_only)
     click.echo(f"WER {found.error_rate_before:.2%} -> {found.error_rate:.2%}")
     if not dry_run:
         bundle.with_decoder(to_dict(found.config))

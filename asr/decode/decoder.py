@@ -24,7 +24,7 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 
 from asr.config import build
-from asr.decode.config import DecoderConfig
+from asr.decode.config import DecoderConfig, with_effort
 from asr.errors import ASRError, ConfigError, DecodeError
 from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords
 from asr.packaging.bundle import Bundle
@@ -277,9 +277,9 @@ class Decoder:
 
     @cached_property
     def drafts(self) -> Decoder:
-        """The same decoder with a narrow beam, for results that will be replaced."""
-        beam = min(DRAFT_BEAM, self.config.beam)
-        return self.variant(replace(self.config, beam=beam))
+        """The same decoder with a fast and narrow search, for results that will be replaced."""
+        fast = with_effort(self.config, "fast")
+        return self.variant(replace(fast, beam=min(DRAFT_BEAM, fast.beam)))
 
     def decode(self, log_probs: Outputs, nbest: int = 1) -> list[Hypothesis]:
         """The best `nbest` texts of an utterance, best first.

@@ -143,6 +143,21 @@ def test_the_name_means_nothing(tmp_path: Path, kind: str, extension: str) -> No
     assert likeness(WAVE, audio.read(path)) > 0.99
 
 
+@pytest.mark.parametrize(
+    ("codec", "extension", "rate"),
+    [("g722", "g722", 16_000), ("pcm_mulaw", "ulaw", 8_000), ("pcm_alaw", "ALAW", 8_000)],
+)
+def test_the_name_tells_where_there_is_no_header(
+    tmp_path: Path, codec: str, extension: str, rate: int
+) -> None:
+    raw = {"g722": "g722", "pcm_mulaw": "mulaw", "pcm_alaw": "alaw"}[codec]
+    path = tmp_path / f"call.{extension}"
+    path.write_bytes(by_ffmpeg([chirp(4.0, rate)], raw, codec, rate=rate))
+    waveform = audio.read(path)
+    assert len(waveform) / RATE == pytest.approx(4.0, abs=0.06)
+    assert max(likeness(WAVE, waveform, shift) for shift in range(40)) > 0.9
+
+
 @given(
     data=st.binary(max_size=200),
     cuts=st.lists(st.integers(0, 200), max_size=6),

@@ -65,7 +65,7 @@ def test_from_training_to_transcribing_without_torch(heads, second, make, settin
     with pytest.raises(ConfigError, match="no streams"):
         beam.stream()
     with pytest.raises(BundleError, match="CTC head"):
-        tune.callback((str(tones),), str(bundle.folder), 0.005, True)
+        tune.callback((str(tones),), str(bundle.folder), 0.005, False, True)
     with pytest.raises(ConfigError, match="knows neither lexicon nor"):
         package_run(run, run / "other", name="m", lm=Path("lm.bin"))
 
