@@ -38,6 +38,8 @@ STUB = f"""#!{BASH}
 def shell_text(text: str) -> str:
     """The shell blocks of a page, and the commands within its sentences, as one script."""
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    # One after the other: programs that run beside each other would write into each other's lines.
+    blocks = [re.sub(r" &$", "", block, flags=re.MULTILINE) for block in blocks]
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     inline = [
         re.sub(r"\s+", " ", command)
