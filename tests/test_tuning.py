@@ -68,6 +68,11 @@ def test_finds_weights_beam_and_confidence(lm: NGram) -> None:
     again = tune(dev, decoder.variant(replace(found.config, beam=30)), lines.append)
     assert again.error_rate <= found.error_rate_before
 
+    alone = tune(dev, decoder, lines.append, confidence_only=True)
+    assert alone.config == replace(start, confidence=alone.config.confidence)
+    assert len(alone.config.confidence) == 6
+    assert alone.error_rate == alone.error_rate_before
+
 
 def test_weighs_a_second_language_model() -> None:
     """Of two texts that all else finds alike, only the other model tells which is right."""
