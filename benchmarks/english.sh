@@ -9,7 +9,7 @@
 #     benchmarks/english.sh rescorer          # the recurrent language model: an hour of a core
 #     benchmarks/english.sh punctuation       # case and punctuation: an hour of a core
 #
-# INIT=asr/bundled/en starts the network and the rescorer from those of a bundle, in less time.
+# INIT=asr/bundled/en starts the network from that of a bundle, in less time.
 set -euo pipefail
 : "${ASR_SHARED:?export the folder of the shared recordings and texts}"
 S=$ASR_SHARED/speech T=$ASR_SHARED/text
@@ -47,7 +47,8 @@ both() {
     jobs+=($!)
   done
   for seed in 0 1; do wait "${jobs[$seed]}"; done
-  cp -r "runs/$name-1" "runs/$name"
+  mkdir -p "runs/$name"
+  cp "runs/$name-1"/{model.json,log.jsonl} "runs/$name"
   python benchmarks/english.py average "runs/$name"-{1,2}/best.safetensors \
     --output "runs/$name/best.safetensors"
 }
