@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from asr.data.augment import Augmenter
+from asr.data.codes import UNKNOWN, TeacherCodes
 from asr.data.manifest import read_audio, read_part
 from asr.data.shards import ShardReader
 from asr.errors import AudioError, ManifestError
@@ -74,8 +75,9 @@ class Pronunciation:
 class Example:
     """`features` (rows, size); `targets` class indices for each head that has any.
 
-    `other`: the same utterance under other masks, where two views of it are wanted. `id` names the
-    utterance in messages.
+    `other`: the same utterance under other masks, where two views of it are wanted. `codes` (rows,
+    codebooks): a teacher's for each row (`asr.data.codes`). `id` names the utterance in
+    messages.
     """
 
     features: np.ndarray
@@ -83,6 +85,7 @@ class Example:
     text: str
     id: str = ""
     other: np.ndarray | None = None
+    codes: np.ndarray | None = None
 
 
 @dataclass
@@ -91,7 +94,8 @@ class Batch:
 
     features (B, T, F) and targets[head] (B, U) are padded with zeros; lengths are integers.
     A head's target length is -1 where the utterance has no target for it. With two `views`, B is
-    even, and row B/2 + i is row i under other masks.
+    even, and row B/2 + i is row i under other masks. `codes` (B, T, codebooks) are a teacher's,
+    UNKNOWN where there are none, or None if no utterance has any.
     """
 
     features: torch.Tensor
@@ -102,6 +106,7 @@ class Batch:
     failures: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     views: int = 1
+    codes: torch.Tensor | None = None
 
     def __len__(self) -> int:
         """Utterances, each counted once for each view."""
@@ -120,6 +125,8 @@ class Batch:
         """Move what the network reads; lengths stay on the CPU, where they are used."""
         self.features = self.features.to(device, non_blocking=True)
         self.targets = {h: t.to(device, non_blocking=True) for h, t in self.targets.items()}
+        if self.codes is not None:
+            self.codes = self.codes.to(device, non_blocking=True)
         return self
 
 
@@ -130,7 +137,7 @@ class SpeechDataset(Dataset):
     gets another version of an utterance, drawn from (seed, epoch, index) alone; SpecAugment starts
     in epoch `masks_from`, and with it the second of two `views`. `cache` keeps decoded audio in
     memory as 16-bit integers: 115 MB an hour. Recordings in shards are read by `reader`, and never
-    kept.
+    kept. `codes`: a teacher's, for the versions too, but not for pure noise.
     """
 
     def __init__(
@@ -145,6 +152,7 @@ class SpeechDataset(Dataset):
         seed: int = 0,
         cache: bool = False,
         reader: ShardReader | None = None,
+        codes: TeacherCodes | None = None,
     ):
         self.utterances = utterances
         self.targets = targets
@@ -155,6 +163,7 @@ class SpeechDataset(Dataset):
         self._seed = seed
         self._cache: dict[int, np.ndarray] | None = {} if cache else None
         self.reader = reader
+        self._codes = codes
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -171,7 +180,9 @@ class SpeechDataset(Dataset):
         if self._augmenter is None:
             return Example(self._features(waveform), _known(targets), text, name_of(utterance))
         rng = np.random.default_rng([self._seed, epoch, index])
+        n_samples, codes = len(waveform), self._codes
         if self._augmenter.is_noise_only(rng):
+            codes = None
             noise = self._augmenter.noise(len(waveform), rng)
             waveform, text = self._augmenter.volume(noise, rng), ""
             targets = {head: [] for head in targets}
@@ -183,7 +194,11 @@ class SpeechDataset(Dataset):
             features = self._augmenter.mask(plain, rng)
             if self._views == 2:
                 other = self._augmenter.mask(plain, rng)
-        return Example(features, _known(targets), text, name_of(utterance), other)
+        of_teacher = None
+        if codes is not None:
+            speed = n_samples / max(len(waveform), 1)
+            of_teacher = codes.rows(utterance, self._features.config, len(plain), speed)
+        return Example(features, _known(targets), text, name_of(utterance), other, of_teacher)
 
     def _read(self, index: int) -> np.ndarray:
         if self._cache is None or "shard" in self.utterances[index].extra:
@@ -220,6 +235,13 @@ def collate(examples: Sequence[Example | str], heads: Sequence[str]) -> Batch:
         targets[head] = pad_sequence(rows, batch_first=True)
         lengths = [-1 if s is None else len(s) for s in spelled]
         target_lengths[head] = torch.tensor(lengths, dtype=torch.long)
+    n_codebooks = next((e.codes.shape[1] for e in good if e.codes is not None), 0)
+    codes = [
+        torch.full((len(e.features), n_codebooks), UNKNOWN)
+        if e.codes is None
+        else torch.from_numpy(e.codes)
+        for e in good
+    ]
     return Batch(
         features=pad_sequence([torch.from_numpy(e.features) for e in good], batch_first=True),
         lengths=torch.tensor([len(e.features) for e in good]),
@@ -229,6 +251,7 @@ def collate(examples: Sequence[Example | str], heads: Sequence[str]) -> Batch:
         failures=failures,
         ids=[e.id for e in good],
         views=views,
+        codes=pad_sequence(codes, batch_first=True, padding_value=UNKNOWN) if n_codebooks else None,
     )
 
 

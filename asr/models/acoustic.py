@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -73,16 +74,19 @@ class AcousticModel(nn.Module):
         self, features: Tensor, lengths: Tensor, names: list[str] | None = None
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """What `forward` gives, for several heads (all of them by default)."""
-        wanted = self.head_configs if names is None else {n: self.head_configs[n] for n in names}
-        last = max(head.layer for head in wanted.values())
+        wanted = list(self.head_configs) if names is None else names
+        last = max(self.head_configs[name].layer for name in wanted)
+        layers = itertools.islice(self.encoder.layer_outputs(features, lengths), last)
+        return self.apply_heads(list(layers), wanted)
+
+    def apply_heads(
+        self, layers: Sequence[tuple[Tensor, Tensor]], names: Iterable[str]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """What heads give for the outputs (T, B, C) of the layers below them, with lengths (B,)."""
         outputs = {}
-        layers = self.encoder.layer_outputs(features, lengths)
-        for layer, (hidden, n_frames) in enumerate(layers, start=1):
-            for name, head in wanted.items():
-                if head.layer == layer:
-                    outputs[name] = (self.heads[name](hidden.transpose(0, 1)), n_frames)
-            if layer == last:
-                break
+        for name in names:
+            hidden, n_frames = layers[self.head_configs[name].layer - 1]
+            outputs[name] = (self.heads[name](hidden.transpose(0, 1)), n_frames)
         return outputs
 
     def step(
@@ -99,11 +103,7 @@ class AcousticModel(nn.Module):
         """
         encoder = self.causal_encoder()
         layers, state = encoder.step(features, state, lengths, last=last)
-        outputs = {}
-        for name, head in self.head_configs.items():
-            hidden, n_frames = layers[head.layer - 1]
-            outputs[name] = (self.heads[name](hidden.transpose(0, 1)), n_frames)
-        return outputs, state
+        return self.apply_heads(layers, self.head_configs), state
 
     def causal_encoder(self) -> Encoder | Reversible:
         """The encoder, if it can go step by step; ConfigError if it needs what comes later."""

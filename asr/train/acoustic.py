@@ -27,6 +27,7 @@ from asr.train.optimization import make_optimizer
 from asr.train.pruning import make_pruning
 from asr.train.searched import DevSearch
 from asr.train.task import Loss, Task
+from asr.train.teacher import CodePrediction
 from asr.train.truncated import truncated_backward
 
 
@@ -38,6 +39,7 @@ class AcousticTask(Task):
         train_set, dev_set: with the `lengths` of their utterances in feature rows.
         trigrams: of the heads that are trained by CTC-CRF.
         search: decodes the dev set; greedy decoding says little of what CTC-CRF trains.
+        teacher: predicts the codes of the training set.
         write: writes what belongs beside the weights into the run's folder.
     """
 
@@ -57,6 +59,7 @@ class AcousticTask(Task):
         processes: Processes,
         write: Callable[[], None],
         search: DevSearch | None = None,
+        teacher: CodePrediction | None = None,
     ):
         model = model.to(processes.device)
         sampler = make_sampler(config, train_set, lengths[0], processes, shuffle=True)
@@ -64,6 +67,7 @@ class AcousticTask(Task):
         self.model: AcousticModel = model
         self.vocabulary, self.trigrams, self._write = vocabulary, trigrams, write
         self._search = search
+        self.teacher = teacher.to(processes.device) if teacher else None
         self.phases = 2 if config.noise.second_phase else 1
         self.noise = make_noise(model, config.noise)
         self.pruning = make_pruning(model, config.pruning)
@@ -80,7 +84,9 @@ class AcousticTask(Task):
     def loss(self, batch: Batch) -> Loss:
         batch = batch.to(self.processes.device)
         settings, trigrams = self.config.loss, self._trigrams_now()
-        value, blanks = training_loss(self.model, batch, self._weights, settings, trigrams)
+        value, blanks = training_loss(
+            self.model, batch, self._weights, settings, trigrams, self.teacher
+        )
         return self._loss(batch, value, blanks)
 
     def backward(self, batch: Batch, scaler: torch.amp.GradScaler) -> Loss:
@@ -147,11 +153,19 @@ class AcousticTask(Task):
         self._write()
 
     def parameters(self) -> list[nn.Parameter]:
-        return [*super().parameters(), *(self.noise.parameters() if self.noise else ())]
+        return [
+            *self._learned_weights(),
+            *(self.noise.parameters() if self.noise else ()),
+        ]
 
     def make_optimizer(self) -> Optimizer:
         deviations = self.noise.parameters() if self.noise else ()
-        return make_optimizer(self.model.parameters(), self.config.optimizer, deviations)
+        return make_optimizer(self._learned_weights(), self.config.optimizer, deviations)
+
+    def _learned_weights(self) -> list[nn.Parameter]:
+        """Those of the model, and of what predicts the teacher's codes."""
+        teacher = self.teacher.parameters() if self.teacher else ()
+        return [*self.model.parameters(), *teacher]
 
     def check_memory(self) -> str:
         trainer, largest = self.config.trainer, self.sampler.largest()
@@ -194,11 +208,19 @@ class AcousticTask(Task):
             self.pruning.prune(step, total_steps, average)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return checkpoint.prefixed("noise.", self.noise.state_dict() if self.noise else {})
+        parts = {"noise.": self.noise, "teacher.": self.teacher}
+        return {
+            name: tensor
+            for prefix, part in parts.items()
+            if part is not None
+            for name, tensor in checkpoint.prefixed(prefix, part.state_dict()).items()
+        }
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         if self.noise:
             self.noise.load_state_dict(checkpoint.select(tensors, "noise."))
+        if self.teacher:
+            self.teacher.load_state_dict(checkpoint.select(tensors, "teacher."))
 
     def _is_quiet(self, phase: int) -> bool:
         """Whether this is the first of two phases, which has no noise."""

@@ -106,6 +106,6 @@ def average(paths: Sequence[Path]) -> dict[str, Tensor]:
     """The mean of the weights in several files, computed in float64."""
     total: dict[str, Tensor] = {}
     for path in paths:
-        for name, tensor in load(path)[0].items():
+        for name, tensor in load_weights(path).items():
             total[name] = total.get(name, 0) + tensor.double() / len(paths)
     return {name: tensor.float() for name, tensor in total.items()}

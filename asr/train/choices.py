@@ -17,6 +17,7 @@ from asr.train.config import (
     NoiseConfig,
     OptimizerConfig,
     PruningConfig,
+    TeacherConfig,
     TrainerConfig,
 )
 
@@ -31,6 +32,7 @@ CHOICES = {
     "augment=default": defaults(AugmentConfig),
     "optimizer=adam": defaults(OptimizerConfig),
     "loss=default": defaults(LossConfig),
+    "teacher=none": defaults(TeacherConfig),
     "noise=none": defaults(NoiseConfig),
     "pruning=none": defaults(PruningConfig),
     "trainer=default": defaults(TrainerConfig),

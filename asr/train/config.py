@@ -123,6 +123,19 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class TeacherConfig:
+    """What another network makes of the recordings, as a further target (`asr.train.teacher`)."""
+
+    codes: tuple[str, ...] = ()  # files of codes (benchmarks/teacher.py); empty: no teacher
+    layer: int | None = None  # encoder layer that predicts them, from 1; null: the last but one
+    weight: float = 0.1  # of -ln p of a frame's codes, averaged over codebooks
+
+    def __post_init__(self) -> None:
+        if self.weight < 0:
+            raise ConfigError(f"teacher.weight is {self.weight}", "at least 0")
+
+
+@dataclass(frozen=True)
 class NoiseConfig:
     """Gaussian noise on all weights, drawn for each update (`asr.train.noise`)."""
 
@@ -227,6 +240,7 @@ class TrainingConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     pruning: PruningConfig = field(default_factory=PruningConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from asr.data.augment import Augmenter
+from asr.data.codes import TeacherCodes
 from asr.data.dataset import SpeechDataset, Targets, collate, feature_statistics, usable
 from asr.data.manifest import hold_out, read_audio, read_manifest
 from asr.data.sampler import BucketSampler
@@ -57,6 +58,7 @@ def input_files(config: TrainingConfig) -> Iterator[str | None]:
     data = config.data
     yield from (*data.train, *data.dev, data.noises, data.rooms)
     yield from (head.lexicon for head in config.heads.values())
+    yield from config.teacher.codes
 
 
 def usable_utterances(
@@ -129,6 +131,7 @@ def make_datasets(
     train: list[Utterance],
     dev: list[Utterance],
     reader: ShardReader,
+    codes: TeacherCodes | None = None,
 ) -> tuple[SpeechDataset, SpeechDataset]:
     """The training set with its augmentation, and the dev set."""
     cache = config.data.cache
@@ -148,6 +151,7 @@ def make_datasets(
         seed=config.trainer.seed,
         cache=cache,
         reader=reader,
+        codes=codes,
     )
     return train_set, SpeechDataset(dev, targets, features, cache=cache, reader=reader)
 

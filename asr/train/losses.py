@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from asr.data.dataset import Batch
 from asr.models.acoustic import AcousticModel
 from asr.train.config import LossConfig
+from asr.train.teacher import CodePrediction
 
 _DISCOUNT = 0.7
 _P_EMPTY = 1e-3  # probability of the empty sequence
@@ -181,18 +182,24 @@ def training_loss(
     weights: Mapping[str, float],
     config: LossConfig,
     trigrams: Mapping[str, UnitTrigram] = MappingProxyType({}),
+    teacher: CodePrediction | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Weighted sum over heads and utterances of -ln p(target) and regularisers; share of blanks.
 
-    `trigrams` are those of the heads that are trained by CTC-CRF (`asr.train.losses`).
+    `trigrams` are those of the heads that are trained by CTC-CRF (`asr.train.losses`), `teacher`
+    predicts the codes of the batch, if it has any.
 
     Utterances without a target for a head add nothing to its loss, nor do utterances too short for
     their target, whose loss is infinite and whose gradient is undefined. The second value is the
     share of frames in which the best class of the first head is the blank. It is NaN for a head
     that has no classes per frame (`Head.per_frame`), to which the regularisers do not apply.
     """
-    outputs = model.forward_heads(batch.features, batch.lengths)
-    return loss_of(outputs, model, batch, weights, config, trigrams)
+    layers = list(model.encoder.layer_outputs(batch.features, batch.lengths))
+    outputs = model.apply_heads(layers, model.head_configs)
+    total, blanks = loss_of(outputs, model, batch, weights, config, trigrams)
+    if teacher is not None and batch.codes is not None:
+        total = total + teacher(layers, batch.codes)
+    return total, blanks
 
 
 def loss_of(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from asr.config import build, differences, to_dict
+from asr.data.codes import TeacherCodes
 from asr.data.dataset import Pronunciation, Spelling
 from asr.data.manifest import write_manifest
 from asr.data.shards import shard_numbers
@@ -42,6 +43,7 @@ from asr.train.loop import Trainer
 from asr.train.losses import UnitTrigram
 from asr.train.runs import check_run, digests
 from asr.train.searched import DevSearch
+from asr.train.teacher import CodePrediction
 from asr.train.truncated import check_heads
 from asr.types import Utterance
 
@@ -72,7 +74,8 @@ def make_trainer(config: TrainingConfig) -> Trainer:
     reader = shard_reader(config)
     known = next((source.features for source in init if source.features is not None), None)
     features = with_statistics(config, train, reader, known)
-    datasets = make_datasets(config, features, targets, train, dev, reader)
+    codes = TeacherCodes(config.teacher.codes) if config.teacher.codes else None
+    datasets = make_datasets(config, features, targets, train, dev, reader, codes)
 
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
@@ -105,8 +108,31 @@ def make_trainer(config: TrainingConfig) -> Trainer:
         processes=processes,
         write=write,
         search=search,
+        teacher=make_teacher(config, model, codes, train, log) if codes else None,
     )
     return Trainer(task, config, log)
+
+
+def make_teacher(
+    config: TrainingConfig,
+    model: AcousticModel,
+    codes: TeacherCodes,
+    train: list[Utterance],
+    log: RunLog,
+) -> CodePrediction:
+    """What predicts the codes. Raises ConfigError where no recording has any."""
+    seconds = sum(u.duration for u in train if u in codes)
+    if not seconds:
+        raise ConfigError(
+            "teacher.codes names no recording of the training set",
+            "make them from the same manifest: benchmarks/teacher.py",
+        )
+    log.info(f"a teacher's codes for {seconds / 3600:.2f} h")
+    layer = config.teacher.layer or max(1, config.model.layers - 1)
+    if not 1 <= layer <= config.model.layers:
+        raise ConfigError(f"teacher.layer is {layer}", f"1 to {config.model.layers}")
+    size = model.encoder.output_size
+    return CodePrediction(size, codes.codebooks, layer, config.teacher.weight)
 
 
 def _lengths(utterances: list[Utterance], features: FeatureConfig) -> list[int]:
@@ -117,6 +143,10 @@ def _check(config: TrainingConfig) -> None:
     """Raise ConfigError for settings that contradict each other."""
     if not config.heads:
         raise ConfigError("no heads: nothing would be trained", "set heads.characters.weight=1")
+    if config.teacher.codes and config.trainer.truncate is not None:
+        raise ConfigError(
+            "truncated back-propagation knows no teacher", "set trainer.truncate=null"
+        )
     augment = config.augment
     if config.loss.consistency and not (augment.time_masks or augment.frequency_masks):
         raise ConfigError(
