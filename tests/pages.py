@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forking
 import numpy as np
 import soundfile
 
@@ -18,7 +19,8 @@ from asr.data.manifest import read_manifest
 ROOT = Path(__file__).parents[1]
 # What needs a package index, a microphone or a screen, or does not end.
 NOT_HERE = r".*pip install|python3 -m venv|source |asr mic|asr-serve|chromium"
-PROGRAMS = {"asr": "asr.cli", "asr-prepare": "data_prep.cli"}
+# Several processes are tested elsewhere (tests/train/test_distributed.py).
+ALONE = re.compile(r"torchrun --nproc-per-node \d+ -m asr ")
 
 
 def record(shared: Path, take: int, folder: Path, max_hz: float = math.inf) -> None:
@@ -50,17 +52,16 @@ def run_page(
     (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
     programs = folder / "bin"
     programs.mkdir()
-    for name, module in PROGRAMS.items():
-        code = f"import sys; from {module} import main; main(sys.argv[1:])"
-        script = f"#!/bin/sh\nexec {sys.executable} -P -c '{code}' \"$@\"\n"
-        (programs / name).write_text(script)
-        (programs / name).chmod(0o755)
+    forking.program(programs / "asr", "asr.cli.main")
+    forking.program(programs / "asr-prepare", "data_prep.cli.main")
+    forking.program(programs / "python")
     blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     lines = (line for block in blocks for line in block.splitlines())
     not_here = f"{NOT_HERE}|{skip}" if skip else NOT_HERE
     # `python` and `torchrun` of this environment, which need not be activated
     path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
     script = "\n".join(["set -e", *(line for line in lines if not re.match(not_here, line))])
+    script = ALONE.sub("asr ", script)
     if train:
         script = script.replace("asr train ", f"asr train {train} ")
     for setting, value in replaced.items():
