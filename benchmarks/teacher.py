@@ -26,10 +26,9 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import torch
 from safetensors.numpy import load_file, save_file
 
-from asr.data.codes import recording_key, write_codes
+from asr.data.codes import CENTROIDS, recording_key, write_codes
 from asr.data.manifest import read_audio, read_manifest
 from asr.errors import AudioError
 from asr.files import replacing
@@ -38,7 +37,7 @@ from asr.types import Utterance
 SAMPLE_RATE = 16_000
 FRAME_SAMPLES = 384  # from one vector to the next
 FIRST_CENTER = 447  # samples; the middle of what the convolutions of the first vector read
-CODEBOOKS, CENTROIDS, COMPONENTS = 16, 256, 128
+CODEBOOKS, COMPONENTS = 16, 128
 SAMPLE = 400  # recordings that the centroids are learned from
 PIECE = 250  # recordings in a file while the work goes on
 
@@ -74,13 +73,12 @@ def main() -> None:
                 f"\r{number} of {len(pieces)} pieces, {left / 60:.0f} min left", end="", flush=True
             )
     print()
-    codes = [load_file(path)["codes"] for path in paths]
-    counts = [load_file(path)["counts"] for path in paths]
+    done_pieces = [load_file(path) for path in paths]
     write_codes(
         options.to / "codes.safetensors",
         list(by_key),
-        np.concatenate(codes),
-        np.concatenate(counts),
+        np.concatenate([piece["codes"] for piece in done_pieces]),
+        np.concatenate([piece["counts"] for piece in done_pieces]),
         frame_shift=FRAME_SAMPLES / SAMPLE_RATE,
         first_center=FIRST_CENTER / SAMPLE_RATE,
     )
@@ -89,7 +87,10 @@ def main() -> None:
 
 
 def open_encoder(path: Path):
-    """A function from an utterance to its vectors, (frames, size) float32."""
+    """A function from an utterance to its vectors, (frames, size) float32.
+
+    It prints which recordings cannot be read. They have no vectors, nor have very short ones.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options)
@@ -97,10 +98,14 @@ def open_encoder(path: Path):
     size = session.get_outputs()[0].shape[-1]
 
     def encode(utterance: Utterance) -> np.ndarray:
-        waveform = read_audio(utterance, SAMPLE_RATE)
+        try:
+            waveform = read_audio(utterance, SAMPLE_RATE)
+        except AudioError as error:
+            print(f"\nleft out: {error}")
+            waveform = np.zeros(0, np.float32)
         if len(waveform) < 2 * FIRST_CENTER + FRAME_SAMPLES:
             return np.zeros((0, size), np.float32)
-        return session.run(None, {name: waveform[None].astype(np.float32)})[0][0]
+        return session.run(None, {name: waveform[None]})[0][0]
 
     return encode
 
@@ -139,18 +144,13 @@ def nearest_centroids(points: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 def quantize_piece(
     encoder: Path, quantizer: Path, utterances: Sequence[Utterance], path: Path
 ) -> None:
-    """Write the codes of some recordings, those that cannot be read without any."""
+    """Write the codes of some recordings."""
     if path.exists():
         return
-    torch.set_num_threads(1)
     encode, known = open_encoder(encoder), load_file(quantizer)
     codes, counts = [np.zeros((0, CODEBOOKS), np.uint8)], []
     for utterance in utterances:
-        try:
-            vectors = (encode(utterance) - known["mean"]) @ known["projection"]
-        except AudioError as error:
-            print(f"\nleft out: {error}")
-            vectors = np.zeros((0, COMPONENTS), np.float32)
+        vectors = (encode(utterance) - known["mean"]) @ known["projection"]
         groups = zip(np.split(vectors, CODEBOOKS, axis=1), known["centroids"], strict=True)
         codes.append(np.stack([nearest_centroids(*g) for g in groups], axis=1).astype(np.uint8))
         counts.append(len(vectors))

@@ -1,7 +1,7 @@
 """Commands without the seconds that a new Python takes to import torch: forks of one that has.
 
-`python forking.py SOCKET` imports what the commands need and waits; `program(...)` writes a script
-that asks it for a fork, with its own arguments, folder, environment, input and output.
+`python forking.py SOCKET PARENT` imports what the commands need and waits; `program(...)` writes a
+script that asks it for a fork, with its own arguments, folder, environment, input and output.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -69,6 +70,7 @@ def serve(path: str, parent: int) -> None:
                 connection.setblocking(True)
                 run(connection)
             connection.close()
+    shutil.rmtree(Path(path).parent)
 
 
 def run(connection: socket.socket) -> None:

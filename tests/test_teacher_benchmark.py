@@ -50,9 +50,10 @@ def test_codes_of_a_manifest(tmp_path: Path) -> None:
     command = [sys.executable, str(BENCHMARKS / "teacher.py"), str(tmp_path / "all.jsonl")]
     options = ["--encoder", str(tmp_path / "encoder.ort"), "--to", str(tmp_path / "teacher")]
     learnt = tmp_path / "quantizer.safetensors"
-    # As many recordings as the centroids need; the one that is missing is none of them.
-    known = [Utterance(str(p), 3.0, "") for p in paths[:4]]
-    vectors = np.concatenate([teacher.open_encoder(tmp_path / "encoder.ort")(u) for u in known])
+    encode = teacher.open_encoder(tmp_path / "encoder.ort")
+    of_each = [encode(Utterance(str(path), 3.0, "")) for path in paths]
+    assert [len(vectors) > 0 for vectors in of_each] == [True] * 4 + [False]
+    vectors = np.concatenate(of_each)
     teacher.save_file(teacher.learn_quantizer(vectors), learnt)
     ran = subprocess.run(
         [*command, *options, "--quantizer", str(learnt), "--processes", "1"],

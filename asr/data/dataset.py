@@ -76,8 +76,7 @@ class Example:
     """`features` (rows, size); `targets` class indices for each head that has any.
 
     `other`: the same utterance under other masks, where two views of it are wanted. `codes` (rows,
-    codebooks): a teacher's for each row (`asr.data.codes`). `id` names the utterance in
-    messages.
+    codebooks): a teacher's for each row (`asr.data.codes`). `id` names the utterance in messages.
     """
 
     features: np.ndarray

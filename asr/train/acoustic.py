@@ -153,10 +153,7 @@ class AcousticTask(Task):
         self._write()
 
     def parameters(self) -> list[nn.Parameter]:
-        return [
-            *self._learned_weights(),
-            *(self.noise.parameters() if self.noise else ()),
-        ]
+        return [*self._learned_weights(), *(self.noise.parameters() if self.noise else ())]
 
     def make_optimizer(self) -> Optimizer:
         deviations = self.noise.parameters() if self.noise else ()
@@ -208,19 +205,20 @@ class AcousticTask(Task):
             self.pruning.prune(step, total_steps, average)
 
     def state_dict(self) -> dict[str, Tensor]:
-        parts = {"noise.": self.noise, "teacher.": self.teacher}
-        return {
-            name: tensor
-            for prefix, part in parts.items()
-            if part is not None
-            for name, tensor in checkpoint.prefixed(prefix, part.state_dict()).items()
-        }
+        tensors: dict[str, Tensor] = {}
+        for prefix, part in self._parts():
+            tensors |= checkpoint.prefixed(prefix, part.state_dict())
+        return tensors
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        if self.noise:
-            self.noise.load_state_dict(checkpoint.select(tensors, "noise."))
-        if self.teacher:
-            self.teacher.load_state_dict(checkpoint.select(tensors, "teacher."))
+        for prefix, part in self._parts():
+            part.load_state_dict(checkpoint.select(tensors, prefix))
+
+    def _parts(self) -> Iterator[tuple[str, nn.Module]]:
+        """What learns besides the model, with its prefix in a checkpoint."""
+        for prefix, part in (("noise.", self.noise), ("teacher.", self.teacher)):
+            if part is not None:
+                yield prefix, part
 
     def _is_quiet(self, phase: int) -> bool:
         """Whether this is the first of two phases, which has no noise."""
