@@ -136,11 +136,12 @@ def count_inventions(noise: str, limit: int | None, peers: Peers, core: int) -> 
             for begin in range(0, len(waveform), PIECE)
         ]
         _title(noise, sounds)
-        print("| | words | words a minute | RTF |\n| --- |" + 3 * " --- |")
+        print("| | recordings with words | words | words a minute | RTF |\n| --- |" + 4 * " --- |")
         minutes = sum(seconds for _, seconds in sounds) / 60
         for name, heard in _hear_all(sounds, peers, core):
-            words = sum(len(normalize(text).split()) for text in heard.texts)
-            print(f"| {name} | {words} | {words / minutes:.2f} | {heard.rtf:.4f} |", flush=True)
+            counts = [len(normalize(text).split()) for text in heard.texts]
+            row = (np.count_nonzero(counts), sum(counts), f"{sum(counts) / minutes:.2f}")
+            print(f"| {name} | {' | '.join(map(str, row))} | {heard.rtf:.4f} |", flush=True)
 
 
 def _hear_all(sounds: Sequence[Sound], peers: Peers, core: int) -> Iterator[tuple[str, Heard]]:

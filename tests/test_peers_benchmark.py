@@ -79,7 +79,7 @@ def test_words_are_counted_where_none_are_said(parrot, tmp_path, capsys) -> None
     peers.count_inventions(str(tmp_path / "*.wav"), None, {"parrot": parrot}, core=0)
     table = capsys.readouterr().out
     assert "2 recordings, 0.8 minutes" in table  # in pieces of 30 s
-    assert "| parrot | 4 | 5.33 |" in table
+    assert "| parrot | 2 | 4 | 5.33 |" in table
 
 
 def test_of_one_that_fails_a_row_says_so(parrot, capsys) -> None:

@@ -64,7 +64,8 @@ class DecoderConfig:
     """Hypotheses that the recurrent language model rescores."""
     rejection_threshold: float = math.inf
     """Nats per second. Reject a text whose acoustic score is this far below the best path without
-    lexicon and language model (`asr.decode.decoder`). inf: never."""
+    lexicon and language model, or less far if the words have a confidence below 1
+    (`asr.decode.decoder.AcceptanceTest`). inf: never."""
     rejection_confidence: float = 0.0
     """Reject a text whose words have a lower mean confidence (0..1). 0: never."""
 

@@ -166,7 +166,7 @@ def _check_scores(scores: Sequence[float], texts: int) -> None:
 
 
 # Seconds of speech with a perfect fit, added to each utterance: short ones fit badly at random.
-PRIOR_SECONDS = 3.0
+PRIOR_SECONDS = 0.5
 
 
 class AcceptanceTest:
@@ -178,8 +178,9 @@ class AcceptanceTest:
     Transactions on Speech and Audio Processing: a likelihood ratio test against a loop of units).
 
     The misfit is what the best path is ahead of the text's acoustic score, in nats, divided by the
-    seconds of the utterance and PRIOR_SECONDS. It must not exceed `rejection_threshold`, and the
-    mean confidence of the words must reach `rejection_confidence` (see DecoderConfig).
+    seconds of the utterance and PRIOR_SECONDS. Words of a mean confidence of 1 are accepted with a
+    misfit of up to `rejection_threshold`, words of `rejection_confidence` with none, and between
+    the two the limit is linear; words of a lower confidence are rejected (see DecoderConfig).
 
     `head_weights`: share of each of the network's heads in acoustic scores.
     """
@@ -201,11 +202,14 @@ class AcceptanceTest:
 
     def accepts(self, best: Hypothesis) -> bool:
         """Whether the best hypothesis, with its words, may be given."""
-        misfit = self._best_path - best.acoustic_score
+        config = self._config
+        misfit = (self._best_path - best.acoustic_score) / self._seconds
         confidence = sum(word.confidence for word in best.words) / max(1, len(best.words))
-        if misfit > self._config.rejection_threshold * self._seconds:
-            return False
-        return confidence >= self._config.rejection_confidence
+        lowest = config.rejection_confidence
+        if math.isinf(config.rejection_threshold):
+            return confidence >= lowest
+        most = config.rejection_threshold * (confidence - lowest)
+        return confidence >= lowest and misfit * (1 - lowest) <= most
 
 
 # What a network gives for one utterance: log-probabilities (frames, classes) of its head, or a

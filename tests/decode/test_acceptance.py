@@ -13,6 +13,7 @@ from asr.decode.decoder import PRIOR_SECONDS, SecondHead
 from asr.errors import ConfigError
 from asr.lexicon import Lexicon
 from asr.text.vocabulary import Vocabulary
+from asr.types import Hypothesis
 
 VOCABULARY = Vocabulary.characters("ab")
 SHIFT = 0.5
@@ -44,15 +45,20 @@ def lax(threshold: float, **settings: float) -> Decoder:
     return Decoder(search(threshold, **settings), SHIFT)
 
 
-def misfit(log_probs: np.ndarray, acoustic_score: float) -> float:
-    return (log_probs.max(axis=1).sum() - acoustic_score) / (PRIOR_SECONDS + len(log_probs) * SHIFT)
+def misfit(log_probs: np.ndarray, best: Hypothesis) -> float:
+    ahead = log_probs.max(axis=1).sum() - best.acoustic_score
+    return ahead / (PRIOR_SECONDS + len(log_probs) * SHIFT)
+
+
+def confidence(best: Hypothesis) -> float:
+    return sum(word.confidence for word in best.words) / max(1, len(best.words))
 
 
 @pytest.mark.parametrize("symbols", [(A, BLANK), (BLANK, B), (A, BLANK, B, BLANK, B), (B, A, B)])
 def test_what_fits_worse_than_the_threshold_is_rejected(symbols: tuple[int, ...]) -> None:
     log_probs = heard(*symbols)
     best = lax(math.inf).decode(log_probs)[0]
-    limit = misfit(log_probs, best.acoustic_score)
+    limit = misfit(log_probs, best) / (confidence(best) or 1.0)
     if limit > 0:
         assert strict(0.99 * limit).decode(log_probs)[0].text == ""
     assert strict(max(0.0, 1.01 * limit)).decode(log_probs)[0] == best
@@ -97,7 +103,8 @@ def test_each_head_counts_with_its_share(share: float, text: str) -> None:
     assert ours.decode(heads)[0].text == text
     best = Decoder(two, SHIFT, rescorers).decode(heads)[0]
     together = (1 - share) * first.max(axis=1).sum() + share * second.max(axis=1).sum()
-    assert (text == "") == (together - best.acoustic_score > 1.0 * (PRIOR_SECONDS + 2 * SHIFT))
+    limit = confidence(best) * (PRIOR_SECONDS + 2 * SHIFT)
+    assert (text == "") == (together - best.acoustic_score > limit)
 
 
 @pytest.mark.parametrize(("least", "text"), [(0.0, "a a"), (0.9, "a a"), (0.99, "")])
@@ -105,6 +112,18 @@ def test_words_without_confidence_are_rejected(least: float, text: str) -> None:
     """Each of the two words has 0.97, see `heard`."""
     found = strict(math.inf, rejection_confidence=least).decode(heard(A, SPACE, A, BLANK))
     assert [hypothesis.text for hypothesis in found] == [text]
+
+
+@pytest.mark.parametrize("lowest", [0.0, 0.3, 0.6])
+def test_unsure_words_must_fit_better(lowest: float) -> None:
+    """The limit is linear: 0 at the lowest confidence, the threshold at 1."""
+    log_probs = heard(A, BLANK, SPACE, B, A, BLANK, chance=0.9)
+    best = lax(math.inf).decode(log_probs)[0]
+    threshold = misfit(log_probs, best) * (1 - lowest) / (confidence(best) - lowest)
+    assert threshold > 0
+    for factor, text in ((0.99, ""), (1.01, best.text)):
+        decoder = strict(factor * threshold, rejection_confidence=lowest)
+        assert decoder.decode(log_probs)[0].text == text
 
 
 def test_nothing_is_rejected_of_nothing() -> None:
