@@ -140,8 +140,9 @@ def count_inventions(noise: str, limit: int | None, peers: Peers, core: int) -> 
         minutes = sum(seconds for _, seconds in sounds) / 60
         for name, heard in _hear_all(sounds, peers, core):
             counts = [len(normalize(text).split()) for text in heard.texts]
-            row = (np.count_nonzero(counts), sum(counts), f"{sum(counts) / minutes:.2f}")
-            print(f"| {name} | {' | '.join(map(str, row))} | {heard.rtf:.4f} |", flush=True)
+            spoken, words = np.count_nonzero(counts), sum(counts)
+            rate = f"{words / minutes:.2f}"
+            print(f"| {name} | {spoken} | {words} | {rate} | {heard.rtf:.4f} |", flush=True)
 
 
 def _hear_all(sounds: Sequence[Sound], peers: Peers, core: int) -> Iterator[tuple[str, Heard]]:

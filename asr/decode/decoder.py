@@ -206,10 +206,9 @@ class AcceptanceTest:
         misfit = (self._best_path - best.acoustic_score) / self._seconds
         confidence = sum(word.confidence for word in best.words) / max(1, len(best.words))
         lowest = config.rejection_confidence
-        if math.isinf(config.rejection_threshold):
+        if confidence < lowest or math.isinf(config.rejection_threshold):
             return confidence >= lowest
-        most = config.rejection_threshold * (confidence - lowest)
-        return confidence >= lowest and misfit * (1 - lowest) <= most
+        return misfit * (1 - lowest) <= config.rejection_threshold * (confidence - lowest)
 
 
 # What a network gives for one utterance: log-probabilities (frames, classes) of its head, or a
