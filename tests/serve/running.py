@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -105,6 +106,13 @@ def transcribe(server, pcm, path="/ws", **options):
         ws.send('{"type": "finish"}')
         events = [json.loads(message) for message in ws]
     return " ".join(event["text"] for event in events if event["type"] == "final")
+
+
+def send_while_open(ws, *messages):
+    """Send as many messages as the server takes: it may close the connection before the last."""
+    with contextlib.suppress(ConnectionClosed):
+        for message in messages:
+            ws.send(message)
 
 
 def closing(ws):
