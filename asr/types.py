@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -29,6 +30,11 @@ class Word:
     end: float
     confidence: float = 1.0
     units: tuple[Unit, ...] = ()
+
+
+def mean_confidence(words: Sequence[Word]) -> float:
+    """0 if there are no words."""
+    return sum(word.confidence for word in words) / len(words) if words else 0.0
 
 
 @dataclass(frozen=True, slots=True)

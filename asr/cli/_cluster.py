@@ -30,7 +30,7 @@ from asr.errors import ConfigError
 from asr.files import JSON_ESCAPE
 from asr.program import explain
 from asr.subtitles import SubtitleLayout
-from asr.types import Loss, Segment, Transcript
+from asr.types import Loss, Segment, Transcript, mean_confidence
 from asr.writers import render
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Transcriber:
             "duration": transcript.duration,
             "text": transcript.text,
             "words": [{k: v for k, v in asdict(w).items() if k != "units"} for w in words],
-            "confidence": sum(w.confidence for w in words) / len(words) if words else None,
+            "confidence": mean_confidence(words) if words else None,
             "losses": [asdict(loss) for loss in transcript.losses],
             "seconds": seconds,
         }

@@ -29,7 +29,7 @@ from asr.errors import ASRError, ConfigError, DecodeError
 from asr.lexicon.hotwords import NO_HOTWORDS, PreparedHotwords
 from asr.packaging.bundle import Bundle
 from asr.text.vocabulary import Vocabulary
-from asr.types import Hypothesis
+from asr.types import Hypothesis, mean_confidence
 from asr.words import Partial
 
 # Natural-log probabilities of texts, one a text and in their order; -inf is allowed.
@@ -204,7 +204,7 @@ class AcceptanceTest:
         """Whether the best hypothesis, with its words, may be given."""
         config = self._config
         misfit = (self._best_path - best.acoustic_score) / self._seconds
-        confidence = sum(word.confidence for word in best.words) / max(1, len(best.words))
+        confidence = mean_confidence(best.words)
         lowest = config.rejection_confidence
         if confidence < lowest or math.isinf(config.rejection_threshold):
             return confidence >= lowest

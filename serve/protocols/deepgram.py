@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 from starlette.datastructures import QueryParams
 
 from asr.stream import EndpointConfig
-from asr.types import Segment, StreamEvent
+from asr.types import Segment, StreamEvent, mean_confidence
 from serve.limits import Refused, bad_request
 from serve.protocols.base import (
     Action,
@@ -45,7 +45,6 @@ from serve.protocols.deepgram_options import (
 )
 from serve.protocols.values import (
     MIN_SILENCE,
-    confidence,
     flag,
     hotwords,
     number,
@@ -227,7 +226,7 @@ class DeepgramProtocol(LiveProtocol):
                 "alternatives": [
                     {
                         "transcript": event.text,
-                        "confidence": round(confidence(event.words), 4),
+                        "confidence": round(mean_confidence(event.words), 4),
                         "words": result_words(event.words, self.model.punctuates),
                     }
                 ]

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from starlette.datastructures import ImmutableMultiDict, QueryParams
 from starlette.responses import JSONResponse, Response
 
-from asr.types import Segment, Transcript, Word
+from asr.types import Segment, Transcript, Word, mean_confidence
 from asr.writers import loss_dict
 from serve.limits import Refused
 from serve.protocols.base import ModelInfo, RecordingProtocol
@@ -28,7 +28,7 @@ from serve.protocols.deepgram_options import (
     result_words,
     warning,
 )
-from serve.protocols.values import confidence, flag, number
+from serve.protocols.values import flag, number
 from serve.uploads import Finished
 
 _UTTERANCE_SPLIT = 0.8  # seconds between words, unless `utt_split` says otherwise
@@ -88,7 +88,7 @@ class ListenProtocol(RecordingProtocol):
         words = [word for segment in segments for word in segment.words]
         alternative: dict[str, Any] = {
             "transcript": " ".join(segment.text for segment in segments),
-            "confidence": round(confidence(words), 4),
+            "confidence": round(mean_confidence(words), 4),
             "words": result_words(words, self.model.punctuates),
         }
         if self._paragraphs:
@@ -100,7 +100,7 @@ class ListenProtocol(RecordingProtocol):
         return {
             "start": round(words[0].start, 3),
             "end": round(words[-1].end, 3),
-            "confidence": round(confidence(words), 4),
+            "confidence": round(mean_confidence(words), 4),
             "channel": channel,
             "transcript": " ".join(word.word for word in words),
             "words": result_words(words, self.model.punctuates),

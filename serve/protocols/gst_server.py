@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from starlette.datastructures import ImmutableMultiDict, QueryParams
 from starlette.responses import JSONResponse, Response
 
-from asr.types import StreamEvent, Transcript, Word
+from asr.types import StreamEvent, Transcript, Word, mean_confidence
 from asr.writers import loss_dict
 from serve.audio_in import MAX_CHANNELS, AudioFormat
 from serve.limits import Refused, bad_request
@@ -33,7 +33,7 @@ from serve.protocols.base import (
     RecordingProtocol,
 )
 from serve.protocols.languages import check_language
-from serve.protocols.values import confidence, number
+from serve.protocols.values import number
 from serve.uploads import Finished
 
 SUCCESS, ABORTED, NOT_AVAILABLE = 0, 2, 9  # their status
@@ -80,7 +80,7 @@ class GstServerProtocol(LiveProtocol):
         hypothesis: dict[str, Any] = {"transcript": event.text}
         times = {}
         if event.is_final:
-            hypothesis["confidence"] = round(confidence(event.words), 4)
+            hypothesis["confidence"] = round(mean_confidence(event.words), 4)
             hypothesis["word-alignment"] = [_aligned(word, event.start) for word in event.words]
             times = {
                 "segment-start": round(event.start, 3),
@@ -108,7 +108,10 @@ class GstRecognizeProtocol(RecordingProtocol):
         body: dict[str, Any] = {
             "status": SUCCESS,
             "hypotheses": [
-                {"utterance": transcript.text, "confidence": round(confidence(transcript.words), 4)}
+                {
+                    "utterance": transcript.text,
+                    "confidence": round(mean_confidence(transcript.words), 4),
+                }
             ],
             "id": str(uuid.uuid4()),
         }

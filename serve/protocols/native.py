@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 from starlette.datastructures import QueryParams
 
 from asr.stream import EndpointConfig
-from asr.types import StreamEvent
+from asr.types import StreamEvent, mean_confidence
 from serve.audio_in import MAX_CHANNELS, AudioFormat
 from serve.limits import Refused, bad_request
 from serve.protocols.base import (
@@ -41,7 +41,6 @@ from serve.protocols.base import (
     Reset,
 )
 from serve.protocols.values import (
-    confidence,
     hotwords,
     number,
     parse_object,
@@ -128,7 +127,7 @@ def _event(event: StreamEvent) -> dict[str, Any]:
         "text": event.text,
         "start": round(event.start, 3),
         "end": round(event.end, 3),
-        "confidence": round(confidence(event.words), 4),
+        "confidence": round(mean_confidence(event.words), 4),
         "words": timed_words(event.words),
         **({"rule": event.rule} if event.is_final else {"stable": event.stable}),
     }

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from starlette.datastructures import QueryParams
 
-from asr.types import StreamEvent
+from asr.types import StreamEvent, mean_confidence
 from serve.audio_in import AudioFormat
 from serve.limits import Refused, bad_request
 from serve.protocols.base import (
@@ -34,7 +34,7 @@ from serve.protocols.base import (
     Reply,
 )
 from serve.protocols.languages import check_language
-from serve.protocols.values import confidence, number, parse_object, timed_words
+from serve.protocols.values import number, parse_object, timed_words
 
 RATE = 8000  # Hz
 MAX_LAG = 2 * RATE  # samples that one track may be ahead of the other
@@ -143,7 +143,7 @@ class TwilioProtocol(LiveProtocol):
             "track": self._tracks[event.segment.channel or 0],
             "start": round(event.start, 3),
             "end": round(event.end, 3),
-            "confidence": round(confidence(event.words), 4),
+            "confidence": round(mean_confidence(event.words), 4),
             "words": timed_words(event.words),
         }
         return {"event": "transcript", "streamSid": self._sid, "transcript": transcript}

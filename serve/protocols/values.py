@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from asr.channels import ChannelChoice, parse_choice
@@ -131,11 +131,6 @@ class SettledWords:
 def joined(events: Iterable[StreamEvent]) -> str:
     """The text of several finals."""
     return " ".join(event.text for event in events if event.text)
-
-
-def confidence(words: Sequence[Word]) -> float:
-    """The mean of words' confidences; 0 if there are none."""
-    return sum(word.confidence for word in words) / len(words) if words else 0.0
 
 
 def timed_words(words: Iterable[Word]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from starlette.datastructures import QueryParams
 
-from asr.types import StreamEvent, Word
+from asr.types import StreamEvent, Word, mean_confidence
 from serve.audio_in import AudioFormat
 from serve.limits import bad_request
 from serve.protocols.base import (
@@ -31,7 +31,7 @@ from serve.protocols.base import (
     ModelInfo,
     Outcome,
 )
-from serve.protocols.values import confidence, hotwords, joined, number, parse_object
+from serve.protocols.values import hotwords, joined, number, parse_object
 
 MAX_ALTERNATIVES = 20
 DEFAULT_RATE = 8000  # Hz, as the reference server's
@@ -118,7 +118,7 @@ class VoskProtocol(LiveProtocol):
 
     def _alternative(self, text: str, words: Sequence[Word]) -> dict[str, Any]:
         result = {"result": [_word(word) for word in words]} if self._words and words else {}
-        return {"text": text, "confidence": round(confidence(words), 4), **result}
+        return {"text": text, "confidence": round(mean_confidence(words), 4), **result}
 
 
 def _phrases(value: object) -> tuple[str, ...]:
