@@ -16,7 +16,8 @@ from string import ascii_lowercase
 
 from faker import Faker
 
-from asr.text.english import MONTHS, cardinal
+from asr.text.english_numbers import cardinal
+from asr.text.english_terms import MONTHS
 from asr.text.languages import normalizer
 
 _LOCALES = (

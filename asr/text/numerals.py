@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from asr.text.english import cardinal, ordinal
+from asr.text.english_numbers import cardinal, ordinal
 from asr.types import Segment, Word
 
 _UNITS = [cardinal(n) for n in range(10)]

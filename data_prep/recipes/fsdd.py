@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from asr.text.english import cardinal
+from asr.text.english_numbers import cardinal
 from data_prep.corpus import Clip, Corpus, Splits, required
 from data_prep.download import Archive
 
