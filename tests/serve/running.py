@@ -21,6 +21,8 @@ from websockets.sync.client import ClientConnection, connect
 from serve.server import Worker, bind
 from serve.settings import ServeSettings
 
+OPEN_SECONDS = 60.0  # for a handshake: a busy machine may take longer than the client's ten
+
 
 class Running:
     """One worker, in a thread of the tests: they can look into it."""
@@ -55,7 +57,8 @@ class Running:
 
     def connect(self, path: str = "/ws", **options: Any) -> ClientConnection:
         """A WebSocket of the `websockets` package."""
-        return connect(f"ws://127.0.0.1:{self.port}{path}", proxy=None, **options)
+        options = {"open_timeout": OPEN_SECONDS, "proxy": None, **options}
+        return connect(f"ws://127.0.0.1:{self.port}{path}", **options)
 
     def wait(self, reached: Callable[[], bool], seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from running import closing, get, metrics, transcribe
+from running import OPEN_SECONDS, closing, get, metrics, transcribe
 from sounds import TEXT
 from websockets.exceptions import InvalidStatus
 
@@ -180,7 +180,8 @@ def test_tls(start, certificate, pcm):
     from websockets.sync.client import connect
 
     context = ssl.create_default_context(cafile=certificate)
-    with connect(f"wss://127.0.0.1:{server.port}/", ssl=context, proxy=None) as ws:
+    options = {"ssl": context, "proxy": None, "open_timeout": OPEN_SECONDS}
+    with connect(f"wss://127.0.0.1:{server.port}/", **options) as ws:
         ws.send('{"config": {"sample_rate": 16000}}')
         ws.send(pcm)
         assert json.loads(ws.recv())["text"] == "bad cab dad"
