@@ -14,10 +14,11 @@ import numpy as np
 import soundfile
 import soxr
 
-from asr.features import FeatureConfig
+from asr.features import FeatureConfig, band_centres
 
 TELEPHONE_RATE = 8000
 TELEPHONE_BAND = (300.0, 3400.0)  # Hz
+WARP_CORNER = 4800.0  # Hz: the highest frequency that vocal tract warping scales
 TELEPHONE_CODECS = ("ULAW", "ALAW", "GSM610")  # G.711 in America and elsewhere, GSM 06.10
 
 
@@ -28,6 +29,8 @@ class AugmentConfig:
     speeds: factors of speed (and pitch) perturbation (Ko et al., Interspeech 2015).
     volume_db: gain range. snr_db: signal-to-noise range of the mixed-in noise.
     telephone: probability of the band and one of the codecs of a telephone.
+    warp: the frequency axis is scaled by 1 - warp to 1 + warp, as by a longer or shorter vocal
+    tract, at the same speed and pitch (Jaitly & Hinton, ICML workshop 2013). At least 0, below 1.
     noise_only: probability of pure noise instead of the utterance, with an empty
     transcript: what teaches a network to stay silent.
     time_masks x time_width (seconds), frequency_masks x frequency_width (mel bands): SpecAugment
@@ -40,6 +43,7 @@ class AugmentConfig:
     snr_db: tuple[float, float] = (5.0, 30.0)
     room: float = 0.0
     telephone: float = 0.0
+    warp: float = 0.0
     noise_only: float = 0.0
     time_masks: int = 2
     time_width: float = 0.3
@@ -94,6 +98,21 @@ class Augmenter:
         gain = np.float32(10 ** (rng.uniform(*self.config.volume_db) / 20))
         return np.clip(waveform * gain, -1.0, 1.0)
 
+    def warp(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Move the formants of normalised features (rows, size), by the same factor in all rows."""
+        if not self.config.warp:
+            return features
+        layout = self._features
+        columns = layout.bands + layout.energy
+        source = warped_bands(band_centres(layout), rng.uniform(-1, 1) * self.config.warp + 1)
+        below = np.minimum(source.astype(int), layout.bands - 2)
+        share = (source - below).astype(np.float32)
+        frames = features.reshape(len(features), -1, columns).copy()
+        frames[:, :, : layout.bands] = (
+            frames[:, :, below] * (1 - share) + frames[:, :, below + 1] * share
+        )
+        return frames.reshape(features.shape)
+
     def mask(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """SpecAugment on normalised features (rows, size): masked cells become 0, the mean.
 
@@ -113,6 +132,19 @@ class Augmenter:
             start = int(rng.integers(0, max(1, len(masked) - width)))
             masked[start : start + width] = 0
         return masked
+
+
+def warped_bands(centres: np.ndarray, factor: float) -> np.ndarray:
+    """From which band, with its fraction, each band at `centres` (Hz) takes its energy.
+
+    Formants move to `factor` times their frequency. Both ends of the axis stay where they are.
+
+    >>> warped_bands(np.array([0.0, 1000, 2000, 4000, 8000]), 0.5).round(2).tolist()
+    [0.0, 2.0, 3.0, 3.43, 4.0]
+    """
+    corner = WARP_CORNER * min(factor, 1.0)
+    hertz = np.interp(centres, [0.0, corner, centres[-1]], [0.0, corner / factor, centres[-1]])
+    return np.interp(hertz, centres, np.arange(len(centres)))
 
 
 def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:

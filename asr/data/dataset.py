@@ -187,7 +187,7 @@ class SpeechDataset(Dataset):
             targets = {head: [] for head in targets}
         else:
             waveform = self._augmenter.waveform(waveform, rng)
-        plain = self._features(waveform)
+        plain = self._augmenter.warp(self._features(waveform), rng)
         features, other = plain, None
         if epoch >= self._masks_from:
             features = self._augmenter.mask(plain, rng)

@@ -10,7 +10,7 @@ from asr.data.augment import (
     reverberate,
     telephone,
 )
-from asr.features import FeatureConfig
+from asr.features import FeatureConfig, band_centres
 
 RATE = 16_000
 
@@ -111,6 +111,34 @@ def test_a_telephone_passes_its_band_and_keeps_the_time(codec, rate):
 @pytest.mark.parametrize("n_samples", [0, 1, 7])
 def test_a_telephone_passes_next_to_nothing(n_samples):
     assert len(telephone(np.zeros(n_samples, np.float32), 16_000, "GSM610")) == n_samples
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("features", [FeatureConfig(), FeatureConfig.graves()])
+def test_warping_moves_formants_and_nothing_else(features, seed):
+    """A band of 1 kHz ends up where its frequency, scaled by the factor that was drawn, belongs."""
+    columns = features.bands + features.energy
+    rows = np.zeros((4, features.size), np.float32)
+    frames = rows.reshape(4, -1, columns)
+    centres = band_centres(features)
+    formant = int(np.abs(centres - 1000).argmin())
+    frames[:, :, formant] = 1.0
+    frames[:, :, features.bands :] = 7.0
+    augmenter = Augmenter(AugmentConfig(warp=0.2), features)
+    warped = augmenter.warp(rows, np.random.default_rng(seed)).reshape(frames.shape)
+    factor = 1 + 0.2 * np.random.default_rng(seed).uniform(-1, 1)
+    width = np.diff(centres)[formant]
+    loudest = centres[warped[..., : features.bands].argmax(axis=-1)]
+    np.testing.assert_allclose(loudest, centres[formant] * factor, atol=width)
+    np.testing.assert_array_equal(warped[..., features.bands :], frames[..., features.bands :])
+    assert warped.dtype == np.float32
+
+
+def test_without_warp_nothing_is_drawn():
+    rows = np.ones((2, FeatureConfig().size), np.float32)
+    rng = np.random.default_rng(0)
+    assert Augmenter(AugmentConfig(), FeatureConfig()).warp(rows, rng) is rows
+    assert rng.random() == np.random.default_rng(0).random()
 
 
 def test_the_generator_alone_decides():
