@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from asr.errors import ConfigError
 from asr.features import FeatureConfig, band_centres
 
 TELEPHONE_RATE = 8000
@@ -50,6 +51,10 @@ class AugmentConfig:
     time_share: float = 0.15
     frequency_masks: int = 2
     frequency_width: int = 20
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warp < 1:
+            raise ConfigError(f"augment.warp is {self.warp:g}", "give at least 0 and less than 1")
 
 
 class Augmenter:

@@ -10,6 +10,7 @@ from asr.data.augment import (
     reverberate,
     telephone,
 )
+from asr.errors import ConfigError
 from asr.features import FeatureConfig, band_centres
 
 RATE = 16_000
@@ -132,6 +133,12 @@ def test_warping_moves_formants_and_nothing_else(features, seed):
     np.testing.assert_allclose(loudest, centres[formant] * factor, atol=width)
     np.testing.assert_array_equal(warped[..., features.bands :], frames[..., features.bands :])
     assert warped.dtype == np.float32
+
+
+@pytest.mark.parametrize("warp", [-0.1, 1.0, float("nan")])
+def test_a_warp_that_leaves_no_axis_is_refused(warp):
+    with pytest.raises(ConfigError, match="warp"):
+        AugmentConfig(warp=warp)
 
 
 def test_without_warp_nothing_is_drawn():
