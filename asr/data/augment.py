@@ -19,8 +19,8 @@ from asr.features import FeatureConfig, band_centres
 
 TELEPHONE_RATE = 8000
 TELEPHONE_BAND = (300.0, 3400.0)  # Hz
-WARP_CORNER = 4800.0  # Hz: the highest frequency that vocal tract warping scales
 TELEPHONE_CODECS = ("ULAW", "ALAW", "GSM610")  # G.711 in America and elsewhere, GSM 06.10
+WARP_CORNER = 4800.0  # Hz: above it a warped axis returns to where it was (Jaitly & Hinton)
 
 
 @dataclass(frozen=True)
@@ -107,16 +107,14 @@ class Augmenter:
         """Move the formants of normalised features (rows, size), by the same factor in all rows."""
         if not self.config.warp:
             return features
-        layout = self._features
-        columns = layout.bands + layout.energy
-        source = warped_bands(band_centres(layout), rng.uniform(-1, 1) * self.config.warp + 1)
-        below = np.minimum(source.astype(int), layout.bands - 2)
+        warped = features.copy()
+        bands = self._bands(warped)
+        factor = 1 + self.config.warp * rng.uniform(-1, 1)
+        source = warped_bands(band_centres(self._features), factor)
+        below = np.minimum(source.astype(int), len(source) - 2)
         share = (source - below).astype(np.float32)
-        frames = features.reshape(len(features), -1, columns).copy()
-        frames[:, :, : layout.bands] = (
-            frames[:, :, below] * (1 - share) + frames[:, :, below + 1] * share
-        )
-        return frames.reshape(features.shape)
+        bands[:] = bands[:, :, below] * (1 - share) + bands[:, :, below + 1] * share
+        return warped
 
     def mask(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """SpecAugment on normalised features (rows, size): masked cells become 0, the mean.
@@ -124,9 +122,8 @@ class Augmenter:
         A frequency mask hides the same bands in all stacked frames and deltas of a row.
         """
         config, layout = self.config, self._features
-        columns = layout.bands + layout.energy
         masked = features.copy()
-        bands = masked.reshape(len(masked), -1, columns)
+        bands = self._bands(masked)
         for _ in range(config.frequency_masks):
             width = int(rng.integers(0, config.frequency_width + 1))
             start = int(rng.integers(0, max(1, layout.bands - width)))
@@ -137,6 +134,13 @@ class Augmenter:
             start = int(rng.integers(0, max(1, len(masked) - width)))
             masked[start : start + width] = 0
         return masked
+
+    def _bands(self, features: np.ndarray) -> np.ndarray:
+        """A view of features (rows, size): (rows, stacked frames and deltas, bands), no energy."""
+        layout = self._features
+        columns = layout.bands + layout.energy
+        frames = features.reshape(len(features), layout.size // columns, columns)
+        return frames[:, :, : layout.bands]
 
 
 def warped_bands(centres: np.ndarray, factor: float) -> np.ndarray:

@@ -141,6 +141,14 @@ def test_a_warp_that_leaves_no_axis_is_refused(warp):
         AugmentConfig(warp=warp)
 
 
+def test_no_rows_stay_no_rows():
+    """Those of a recording that turns out to be empty, which the batch leaves out."""
+    features = FeatureConfig.graves()
+    augmenter = Augmenter(AugmentConfig(warp=0.1), features)
+    rng, nothing = np.random.default_rng(0), np.zeros((0, features.size), np.float32)
+    assert augmenter.mask(augmenter.warp(nothing, rng), rng).shape == nothing.shape
+
+
 def test_without_warp_nothing_is_drawn():
     rows = np.ones((2, FeatureConfig().size), np.float32)
     rng = np.random.default_rng(0)
